@@ -1,0 +1,39 @@
+"""What every command-line tool shares: how it parses, how it fails, how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from mea_plugin.errors import InputError
+
+__all__ = ['ToolParser', 'run_tool']
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class ToolParser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line and exit code 2, like those about any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f'{self.prog}: {message}. See {self.prog} --help.\n')
+
+
+def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
+    """Run a tool's ``main`` and return its exit code.
+
+    0 when it returns, 2 with one line on standard error for an :class:`InputError`, 130 for Ctrl-C. Anything else is
+    a bug and keeps its traceback.
+    """
+    try:
+        main(argv)
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print('interrupted; run the same command again to go on', file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0

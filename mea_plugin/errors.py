@@ -1,0 +1,40 @@
+"""The one exception that stands for a user's mistake."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from os import PathLike
+
+__all__ = ['InputError', 'nearest', 'suggestion']
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    A tool prints it as one line and ends with exit code 2 (see :mod:`mea_plugin.cli`), so the text says what is
+    wrong, where, and what to do.
+
+    Args:
+        what: What is wrong, with the value that was received. No full stop.
+        where: The file, folder or option (``train.optim_g.type``) it was found in.
+        do: What to do about it, as an instruction. No full stop.
+    """
+
+    def __init__(self, what: str, *, where: str | PathLike[str] = '', do: str = '') -> None:
+        head = f'{where}: {what}' if str(where) else what
+        text = f'{head}. {do}.' if do else f'{head}.'
+        super().__init__(' '.join(text.split()))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelled most like ``name``, or None when nothing comes near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """An instruction that names the nearest known name, or lists the known ones when nothing comes near."""
+    known = sorted(known)
+    match = nearest(name, known)
+    return f"Use '{match}'" if match else f'Known: {", ".join(known) or "none"}'

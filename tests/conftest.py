@@ -1,0 +1,36 @@
+"""Fixtures for every test: a fixed seed, and the real images where they are at hand."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the toolboxes draw from the global generators
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """The folder with Set5, Set14, ...: ``MEA_DATA``, or ``shared/data`` beside the repository."""
+    folder = Path(os.environ.get('MEA_DATA', ROOT.parent / 'shared' / 'data'))
+    if not (folder / 'Set5').is_dir():
+        pytest.skip(f'no Set5 in {folder}; set MEA_DATA to a folder that holds Set5 and Set14')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
