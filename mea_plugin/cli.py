@@ -19,6 +19,7 @@ class ToolParser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line and exit code 2, like those about any other bad input."""
 
     def error(self, message: str) -> NoReturn:
+        """End with one line instead of the usage and a line."""
         self.exit(EXIT_BAD_INPUT, f'{self.prog}: {message}. See {self.prog} --help.\n')
 
 

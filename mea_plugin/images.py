@@ -1,0 +1,122 @@
+"""Reading and writing images: 8-bit RGB in memory, strict about files, atomic on disk."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mea_plugin.errors import InputError
+from mea_plugin.files import write_bytes
+
+__all__ = ['EXTENSIONS', 'check_pair', 'list_images', 'read_rgb', 'write_png']
+
+EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
+"""What counts as an image in a folder, compared in lower case."""
+
+_REFUSED_MODES = {
+    'P': 'a palette image',
+    'PA': 'a palette image with alpha',
+    'LA': 'a grey image with alpha',
+    'RGBA': 'an image with an alpha channel',
+    'CMYK': 'a CMYK image',
+    '1': 'a 1-bit image',
+}
+
+
+def list_images(folder: str | Path, *, where: str = '') -> list[Path]:
+    """The images of a folder, sorted by name; sub-folders and hidden files are left out.
+
+    Args:
+        folder: The folder to list.
+        where: The option that names the folder, for the error.
+
+    Raises:
+        InputError: The folder does not exist, is a file, or holds no image.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        what = f'{folder} is not a folder' if folder.exists() else f'folder {folder} does not exist'
+        raise InputError(what, where=where, do='Give a folder of images')
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.name[0] != '.' and p.is_file())
+    if not paths:
+        raise InputError(f'no images in {folder}', where=where, do=f'Put {", ".join(EXTENSIONS)} files there')
+    return paths
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Read one 8-bit image.
+
+    Grey images become three equal channels, as in both toolboxes; the EXIF orientation is applied.
+
+    Returns:
+        uint8 array ``(H, W, 3)``, RGB.
+
+    Raises:
+        InputError: The file is missing, unreadable or truncated, holds several frames, or is not plain 8-bit grey or
+            RGB (16 bits, palette, alpha): converting those silently would change what the victim sees.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_plain(image, path)
+                image.load()
+                return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    except FileNotFoundError:
+        raise InputError('no such image', where=path, do='Check the path') from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise InputError('image has too many pixels to be read safely', where=path, do='Cut it into tiles') from None
+    except (OSError, SyntaxError, EOFError) as error:  # what Pillow raises for damaged files
+        reason = 'not an image' if isinstance(error, UnidentifiedImageError) else str(error).rstrip('.')
+        raise InputError(f'cannot be read ({reason})', where=path, do='Replace or remove the file') from None
+
+
+def _check_plain(image: Image.Image, path: Path) -> None:
+    kind = ''
+    frames = getattr(image, 'n_frames', 1)
+    if frames > 1:
+        kind = f'an image of {frames} frames'
+    elif image.mode in _REFUSED_MODES:
+        kind = _REFUSED_MODES[image.mode]
+    elif image.mode not in ('RGB', 'L') or _bits_per_channel(image, path) > 8:
+        kind = f'an image of more than 8 bits per channel (mode {image.mode})'
+    elif 'transparency' in image.info:
+        kind = 'an image with a transparent colour'
+    if kind:
+        raise InputError(f'is {kind}', where=path, do='Convert it to 8-bit RGB')
+
+
+def _bits_per_channel(image: Image.Image, path: Path) -> int:
+    """Bits per channel in the file; Pillow cuts 16-bit RGB PNGs to 8 without a word."""
+    if image.format == 'PNG':
+        with path.open('rb') as file:
+            header = file.read(26)
+        return header[24]
+    return 8
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write a uint8 RGB or grey array ``(H, W, 3)`` or ``(H, W)`` as PNG; the file appears whole or not at all."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format='PNG', compress_level=3)
+    write_bytes(path, buffer.getvalue())
+
+
+def check_pair(lq: Sequence[int], gt: Sequence[int], scale: int, *, where: str | Path) -> None:
+    """Check that two shapes ``(H, W, ...)`` differ by ``scale``.
+
+    Raises:
+        InputError: They do not.
+    """
+    if (lq[0] * scale, lq[1] * scale) != (gt[0], gt[1]):
+        raise InputError(
+            f'{gt[1]}x{gt[0]} pixels are not {scale} times the {lq[1]}x{lq[0]} of the low-resolution image',
+            where=where,
+            do='Check the scale, or make the pair again with tools/prepare_data.py',
+        )

@@ -1,0 +1,140 @@
+"""Option files: YAML that only ever becomes plain values, and keys that are checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mea_plugin.errors import InputError, suggestion
+
+__all__ = ['apply_overrides', 'check_keys', 'load_options', 'merge', 'require']
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, with numbers like 1e-4 as the toolboxes' files write them, and no key twice."""
+
+
+_Loader.add_implicit_resolver(
+    'tag:yaml.org,2002:float',
+    re.compile(r'^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$'),
+    list('-+.0123456789'),
+)
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key_node, _ in node.value:  # before flattening: a key may override one that '<<' brings in
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, 'a key must be a name', key_node.start_mark)
+        if key_node.value in seen:
+            problem = f"the key '{key_node.value}' stands twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        seen.add(key_node.value)
+    loader.flatten_mapping(node)
+    return {loader.construct_object(key): loader.construct_object(value, deep=True) for key, value in node.value}
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def load_options(path: str | Path) -> dict[str, Any]:
+    """Read an option file without running anything in it.
+
+    Args:
+        path: A YAML file holding a mapping.
+
+    Returns:
+        Dicts, lists, strings, numbers, booleans and None only.
+
+    Raises:
+        InputError: The file is missing, is not YAML, names a Python object (``!!python/...``), or is no mapping.
+    """
+    path = Path(path)
+    try:
+        options = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'not UTF-8 text'
+        raise InputError(f'the option file cannot be read ({reason})', where=path, do='Check the path') from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, 'problem_mark', None)
+        line = f':{mark.line + 1}' if mark else ''
+        problem = getattr(error, 'problem', None) or 'not YAML'
+        raise InputError(
+            f'not a valid option file ({problem})', where=f'{path}{line}', do='Correct that line'
+        ) from None
+    if not isinstance(options, dict):
+        raise InputError('holds no options', where=path, do='Write key: value pairs, as in the files under options/')
+    return options
+
+
+def check_keys(options: Any, known: Iterable[str], where: str) -> None:
+    """Refuse a section that is no mapping or has a key nobody reads, naming the nearest key that somebody does."""
+    known = list(known)
+    if not isinstance(options, Mapping):
+        raise InputError(f'expected a section, got {options!r}', where=where, do=f'Keys: {", ".join(known)}')
+    for key in options:
+        if key not in known:
+            raise InputError(f"unknown option '{key}'", where=where, do=suggestion(str(key), known))
+
+
+def require(options: Mapping[str, Any], key: str, where: str) -> Any:
+    """The value of a key that must be there.
+
+    Raises:
+        InputError: It is not.
+    """
+    if options.get(key) is None:
+        raise InputError(f"the option '{key}' is missing", where=where, do=f'Add {key}')
+    return options[key]
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``base`` with ``override`` laid over it, section by section.
+
+    A section that names another ``type`` replaces the old one whole: the arguments of one optimizer are not those of
+    another.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        merged[key] = value
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get('type', old.get('type')) == old.get('type')
+        ):
+            merged[key] = merge(old, value)
+    return merged
+
+
+def apply_overrides(options: dict[str, Any], entries: Iterable[str]) -> None:
+    """Set values in place from ``section:key=value`` entries, as BasicSR's ``--force_yml`` does, without ``eval``.
+
+    Args:
+        options: The options to change.
+        entries: Each names an existing section by its path; the value is read as YAML.
+
+    Raises:
+        InputError: An entry has no ``=``, names a section that is not there, or its value is not YAML.
+    """
+    for entry in entries:
+        path, equals, text = entry.partition('=')
+        *sections, key = path.strip().split(':')
+        if not equals or not key:
+            raise InputError(f"'{entry}' is no override", where='--force_yml', do='Write section:key=value')
+        target: Any = options
+        for section in sections:
+            if not isinstance(target, dict) or not isinstance(target.get(section), dict):
+                known = target if isinstance(target, dict) else []
+                raise InputError(
+                    f"no section '{section}' for '{entry}'", where='--force_yml', do=suggestion(section, known)
+                )
+            target = target[section]
+        try:
+            target[key] = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError:
+            raise InputError(f"'{text}' is not a value", where='--force_yml', do='Quote it as in YAML') from None

@@ -1,0 +1,75 @@
+"""From the ``type`` of a victim's options to the class that answers for it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mea_plugin.errors import InputError, suggestion
+from mea_plugin.victims.base import Victim
+
+__all__ = ['build_victim', 'register_victim', 'victim_types']
+
+# Where each type lives, imported when it is asked for: no type loads the dependencies of another.
+_LOCATIONS: dict[str, str] = {
+    'basicsr': 'mea_plugin.victims.basicsr:BasicSRVictim',
+    'bicubic': 'mea_plugin.victims.bicubic:BicubicVictim',
+    'embedded': 'mea_plugin.victims.embedded:build_embedded',
+}
+_FACTORIES: dict[str, Callable[..., Victim]] = {}
+
+
+def register_victim(name: str, factory: Callable[..., Victim]) -> None:
+    """Add a victim type of one's own.
+
+    Args:
+        name: The ``type`` in option files.
+        factory: Called with the remaining options as keyword arguments.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if name in victim_types():
+        raise ValueError(f"the victim type '{name}' exists already; choose another name")
+    _FACTORIES[name] = factory
+
+
+def victim_types() -> list[str]:
+    """The names that ``type`` may take."""
+    return sorted({*_LOCATIONS, *_FACTORIES})
+
+
+def build_victim(options: Mapping[str, Any], *, where: str = 'victim') -> Victim:
+    """Build the victim that the options describe.
+
+    Args:
+        options: ``type`` and what that type takes.
+        where: The file and option they come from, for errors.
+
+    Raises:
+        InputError: No such type, an option that the type does not know or lacks, or weights that do not fit.
+    """
+    arguments = dict(options)
+    kind = arguments.pop('type', None)
+    if kind is None:
+        raise InputError('the victim has no type', where=where, do=f'Add type: one of {", ".join(victim_types())}')
+    if kind not in victim_types():
+        raise InputError(f"no victim type '{kind}'", where=f'{where}.type', do=suggestion(str(kind), victim_types()))
+    if kind not in _FACTORIES:
+        module, _, attribute = _LOCATIONS[kind].partition(':')
+        _FACTORIES[kind] = getattr(importlib.import_module(module), attribute)
+    factory = _FACTORIES[kind]
+    _check_arguments(factory, arguments, where)
+    return factory(**arguments)
+
+
+def _check_arguments(factory: Callable[..., Victim], arguments: Mapping[str, Any], where: str) -> None:
+    parameters = inspect.signature(factory).parameters
+    for key in arguments:
+        if key not in parameters:
+            raise InputError(f"unknown option '{key}'", where=where, do=suggestion(key, parameters))
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in arguments:
+            raise InputError(f"the option '{key}' is missing", where=where, do=f'Add {key}')
