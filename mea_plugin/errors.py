@@ -23,7 +23,8 @@ class InputError(ValueError):
 
     def __init__(self, what: str, *, where: str | PathLike[str] = '', do: str = '') -> None:
         head = f'{where}: {what}' if str(where) else what
-        text = f'{head}. {do}.' if do else f'{head}.'
+        # The text as `what` gives the same text: that is how an error comes back from another process.
+        text = f'{head}. {do}.' if do else f'{head.rstrip(".")}.'
         super().__init__(' '.join(text.split()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,15 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file through a synced temporary neighbour and a rename, so that no reader ever sees half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix='.tmp-', dir=path.parent)
+    temporary = path.parent / f'.tmp-{secrets.token_hex(8)}'  # mkstemp would make it private
     try:
-        with os.fdopen(handle, 'wb') as file:
+        with temporary.open('xb') as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # noqa: PTH101 - mkstemp makes it private
-        os.replace(temporary, path)  # noqa: PTH105
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import write_bytes
 
-__all__ = ['EXTENSIONS', 'check_pair', 'list_images', 'read_rgb', 'write_png']
+__all__ = ['EXTENSIONS', 'check_pair', 'image_size', 'list_images', 'read_rgb', 'write_png']
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 """What counts as an image in a folder, compared in lower case."""
@@ -26,6 +27,8 @@ _REFUSED_MODES = {
     'CMYK': 'a CMYK image',
     '1': 'a 1-bit image',
 }
+
+_END_MARKERS = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
 
 
 def list_images(folder: str | Path, *, where: str = '') -> list[Path]:
@@ -61,18 +64,27 @@ def read_rgb(path: str | Path) -> np.ndarray:
             RGB (16 bits, palette, alpha): converting those silently would change what the victim sees.
     """
     path = Path(path)
+    with _open(path) as image:
+        _check_plain(image, path)
+        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """Open an image; whatever Pillow raises about the file, while it is open, becomes an :class:`InputError`."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter('ignore', UserWarning)  # remarks on metadata
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                _check_plain(image, path)
-                image.load()
-                return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+                yield image
+    except InputError:  # is a ValueError, too
+        raise
     except FileNotFoundError:
         raise InputError('no such image', where=path, do='Check the path') from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise InputError('image has too many pixels to be read safely', where=path, do='Cut it into tiles') from None
-    except (OSError, SyntaxError, EOFError) as error:  # what Pillow raises for damaged files
+    except (OSError, SyntaxError, EOFError, ValueError, TypeError) as error:  # what Pillow raises for damaged files
         reason = 'not an image' if isinstance(error, UnidentifiedImageError) else str(error).rstrip('.')
         raise InputError(f'cannot be read ({reason})', where=path, do='Replace or remove the file') from None
 
@@ -93,11 +105,17 @@ def _check_plain(image: Image.Image, path: Path) -> None:
 
 
 def _bits_per_channel(image: Image.Image, path: Path) -> int:
-    """Bits per channel in the file; Pillow cuts 16-bit RGB PNGs to 8 without a word."""
+    """Bits per channel in the file; Pillow cuts 16-bit RGB to 8 without a word."""
     if image.format == 'PNG':
         with path.open('rb') as file:
             header = file.read(26)
         return header[24]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
+    if isinstance(image, PpmImagePlugin.PpmImageFile) and image.tile:
+        codec, _, _, arguments = image.tile[0]
+        if codec == 'ppm' and isinstance(arguments, tuple):
+            return int(arguments[1]).bit_length()  # the maximum, which Pillow scales to 255
     return 8
 
 
@@ -120,3 +138,24 @@ def check_pair(lq: Sequence[int], gt: Sequence[int], scale: int, *, where: str |
             where=where,
             do='Check the scale, or make the pair again with tools/prepare_data.py',
         )
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width, from the header alone: cheap enough for every image of a training set.
+
+    Raises:
+        InputError: As :func:`read_rgb`, where the header or the end of the file shows it; a PNG or JPEG that was cut
+            off lacks its end marker.
+    """
+    path = Path(path)
+    with _open(path) as image:
+        _check_plain(image, path)
+        turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation, which read_rgb applies
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        marker = _END_MARKERS.get(image.format or '')
+    if marker:
+        with path.open('rb') as file:
+            file.seek(max(path.stat().st_size - 4096, 0))
+            if marker not in file.read():
+                raise InputError('the image is truncated', where=path, do='Replace or remove the file')
+    return size

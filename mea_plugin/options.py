@@ -39,6 +39,12 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+for _kind in ('binary', 'omap', 'pairs', 'set', 'timestamp'):  # a name like 2024-01-31 is a name, not a date
+    _Loader.yaml_constructors.pop(f'tag:yaml.org,2002:{_kind}')
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(':timestamp')]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def load_options(path: str | Path) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def load_options(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, 'strerror', None) or 'not UTF-8 text'
         raise InputError(f'the option file cannot be read ({reason})', where=path, do='Check the path') from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the latter: '!!int abc', endless nesting
         mark = getattr(error, 'problem_mark', None)
         line = f':{mark.line + 1}' if mark else ''
         problem = getattr(error, 'problem', None) or 'not YAML'
@@ -136,5 +142,5 @@ def apply_overrides(options: dict[str, Any], entries: Iterable[str]) -> None:
             target = target[section]
         try:
             target[key] = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise InputError(f"'{text}' is not a value", where='--force_yml', do='Quote it as in YAML') from None
