@@ -43,9 +43,7 @@ def ascent(weights, grads, rho, adaptive):
     """SAM's way up in numpy; ``rho`` and ``adaptive`` per array."""
     stretch = [np.abs(w) if flag else np.ones_like(w) for w, flag in zip(weights, adaptive, strict=True)]
     norm = np.sqrt(sum(np.sum((t * g) ** 2) for t, g in zip(stretch, grads, strict=True)))
-    return [
-        w + r * t**2 * g / norm if norm else w for w, r, t, g in zip(weights, rho, stretch, grads, strict=True)
-    ]
+    return [w + r * t**2 * g / norm if norm else w for w, r, t, g in zip(weights, rho, stretch, grads, strict=True)]
 
 
 @pytest.fixture

@@ -209,7 +209,9 @@ def test_sparse_gradients_are_refused():
     table = torch.nn.Embedding(10, 3, sparse=True)
     optimizer = SAM(table.parameters(), 'SGD', lr=0.1)
     table(torch.tensor([1, 2])).sum().backward()
-    with pytest.raises(RuntimeError, match=r'dense gradients, got torch\.sparse_coo for a parameter \(group 0, index 0'):
+    with pytest.raises(
+        RuntimeError, match=r'dense gradients, got torch\.sparse_coo for a parameter \(group 0, index 0'
+    ):
         optimizer.climb()
     assert not optimizer.climbed
 

@@ -281,16 +281,19 @@ def test_pickle_takes_the_parameters_along(problem):
     assert_equal_weights(ours, twin)
 
 
-@pytest.mark.parametrize('build', [
-    lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 8),
-    lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=20),
-    lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch)),
-    lambda optimizer: lr_scheduler.SequentialLR(
-        optimizer,
-        [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3), lr_scheduler.ExponentialLR(optimizer, 0.9)],
-        [3],
-    ),
-])
+@pytest.mark.parametrize(
+    'build',
+    [
+        lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 8),
+        lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=20),
+        lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch)),
+        lambda optimizer: lr_scheduler.SequentialLR(
+            optimizer,
+            [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3), lr_scheduler.ExponentialLR(optimizer, 0.9)],
+            [3],
+        ),
+    ],
+)
 def test_schedulers_work_as_on_the_base_optimizer(problem, build):
     rates, complaints = [], []
     for wrap in (False, True):

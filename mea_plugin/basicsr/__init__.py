@@ -1,0 +1,11 @@
+"""Adapter for BasicSR: importing it registers the losses and models of this package into the toolbox."""
+
+from mea_plugin.basicsr import compat
+
+compat.apply()
+
+from mea_plugin.basicsr.register import register_all  # noqa: E402 - needs the work-arounds
+
+register_all()
+
+__all__ = ['register_all']

@@ -1,0 +1,229 @@
+"""Checks of a BasicSR option file before anything is built: unknown keys, unknown names, data that cannot be used.
+
+What counts as known is read off the code that will use it: the keys that a model's and a dataset's classes look up, and
+the signatures of networks, losses, optimizers, schedulers and metrics. Nothing has to be kept in step by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.data import build_dataloader
+from basicsr.models import lr_scheduler
+from basicsr.models.base_model import BaseModel
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+from mea_plugin.basicsr.networks import check_call, find
+from mea_plugin.basicsr.optimizers import check_optimizer
+from mea_plugin.basicsr.paired_data import check_paired_data
+from mea_plugin.basicsr.schedule import check_schedule
+from mea_plugin.errors import InputError
+from mea_plugin.options import check_keys, require
+
+__all__ = ['check_options']
+
+# What basicsr/train.py and basicsr/utils/{options,logger}.py look up themselves.
+_TOP = (
+    *('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'path', 'train', 'val', 'logger'),
+    *('dist_params', 'find_unused_parameters'),
+)
+_PATH = ('resume_state', 'ignore_resume_networks')
+_TRAIN = ('total_iter', 'warmup_iter', 'scheduler')
+_VAL = ('val_freq', 'save_img', 'suffix', 'metrics', 'pbar')
+_LOGGER = ('print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb')
+_DATASET = (
+    *('name', 'type', 'prefetch_mode', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio'),
+    *('dataroot_gt', 'dataroot_lq', 'phase', 'scale'),
+)
+_IMAGES = ('img', 'img2')
+_OWN_PACKAGES = ('basicsr', 'mea_plugin')
+
+
+def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None:
+    """Check a whole option file.
+
+    Sections of BasicSR and of this package are checked strictly; those of models and datasets of third parties pass.
+
+    Args:
+        opt: The options as read from the file.
+        where: The file, for errors.
+        data: Look at the data sets' folders too.
+
+    Raises:
+        InputError: The first thing found that cannot work.
+    """
+    for key in ('name', 'model_type', 'datasets', 'logger', 'train'):
+        require(opt, key, where)
+    model = find(MODEL_REGISTRY, opt['model_type'], f'{where}: model_type')
+    strict = model.__module__.split('.')[0] in _OWN_PACKAGES
+    networks = [key for key in opt if key.startswith('network_')]
+    if strict:
+        read = keys_read_by(model)
+        _check_top(opt, read, networks, where)
+    for key in networks:
+        _check_type(ARCH_REGISTRY, opt[key], f'{where}: {key}')
+    if strict:
+        _check_train(opt['train'], read, where)
+        if model.get_optimizer is BaseModel.get_optimizer:
+            _check_adam(opt['train'], model.__name__, where)
+        _check_penalty_fits(opt, where)
+    _check_logger(opt['logger'], where)
+    _check_val(opt.get('val'), where)
+    for phase, dataset in opt['datasets'].items():
+        _check_dataset(phase, dataset, opt, f'{where}: datasets.{phase}', data)
+
+
+def _check_top(opt: dict[str, Any], read: frozenset[str], networks: list[str], where: str) -> None:
+    check_keys(opt, (*_TOP, *(key for key in read if not key.endswith('_opt')), *networks), where)
+    for key in networks:
+        if key not in read:
+            known = [name for name in read if name.startswith('network_')]
+            check_keys({key: None}, known, where)
+    names = [key.removeprefix('network_') for key in networks]
+    path = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in names]
+    check_keys(opt.get('path') or {}, (*_PATH, *path), f'{where}: path')
+
+
+def _check_train(train: Any, read: frozenset[str], where: str) -> None:
+    ours = [key for key in ('hf_opt', 'hf_schedule') if key not in read and isinstance(train, Mapping) and key in train]
+    if ours:
+        what = f"unknown option '{ours[0]}'"
+        raise InputError(what, where=f'{where}: train', do='Set model_type: ExtractionModel, which knows it')
+    check_keys(train, (*_TRAIN, *sorted(read)), f'{where}: train')
+    total = require(train, 'total_iter', f'{where}: train')
+    if not isinstance(total, int | float) or total < 1:
+        raise InputError(f'total_iter is {total!r}', where=f'{where}: train', do='Give 1 or more')
+    require(train, 'optim_g', f'{where}: train')
+    for key, value in train.items():
+        if key.startswith('optim_'):
+            check_keys(value, value if isinstance(value, Mapping) else ('type', 'lr'), f'{where}: train.{key}')
+            require(value, 'type', f'{where}: train.{key}')
+            check_optimizer(value, where=f'{where}: train.{key}')
+        elif key.endswith('_opt') and value:
+            _check_loss(value, f'{where}: train.{key}')
+    if 'pixel_opt' in read and not train.get('pixel_opt') and not train.get('perceptual_opt'):
+        raise InputError('there is neither pixel_opt nor perceptual_opt', where=f'{where}: train', do='Add pixel_opt')
+    _check_scheduler(require(train, 'scheduler', f'{where}: train'), f'{where}: train.scheduler')
+    check_schedule(train, f'{where}: train.hf_schedule')
+
+
+def _check_adam(train: Mapping[str, Any], model: str, where: str) -> None:
+    for key, value in train.items():
+        if key.startswith('optim_') and value['type'] != 'Adam':
+            section = f'{where}: train.{key}.type'
+            raise InputError(f'{model} knows only Adam', where=section, do='Use model_type: ExtractionModel')
+
+
+def _check_penalty_fits(opt: Mapping[str, Any], where: str) -> None:
+    """Run the penalty once on an empty crop: its levels may be too many for the size."""
+    size = ((opt['datasets'] or {}).get('train') or {}).get('gt_size')
+    options = opt['train'].get('hf_opt')
+    if not options or not isinstance(size, int):
+        return
+    crop = torch.zeros(1, 1, size, size)
+    section = f'{where}: train.hf_opt'
+    # Not the toolbox's build_loss: it logs, and BasicSR's logger must not be set up before its log file is known.
+    penalty = find(LOSS_REGISTRY, options['type'], section)
+    try:
+        penalty(**{key: value for key, value in options.items() if key != 'type'})(crop, crop)
+    except ValueError as error:
+        raise InputError(str(error).rstrip('.'), where=section, do=f'The crop gt_size is {size}') from error
+
+
+def _check_scheduler(options: Any, where: str) -> None:
+    known = {
+        'MultiStepLR': lr_scheduler.MultiStepRestartLR,
+        'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
+        'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
+    }
+    check_keys(options, (*options, 'type') if isinstance(options, Mapping) else (), where)
+    check_keys({require(options, 'type', where): None}, known, f'{where}.type')
+    arguments = {key: value for key, value in options.items() if key != 'type'}
+    check_call(known[options['type']], arguments, where, given=('optimizer',))
+
+
+def _check_type(registry: Any, options: Any, where: str, *, given: tuple[str, ...] = ()) -> Any:
+    """The object that ``type`` names, after checking the other options against its signature."""
+    if not isinstance(options, Mapping):
+        raise InputError(f'expected a section, got {options!r}', where=where, do='Give type and its options')
+    found = find(registry, require(options, 'type', where), f'{where}.type')
+    check_call(found, {key: value for key, value in options.items() if key != 'type'}, where, given=given)
+    return found
+
+
+def _check_loss(options: Any, where: str) -> None:
+    loss = _check_type(LOSS_REGISTRY, options, where)
+    if loss.__module__.startswith('mea_plugin'):
+        try:
+            loss(**{key: value for key, value in options.items() if key != 'type'})
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                str(error).rstrip('.'), where=where, do=f'Correct the options of {loss.__name__}'
+            ) from error
+
+
+def _check_logger(logger: Any, where: str) -> None:
+    check_keys(logger, _LOGGER, f'{where}: logger')
+    for key in ('print_freq', 'save_checkpoint_freq', 'use_tb_logger'):
+        require(logger, key, f'{where}: logger')
+
+
+def _check_val(val: Any, where: str) -> None:
+    if val is None:
+        return
+    check_keys(val, _VAL, f'{where}: val')
+    for key in ('val_freq', 'save_img'):
+        require(val, key, f'{where}: val')
+    for name, options in (val.get('metrics') or {}).items():
+        section = f'{where}: val.metrics.{name}'
+        if not isinstance(options, Mapping):
+            raise InputError(f'expected a section, got {options!r}', where=section, do='Give type and its options')
+        arguments = {key: value for key, value in options.items() if key != 'better'}
+        metric = find(METRIC_REGISTRY, require(options, 'type', section), f'{section}.type')
+        if metric.__module__.split('.')[0] in _OWN_PACKAGES:  # they swallow unknown options in **kwargs
+            parameters = inspect.signature(metric).parameters
+            named = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD and key not in _IMAGES]
+            check_keys(options, ('type', 'better', *named), section)
+        _check_type(METRIC_REGISTRY, arguments, section, given=_IMAGES)
+
+
+def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, data: bool) -> None:
+    if phase.split('_')[0] not in ('train', 'val', 'test'):
+        check_keys({phase: None}, ('train', 'val', 'test'), where.rpartition('.')[0])
+    check_keys(dataset, dataset if isinstance(dataset, Mapping) else (), where)
+    found = find(DATASET_REGISTRY, require(dataset, 'type', where), f'{where}.type')
+    require(dataset, 'name', where)
+    if found.__module__.split('.')[0] not in _OWN_PACKAGES:
+        return
+    check_keys(dataset, {*_DATASET, *keys_read_by(found), *keys_read_by(build_dataloader)}, where)
+    if data and found.__name__ == 'PairedImageDataset':
+        check_paired_data(dataset, phase.split('_')[0], opt, where)
+
+
+@functools.cache
+def keys_read_by(target: Any) -> frozenset[str]:
+    """The option keys that a function, or a class with its bases, looks up, as in ``opt['key']`` or ``.get('key')``."""
+    sources = inspect.getmro(target) if inspect.isclass(target) else (target,)
+    keys: set[str] = set()
+    for source in sources:
+        if getattr(source, '__module__', '').split('.')[0] in _OWN_PACKAGES:
+            for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(source)))):
+                keys |= _looked_up(node)
+    return frozenset(keys)
+
+
+def _looked_up(node: ast.AST) -> set[str]:
+    key: ast.AST | None = None
+    if isinstance(node, ast.Subscript):
+        key = node.slice
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ('get', 'pop'):
+        key = node.args[0] if node.args else None
+    elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+        key = node.left
+    return {key.value} if isinstance(key, ast.Constant) and isinstance(key.value, str) else set()

@@ -1,0 +1,134 @@
+"""Every work-around for BasicSR 1.4.2, or for a torch newer than it knows, with what it answers.
+
+Nothing else in this package patches the toolbox.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ['apply', 'run_training']
+
+
+@functools.cache
+def apply() -> None:
+    """Make BasicSR importable and able to run without a GPU. Idempotent.
+
+    Raises:
+        ImportError: BasicSR is not installed.
+    """
+    if importlib.util.find_spec('basicsr') is None:
+        raise ImportError('BasicSR is not installed. Install it with: pip install -e ".[basicsr]"')
+    _provide_functional_tensor()
+    _allow_scheduler_state()
+    _distribute_without_gpu()
+
+
+def _provide_functional_tensor() -> None:
+    """Provide ``torchvision.transforms.functional_tensor``, which BasicSR 1.4.2 imports one function from.
+
+    torchvision >= 0.17 removed it (XPixelGroup/BasicSR#533, #663).
+    """
+    name = 'torchvision.transforms.functional_tensor'
+    if importlib.util.find_spec(name) is None and name not in sys.modules:
+        from torchvision.transforms.functional import rgb_to_grayscale
+
+        module = types.ModuleType(name, 'Stand-in by mea_plugin for a module that torchvision 0.17 removed.')
+        module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
+        sys.modules[name] = module
+
+
+def _allow_scheduler_state() -> None:
+    """Let ``weights_only`` loading read BasicSR's schedulers, whose milestones are a ``Counter``.
+
+    torch >= 2.4 has a public list of allowed classes and already knows ``Counter``; before that (seen with 2.1) the
+    list is private.
+    """
+    if not hasattr(torch.serialization, 'add_safe_globals'):
+        unpickler: Any = importlib.import_module('torch._weights_only_unpickler')
+        unpickler._get_allowed_globals()['collections.Counter'] = collections.Counter
+
+
+def run_training(root_path: str | Path, parse_options: Callable[..., Any]) -> None:
+    """Run BasicSR's own training loop with options parsed by ``parse_options``, and with a resume that needs no GPU.
+
+    BasicSR 1.4.2 maps the training state to ``torch.cuda.current_device()``, and ``--auto_resume`` looks below the
+    current folder even when ``root_path`` is another.
+    """
+    train: Any = importlib.import_module('basicsr.train')
+    train.parse_options = parse_options
+    train.load_resume_state = _load_resume_state
+    train.train_pipeline(str(root_path))
+
+
+def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    from basicsr.utils import check_resume
+
+    path = opt['path'].get('resume_state')
+    if opt['auto_resume']:
+        states = Path(opt['path']['training_states']).glob('*.state')
+        newest = max(states, key=lambda state: int(state.stem), default=None)
+        path = opt['path']['resume_state'] = str(newest) if newest else None
+    if path is None:
+        return None
+    # Optimizers move their state to the device of their parameters themselves.
+    state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    check_resume(opt, state['iter'])
+    return state
+
+
+def _distribute_without_gpu() -> None:
+    """Let ``--launcher pytorch`` and ``slurm`` run with gloo on CPUs.
+
+    BasicSR 1.4.2 calls ``torch.cuda.set_device`` and hands CUDA ``device_ids`` to DistributedDataParallel whatever the
+    device.
+    """
+    from basicsr.models import base_model
+    from basicsr.utils import dist_util
+
+    cuda_init, cuda_to_device = dist_util.init_dist, base_model.BaseModel.model_to_device
+
+    @functools.wraps(cuda_init)
+    def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
+        if torch.cuda.is_available():
+            cuda_init(launcher, backend, **kwargs)
+            return
+        if launcher == 'slurm':
+            os.environ.update(_slurm_environment(kwargs.pop('port', None)))
+        torch.distributed.init_process_group(backend='gloo', **kwargs)
+
+    @functools.wraps(cuda_to_device)
+    def model_to_device(self: Any, net: torch.nn.Module) -> torch.nn.Module:
+        if self.opt['dist'] and self.device.type == 'cpu':
+            unused = self.opt.get('find_unused_parameters', False)
+            return torch.nn.parallel.DistributedDataParallel(net, find_unused_parameters=unused)
+        return cuda_to_device(self, net)
+
+    dist_util.init_dist = init_dist
+    base_model.BaseModel.model_to_device = model_to_device
+
+
+def _slurm_environment(port: int | None) -> dict[str, str]:
+    """What ``torch.distributed`` wants to know, from what Slurm tells each task."""
+    import subprocess
+
+    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return {
+        'MASTER_ADDR': hosts[0],
+        'MASTER_PORT': str(port or os.environ.get('MASTER_PORT', 29500)),
+        'WORLD_SIZE': os.environ['SLURM_NTASKS'],
+        'RANK': os.environ['SLURM_PROCID'],
+        'LOCAL_RANK': os.environ.get('SLURM_LOCALID', '0'),
+    }

@@ -1,0 +1,33 @@
+"""What this package adds to BasicSR's registries."""
+
+from __future__ import annotations
+
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+
+from mea_plugin.basicsr.extraction_model import ExtractionModel
+from mea_plugin.losses import HighFrequencyLoss
+
+__all__ = ['register_all']
+
+_ADDITIONS = (
+    (LOSS_REGISTRY, HighFrequencyLoss),
+    (MODEL_REGISTRY, ExtractionModel),
+)
+
+
+def register_all() -> None:
+    """Register everything, or, when a name is taken by somebody else, nothing.
+
+    Raises:
+        RuntimeError: Another package registered one of the names.
+    """
+    taken = [
+        f'{item.__name__} ({registry._name})'
+        for registry, item in _ADDITIONS
+        if registry._obj_map.get(item.__name__, item) is not item
+    ]
+    if taken:
+        raise RuntimeError(f'BasicSR already holds {", ".join(taken)} of another package; import only one of the two')
+    for registry, item in _ADDITIONS:
+        if item.__name__ not in registry:
+            registry.register(item)

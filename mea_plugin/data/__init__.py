@@ -1,0 +1,1 @@
+"""Where images come from, how they are shrunk, and how folders of them are made."""

@@ -1,0 +1,20 @@
+"""How close a surrogate comes to its victim (fidelity), and both to the ground truth (task quality)."""
+
+from mea_plugin.evaluation.evaluate import evaluate
+from mea_plugin.evaluation.job import Evaluation, EvaluationPaths, evaluate_from_options
+from mea_plugin.evaluation.metrics import Score, psnr, ssim, to_y
+from mea_plugin.evaluation.pairs import EvaluationSet
+from mea_plugin.evaluation.results import EvaluationResult
+
+__all__ = [
+    'Evaluation',
+    'EvaluationPaths',
+    'EvaluationResult',
+    'EvaluationSet',
+    'Score',
+    'evaluate',
+    'evaluate_from_options',
+    'psnr',
+    'ssim',
+    'to_y',
+]

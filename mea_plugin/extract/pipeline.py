@@ -1,0 +1,132 @@
+"""The steps of an extraction in their order, each left out when its result is there and up to date."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mea_plugin.data.prepare import make_benchmark
+from mea_plugin.data.sources import image_source
+from mea_plugin.evaluation import evaluate_from_options
+from mea_plugin.extract.options import ExtractionOptions
+from mea_plugin.extract.record import Record
+from mea_plugin.extract.training import check_surrogate, train_surrogate
+from mea_plugin.files import hash_file, write_text
+from mea_plugin.images import list_images
+from mea_plugin.options import check_keys, require
+from mea_plugin.query import QuerySet, run_queries
+from mea_plugin.victims import Victim, build_victim
+
+__all__ = ['ExtractionResult', 'extract']
+
+
+@dataclass(frozen=True)
+class ExtractionResult:
+    """What an extraction ends with.
+
+    Attributes:
+        table: Fidelity and task quality, as Markdown.
+        table_path: The file that holds it.
+        picture_path: The side-by-side PNG.
+    """
+
+    table: str
+    table_path: Path
+    picture_path: Path
+
+
+def extract(options: ExtractionOptions) -> ExtractionResult:
+    """Query the victim, train the surrogates, evaluate them.
+
+    Args:
+        options: From :func:`~mea_plugin.extract.options.load_extraction`.
+
+    Returns:
+        The table and the picture.
+
+    Raises:
+        InputError: Something in the options or the images cannot be used.
+    """
+    victim = build_victim(options.query.victim, where=f'{options.where}: victim')
+    for surrogate in options.surrogates:
+        check_surrogate(surrogate, victim.scale, options.where)
+    test_sets = _prepare_test_sets(options, victim.scale)
+    queries = _query(options, victim)
+    weights = {}
+    for surrogate in options.surrogates:
+        start = time.monotonic()
+        weights[surrogate.name], was_there = train_surrogate(surrogate, queries, options.query.output)
+        _report(f'train {surrogate.name}', str(weights[surrogate.name]), None if was_there else start)
+    return _evaluate(options, victim, weights, test_sets)
+
+
+def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
+    start = time.monotonic()
+    images = image_source(options.query.images, where=f'{options.where}: queries.images')
+    folder = options.query.output / 'queries'
+    before = QuerySet(folder).manifest()
+    queries = run_queries(victim, images, folder, **options.query.arguments, move_other_aside=True)
+    after = queries.manifest()
+    assert after is not None
+    _report('query', f'{len(after["pairs"])} pairs in {folder}', None if after == before else start)
+    return queries
+
+
+def _prepare_test_sets(options: ExtractionOptions, scale: int) -> list[dict[str, Any]]:
+    """The test sets, with low-resolution images made by bicubic where only ``gt`` is given."""
+    where = f'{options.where}: evaluation.test_sets'
+    test_sets = []
+    for entry in require(options.evaluation, 'test_sets', f'{options.where}: evaluation'):
+        check_keys(entry, ('name', 'lq', 'gt'), where)
+        if 'lq' not in entry:
+            name = require(entry, 'name', where)
+            folder = options.query.output / 'test_sets' / name
+            make_benchmark([require(entry, 'gt', where)], folder, scale=scale, where=where)
+            entry = {'name': name, 'lq': str(folder / f'LRx{scale}'), 'gt': str(folder / 'HR')}
+        test_sets.append(entry)
+    return test_sets
+
+
+def _evaluate(
+    options: ExtractionOptions,
+    victim: Victim,
+    weights: dict[str, Path],
+    test_sets: list[dict[str, Any]],
+) -> ExtractionResult:
+    start = time.monotonic()
+    folder = options.query.output / 'evaluation'
+    surrogates = {
+        surrogate.name: {
+            'type': 'basicsr',
+            'network_g': surrogate.options['network_g'],
+            'weights': str(weights[surrogate.name]),
+        }
+        for surrogate in options.surrogates
+    }
+    rest = {key: value for key, value in options.evaluation.items() if key != 'test_sets'}
+    evaluation = {'name': options.query.name, 'surrogates': surrogates, 'test_sets': test_sets, **rest}
+    images = [path for entry in test_sets for key in ('lq', 'gt') if key in entry for path in list_images(entry[key])]
+    inputs = {
+        'evaluation': evaluation,
+        'victim': victim.fingerprint,
+        'weights': {name: hash_file(path) for name, path in weights.items()},
+        'images': {str(path): hash_file(path) for path in images},
+    }
+    record = Record(folder / 'record.json', inputs)
+    table, picture = folder / 'table.md', folder / 'evaluation.png'
+    if record.is_current():
+        _report('evaluate', str(folder), None)
+    else:
+        record.begin()
+        found = evaluate_from_options({**evaluation, 'victim': options.query.victim}, folder, where=options.where)
+        write_text(table, found.table)
+        record.finish([table, picture, found.paths.json, found.paths.markdown])
+        _report('evaluate', str(folder), start)
+    return ExtractionResult(table.read_text(), table, picture)
+
+
+def _report(step: str, what: str, start: float | None) -> None:
+    took = 'up to date' if start is None else f'{time.monotonic() - start:.0f} s'
+    print(f'[{step}] {what} ({took})', flush=True)

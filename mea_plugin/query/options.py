@@ -1,0 +1,74 @@
+"""The option file of a query run: a victim, some images, a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mea_plugin.errors import InputError
+from mea_plugin.options import check_keys, require
+
+__all__ = ['QueryOptions', 'check_name', 'section']
+
+_NAME_CHARACTERS = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-')
+_QUERIES = ('budget', 'shrink', 'batch_size')
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """What to ask whom.
+
+    Attributes:
+        name: Of the run; a folder name.
+        output: The folder of everything that is written; the query set is its sub-folder ``queries``.
+        victim: Options for :func:`~mea_plugin.victims.build_victim`.
+        images: A folder, or ``embedded:query``; see :func:`~mea_plugin.data.sources.image_source`.
+        arguments: ``budget``, ``shrink``, ``batch_size`` for :func:`~mea_plugin.query.engine.run_queries`.
+    """
+
+    name: str
+    output: Path
+    victim: dict[str, Any]
+    images: str
+    arguments: dict[str, int]
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> QueryOptions:
+        """Check the sections that a query run needs; an extraction's option file has them too.
+
+        Args:
+            options: The option file's content.
+            where: The file, for errors.
+            output: Instead of the folder that the file names.
+
+        Raises:
+            InputError: A section or option is missing, unknown or of the wrong kind.
+        """
+        name = check_name(require(options, 'name', where), f'{where}: name')
+        victim = dict(section(options, 'victim', where))
+        queries = section(options, 'queries', where)
+        at = f'{where}: queries'
+        check_keys(queries, ('images', *_QUERIES), at)
+        arguments = {key: value for key, value in queries.items() if key != 'images' and value is not None}
+        for key, value in arguments.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f'{key} is {value!r}', where=at, do='Give a whole number, 1 or more')
+        folder = Path(output or options.get('output') or Path('results') / name)
+        return cls(name, folder, victim, str(require(queries, 'images', at)), arguments)
+
+
+def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """A section that must be there and hold something."""
+    value = require(options, key, where)
+    if not isinstance(value, Mapping) or not value:
+        raise InputError(f'expected a section, got {value!r}', where=f'{where}: {key}', do=f'Fill in {key}')
+    return value
+
+
+def check_name(name: Any, where: str) -> str:
+    """A name that can be a folder's."""
+    if not str(name).strip('.') or not set(str(name)) <= _NAME_CHARACTERS:
+        raise InputError(f"'{name}' is no folder name", where=where, do='Use letters, digits, . _ -')
+    return str(name)

@@ -1,0 +1,38 @@
+"""Bicubic interpolation as a victim: the reference row of every super-resolution table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mea_plugin.data.resize import bicubic, check_scale
+from mea_plugin.files import hash_json
+
+__all__ = ['BicubicVictim']
+
+
+class BicubicVictim:
+    """Enlarges images as MATLAB's ``imresize`` does (:func:`mea_plugin.data.resize.bicubic`).
+
+    Args:
+        scale: Output size by input size, a whole number of at least 1.
+        name: How tables call it.
+
+    Raises:
+        InputError: The scale is not such a number.
+    """
+
+    def __init__(self, scale: int, name: str = 'bicubic') -> None:
+        self.name = name
+        self.scale = check_scale(scale, where='victim.scale')
+        self.fingerprint = hash_json({'type': 'bicubic', 'like': 'matlab', 'scale': scale})
+
+    def query(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Enlarge each image.
+
+        Args:
+            images: uint8 arrays ``(H, W, 3)``, RGB, of any sizes.
+
+        Returns:
+            uint8 arrays ``(scale * H, scale * W, 3)``, RGB, in the same order.
+        """
+        return [bicubic(image, self.scale) for image in images]

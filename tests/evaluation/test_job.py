@@ -1,0 +1,221 @@
+"""From option file to files; what the tool prints and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mea_plugin.cli import run_tool
+from mea_plugin.errors import InputError
+from mea_plugin.evaluation import evaluate_from_options, job
+from mea_plugin.images import read_rgb
+from mea_plugin.options import load_options
+from mea_plugin.victims import build_victim
+from tests import helpers
+
+
+@pytest.fixture
+def options(make_set):
+    """A complete evaluation of pixel repeaters."""
+    folder = make_set()
+    return {
+        'name': 'study',
+        'victim': {'type': 'enlarger'},
+        'surrogates': {'base': {'type': 'enlarger', 'offset': 9}, 'ours': {'type': 'enlarger', 'offset': 3}},
+        'baselines': {'nearest': {'type': 'enlarger', 'offset': 1}},
+        'test_sets': [{'name': 'toy', 'lq': str(folder / 'lq'), 'gt': str(folder / 'gt')}],
+        'panel': {'images': 2},
+    }
+
+
+@pytest.fixture
+def tool(root, tmp_path, capsys, monkeypatch):
+    """Run ``tools/evaluate.py`` on options in this process, where the fake models are known."""
+    spec = importlib.util.spec_from_file_location('tools_evaluate', root / 'tools' / 'evaluate.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+
+    def run(options, *arguments):
+        helpers.write_yaml(tmp_path / 'study.yml', options)
+        code = run_tool(module.main, ['-opt', 'study.yml', *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def set_option(options, path, value):
+    *sections, key = path
+    for section in sections:
+        options = options[section]
+    options[key] = value
+
+
+def test_three_files_are_written_and_agree(options, tmp_path):
+    done = evaluate_from_options(options, tmp_path / 'out')
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'evaluation.json',
+        'evaluation.md',
+        'evaluation.png',
+    ]
+
+    def refuse(constant):
+        raise AssertionError(f'{constant} is not JSON')
+
+    content = json.loads(done.paths.json.read_text(), parse_constant=refuse)
+    assert content['name'] == 'study'
+    assert content == json.loads(json.dumps(done.result.to_json()))
+    mean = content['test_sets'][0]['fidelity']['ours']['mean']
+    (line,) = [line for line in done.table.split('task quality')[0].splitlines() if line.startswith('| ours ')]
+    expected = [mean['y']['psnr'], mean['y']['ssim'], mean['rgb']['psnr'], mean['rgb']['ssim']]
+    assert [float(cell.strip(' *')) for cell in line.split('|')[2:-1]] == pytest.approx(expected, abs=0.005)
+    report = done.paths.markdown.read_text()
+    assert done.table in report
+    assert '(evaluation.png)' in report
+    assert len(re.findall(r'^\| 0[012] ', report, flags=re.MULTILINE)) == 3 * 3 + 3 * 4
+    assert read_rgb(done.paths.panel).shape[0] > 2 * 544
+
+
+def test_nothing_written_depends_on_the_folder_or_the_run(options, tmp_path):
+    first, second = (evaluate_from_options(options, tmp_path / name).paths for name in ('one', 'two'))
+    for kind in ('json', 'markdown', 'panel'):
+        assert getattr(first, kind).read_bytes() == getattr(second, kind).read_bytes()
+    assert str(tmp_path) not in first.json.read_text() + first.markdown.read_text()
+
+
+def test_names_of_images_choose_the_rows(options, tmp_path):
+    options['panel'] = {'images': ['02']}
+    named = read_rgb(evaluate_from_options(options, tmp_path / 'named').paths.panel)
+    options['panel'] = {'images': 3}
+    three = read_rgb(evaluate_from_options(options, tmp_path / 'three').paths.panel)
+    row = (three.shape[0] - named.shape[0]) // 2
+    np.testing.assert_array_equal(three[2 * row + 64 : 3 * row, :560], named[64:row, :560])  # the overview of 02
+
+
+def test_bicubic_is_the_baseline_where_none_is_named(options, tmp_path):
+    pytest.importorskip('mea_plugin.victims.bicubic', exc_type=ImportError)
+    del options['baselines']
+    result = evaluate_from_options(options, tmp_path / 'out').result
+    assert (result.models[0].name, result.models[0].role) == ('bicubic', 'baseline')
+    # random pixels: interpolation comes closer to the truth than repetition
+    quality = result.sets[0].quality
+    assert quality['bicubic'].mean('y').psnr > quality['victim'].mean('y').psnr
+    options['baselines'] = {}
+    result = evaluate_from_options(options, tmp_path / 'out').result
+    assert [model.role for model in result.models] == ['victim', 'surrogate', 'surrogate']
+
+
+def test_the_tool_prints_the_table_and_the_paths(tool, options, tmp_path):
+    code, out, err = tool(options)
+    assert (code, err) == (0, '')
+    assert out.startswith('**toy, fidelity')
+    assert out.split()[-3:] == [f'results/study/evaluation.{kind}' for kind in ('json', 'md', 'png')]
+    assert (tmp_path / 'results' / 'study' / 'evaluation.json').is_file()
+
+
+def test_the_output_folder_is_the_arguments_or_the_files(tool, options, tmp_path):
+    options['output'] = 'there'
+    assert tool(options)[0] == 0
+    assert (tmp_path / 'there' / 'evaluation.md').is_file()
+    assert tool(options, '--output', 'elsewhere')[0] == 0
+    assert (tmp_path / 'elsewhere' / 'evaluation.md').is_file()
+    assert not (tmp_path / 'results').exists()
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (['surogates'], {}, r"study\.yml: unknown option 'surogates'\. Use 'surrogates'"),
+        (['victim', 'ofset'], 1, r"study\.yml: victim: unknown option 'ofset'\. Use 'offset'"),
+        (['victim', 'type'], 'enlargr', r"study\.yml: victim\.type: no victim type 'enlargr'"),
+        (['victim'], None, r"study\.yml: the option 'victim' is missing"),
+        (['victim'], 'basicsr', r"study\.yml: victim: expected a section, got 'basicsr'"),
+        (['surrogates', 'ours', 'scale'], 4, r'surrogates\.ours: its scale is 4, the victim has 2'),
+        (['surrogates', 'ours'], 'x.pth', r"surrogates\.ours: expected a section, got 'x\.pth'"),
+        (['surrogates'], ['ours'], r"study\.yml: surrogates: expected a section, got \['ours'\]"),
+        (['name'], None, r"study\.yml: the option 'name' is missing"),
+        (['test_sets'], [], r'study\.yml: test_sets: expected a list of test sets, got \[\]'),
+        (['test_sets', 0, 'hr'], 'x', r"test_sets\[0\]: unknown option 'hr'"),
+        (['test_sets', 0, 'lq'], None, r"test_sets\[0\]: the option 'lq' is missing"),
+        (['test_sets', 0, 'gt'], 'nowhere', r'test_sets\.toy\.gt: folder nowhere does not exist'),
+        (['panel'], {'images': 0}, r'study\.yml: panel: images is 0'),
+        (['panel'], {'images': []}, r'study\.yml: panel: images is \[\]'),
+        (['panel'], {'images': ['0']}, r"panel\.images: no test image is called '0'"),
+        (['panel'], {'count': 3}, r"study\.yml: panel: unknown option 'count'"),
+    ],
+)
+def test_bad_options_end_in_one_line_and_write_nothing(tool, options, tmp_path, path, value, message):
+    set_option(options, path, value)
+    code, out, err = tool(options)
+    assert (code, out) == (2, '')
+    assert re.search(message, err)
+    assert err.count('\n') == 1
+    assert not (tmp_path / 'results').exists()
+
+
+def test_bad_images_end_in_one_line_and_write_nothing(tool, options, tmp_path):
+    lq = tmp_path / 'toy' / 'lq'
+    original = (lq / '02.png').read_bytes()
+
+    def refusal():
+        code, out, err = tool(options)
+        assert (code, out, err.count('\n')) == (2, '', 1)
+        assert not (tmp_path / 'results').exists()
+        return err
+
+    Image.new('I;16', (24, 20)).save(lq / '02.png')
+    assert 'more than 8 bits' in refusal()
+    half = len(original) // 2
+    (lq / '02.png').write_bytes(original[:half] + bytes(20) + original[half + 20 :])  # damage that no header shows
+    assert '02.png' in refusal()
+    (lq / '02.png').rename(lq / '03.png')
+    assert 'no ground truth of that name' in refusal()
+
+
+def test_results_cannot_be_a_file(tool, options, tmp_path):
+    (tmp_path / 'taken').write_text('')
+    code, _, err = tool(options, '--output', 'taken/deeper')
+    assert code == 2
+    assert re.search('output: .*taken is a file. Give another folder with --output', err)
+
+
+def test_the_tool_is_a_program(root):
+    command = [sys.executable, str(root / 'tools' / 'evaluate.py')]
+    loaded = 'import sys, mea_plugin.evaluation; print([m for m in ("torch", "basicsr", "mmagic") if m in sys.modules])'
+    runs = [
+        subprocess.Popen(
+            [*line], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment(root)
+        )
+        for line in ([*command, '--help'], [*command, '-opt', 'nowhere.yml'], command, [sys.executable, '-c', loaded])
+    ]
+    (help_out, _), (_, missing), (_, usage), (modules, _) = (run.communicate(timeout=60) for run in runs)
+    assert [run.returncode for run in runs] == [0, 2, 2, 0]
+    assert '--output DIR' in help_out
+    assert missing.count('\n') == usage.count('\n') == 1
+    assert 'nowhere.yml: the option file cannot be read' in missing
+    assert modules == '[]\n'
+
+
+def _environment(root):
+    return {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
+
+
+def test_the_example_files_lack_only_the_users_files(root, basicsr, enlarger, monkeypatch, tmp_path):
+    paths = sorted((root / 'options' / 'evaluate').glob('*.yml'))
+    assert paths
+    for path in paths:
+        options = load_options(path)
+        for surrogate in options['surrogates'].values():
+            with pytest.raises(InputError, match='no such weight file'):
+                build_victim(surrogate)
+        monkeypatch.setattr(job, 'build_victim', lambda options, where: enlarger(scale=4))
+        with pytest.raises(InputError, match=r'folder datasets/\S+ does not exist'):
+            evaluate_from_options(options, tmp_path / 'out', where=path.name)

@@ -1,0 +1,215 @@
+"""The demo's job on a shrunken setting, and that each step runs only when something it depends on has changed."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mea_plugin.basicsr.networks import build_network
+from mea_plugin.extract import load_extraction, training
+from mea_plugin.images import read_rgb
+from mea_plugin.victims import build_victim
+from tests.helpers import ROOT, call_tool, photograph, run_tool, save, training_options, write_yaml
+
+VICTIM = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
+PROPOSED = {
+    'train': {
+        'hf_opt': {'type': 'HighFrequencyLoss', 'level': 1},
+        'hf_schedule': 'lr',
+        'optim_g': {'type': 'SAM', 'base_optimizer': 'Adam', 'rho': 0.05, 'lr': 1e-3},
+    }
+}
+
+
+@pytest.fixture
+def job(tmp_path):
+    """An extraction of a random x4 network, with 4 iterations of training; returns the option file."""
+    torch.save(build_network(VICTIM).state_dict(), tmp_path / 'victim.pth')
+    for index in range(3):
+        save(tmp_path / 'photos' / f'{index}.png', photograph((64, 72), index))
+        save(tmp_path / 'test' / f'{index}.png', photograph((97, 98), 10 + index))
+    surrogate = training_options(None, None)
+    surrogate['datasets']['train'].pop('dataroot_lq')
+    surrogate['datasets']['train'].pop('dataroot_gt')
+    write_yaml(tmp_path / 'surrogate.yml', surrogate)
+    opt = str(tmp_path / 'surrogate.yml')
+    return write_yaml(
+        tmp_path / 'job.yml',
+        {
+            'name': 'job',
+            'output': str(tmp_path / 'out'),
+            'victim': {'type': 'basicsr', 'network_g': VICTIM, 'weights': str(tmp_path / 'victim.pth')},
+            'queries': {'images': str(tmp_path / 'photos'), 'shrink': 4, 'budget': 2},
+            'surrogates': {'baseline': {'opt': opt}, 'proposed': {'opt': opt, 'override': PROPOSED}},
+            'evaluation': {
+                'test_sets': [{'name': 'mine', 'gt': str(tmp_path / 'test')}],
+                'baselines': {'bicubic': {'type': 'bicubic'}},
+            },
+        },
+    )
+
+
+def edit(file, change):
+    options = yaml.safe_load(file.read_text())
+    change(options)
+    write_yaml(file, options)
+
+
+@pytest.fixture
+def extract(job, tmp_path, monkeypatch, capsys):
+    """Extract in this process; returns what was printed, each step and whether it was up to date, and the commands.
+
+    Training is replaced by writing an untrained network, which saves starting Python twice.
+    """
+    commands = []
+
+    def fake_training(command, name, total, log):
+        commands.append(command)
+        options = yaml.safe_load(Path(command[command.index('-opt') + 1]).read_text())
+        weights = tmp_path / 'out' / 'experiments' / name / 'models' / 'net_g_latest.pth'
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(len(commands))
+        torch.save({'params': build_network(options['network_g']).state_dict()}, weights)
+
+    def run():
+        commands.clear()
+        assert call_tool('extract', '-opt', job) == 0
+        printed = capsys.readouterr().out
+        return printed, steps(printed), list(commands)
+
+    monkeypatch.setattr(training, '_run', fake_training)
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+def steps(printed):
+    """Step name to whether it was up to date, from what the tool printed."""
+    found = re.findall(r'^\[(.+?)\] .*\((up to date|\d+ s)\)$', printed, re.MULTILINE)
+    return {name: took == 'up to date' for name, took in found}
+
+
+ALL = ('query', 'train baseline', 'train proposed', 'evaluate')
+
+
+def test_an_extraction_from_one_file(job, tmp_path):
+    """The real thing, in processes of its own: table, picture, and two surrogates that differ."""
+    out = tmp_path / 'out'
+    run = run_tool('extract', '-opt', job, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert steps(run.stdout) == dict.fromkeys(ALL, False)
+    table = (out / 'evaluation' / 'table.md').read_text()
+    assert table.strip() in run.stdout
+    assert 'bicubic' in table
+    assert '3 images, x4' in table
+    picture = re.search(r'^picture: (.*)$', run.stdout, re.MULTILINE)[1]
+    assert min(read_rgb(picture).shape[:2]) > 100
+    weights = {
+        name: torch.load(out / 'experiments' / name / 'models' / 'net_g_latest.pth', weights_only=True)['params']
+        for name in ('baseline', 'proposed')
+    }
+    assert any(not torch.equal(weights['baseline'][key], weights['proposed'][key]) for key in weights['baseline'])
+    logs = {name: (out / 'surrogates' / f'{name}.log').read_text() for name in weights}
+    assert 'l_hf' in logs['proposed']
+    assert 'l_hf' not in logs['baseline']
+
+
+def test_a_step_is_done_again_only_when_its_inputs_have_changed(job, tmp_path, extract):
+    out = tmp_path / 'out'
+    first, done, _ = extract()
+    assert done == dict.fromkeys(ALL, False)
+    again, done, commands = extract()
+    assert done == dict.fromkeys(ALL, True)
+    assert commands == []
+    assert first[first.index('##') :] == again[again.index('##') :]
+
+    # Results are judged by content, not by name.
+    path = out / 'experiments' / 'baseline' / 'models' / 'net_g_latest.pth'
+    path.write_bytes(b'damaged')
+    assert not extract()[1]['train baseline']
+
+    # One surrogate's options changed: it is trained again, and the evaluation follows.
+    extract()
+    edit(job, lambda o: o['surrogates']['proposed']['override']['train']['optim_g'].update(rho=0.5))
+    assert extract()[1] == {**dict.fromkeys(ALL, False), 'query': True, 'train baseline': True}
+
+    # A larger budget: one more query, the two that were there are not sent again; everything after follows.
+    before = (out / 'queries' / 'response' / '000001.png').stat().st_mtime_ns
+    edit(job, lambda o: o['queries'].update(budget=3))
+    assert extract()[1] == dict.fromkeys(ALL, False)
+    assert (out / 'queries' / 'response' / '000001.png').stat().st_mtime_ns == before
+    assert len(json.loads((out / 'queries' / 'manifest.json').read_text())['pairs']) == 3
+
+    # Another content under the same name.
+    save(tmp_path / 'photos' / '1.png', photograph((64, 72), 77))
+    assert extract()[1] == dict.fromkeys(ALL, False)
+
+
+def test_an_interrupted_training_goes_on_and_a_changed_one_begins_again(job, extract, monkeypatch, capsys):
+    fake = training._run
+
+    def interrupted(*arguments):
+        fake(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, '_run', interrupted)
+    assert call_tool('extract', '-opt', job) == 130
+    assert 'run the same command again' in capsys.readouterr().err
+    monkeypatch.setattr(training, '_run', fake)
+    _, _, (baseline, proposed) = extract()
+    assert '--auto_resume' in baseline
+    assert '--auto_resume' not in proposed
+    edit(job, lambda o: o['surrogates']['proposed']['override']['train']['hf_opt'].update(loss_weight=0.3))
+    _, _, (proposed,) = extract()
+    assert '--auto_resume' not in proposed
+
+
+REFUSED = [
+    (lambda o: o.update(victims={}), "unknown option 'victims'. Use 'victim'"),
+    (lambda o: o.pop('evaluation'), "the option 'evaluation' is missing"),
+    (lambda o: o['queries'].update(budget=0), 'budget is 0'),
+    (lambda o: o['queries'].update(budgets=1), "unknown option 'budgets'. Use 'budget'"),
+    (lambda o: o['queries'].update(images='nowhere'), 'folder nowhere does not exist'),
+    (lambda o: o['victim'].update(weights='nowhere.pth'), 'nowhere.pth: no such weight file'),
+    (lambda o: o['victim']['network_g'].update(num_feat=9), 'the weights do not fit SRVGGNetCompact'),
+    (lambda o: o['surrogates']['proposed'].update(overide={}), "unknown option 'overide'. Use 'override'"),
+    (lambda o: o['surrogates']['proposed'].update(opt='nowhere.yml'), 'the option file cannot be read'),
+    (lambda o: o['surrogates']['proposed']['override']['train']['hf_opt'].update(wave='db99'), 'db99'),
+    (lambda o: o['surrogates']['proposed']['override']['train']['hf_opt'].update(level=5), 'level'),
+    (lambda o: o['surrogates']['proposed']['override']['train']['optim_g'].update(base_optimizer='Adan'), 'Adan'),
+    (lambda o: o['evaluation']['test_sets'][0].update(gt='nowhere'), 'nowhere'),
+]
+
+
+@pytest.mark.parametrize('index', range(len(REFUSED)))
+def test_a_wrong_file_is_refused_before_anything_is_asked_or_trained(job, tmp_path, monkeypatch, capsys, index):
+    change, message = REFUSED[index]
+    edit(job, change)
+    monkeypatch.chdir(tmp_path)
+    assert call_tool('extract', '-opt', job) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: ')
+    assert message in line
+    assert not (tmp_path / 'out' / 'queries').exists()
+    assert not (tmp_path / 'out' / 'experiments').exists()
+
+
+def test_a_bad_query_image_is_refused(job, tmp_path, capsys):
+    (tmp_path / 'photos' / '1.png').write_bytes((tmp_path / 'photos' / '1.png').read_bytes()[:300])
+    assert call_tool('extract', '-opt', job) == 2
+    assert 'photos/1.png: cannot be read' in capsys.readouterr().err
+    assert not (tmp_path / 'out' / 'queries').exists()
+
+
+@pytest.mark.parametrize('file', sorted((ROOT / 'options' / 'extract').glob('*.yml')), ids=lambda path: path.stem)
+def test_the_files_that_ship_are_valid(file, monkeypatch):
+    from mea_plugin.basicsr.check import check_options
+
+    monkeypatch.chdir(ROOT)
+    options = load_extraction(file)
+    assert build_victim(options.query.victim).scale == options.surrogates[0].options['scale']
+    for surrogate in options.surrogates:
+        surrogate.options['datasets'].pop('train')  # its folders are filled in after the queries
+        check_options(surrogate.options, where=str(file))

@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Show what is installed, what of it clashes, and what to type; exit code 1 when something does not work."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+
+from mea_plugin import __version__
+from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.doctor import examine, installed_versions, mediapipe_lacks_solutions, report
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the report."""
+    ToolParser(description=__doc__).parse_args(argv)
+    versions = installed_versions()
+    findings = examine(versions, sys.version_info[:2], mediapipe_broken=mediapipe_lacks_solutions())
+    print(f'mea_plugin {__version__}, Python {platform.python_version()}, {platform.platform()}')
+    print(report(versions, findings))
+    if any(finding.serious for finding in findings):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

@@ -1,0 +1,100 @@
+#!/usr/bin/env python
+"""Make folders of images: bicubic low resolution, benchmarks, crops for training.
+
+Each command goes on where it was when it was interrupted, and makes again only what its input or settings have changed.
+IMAGES is a folder, embedded:query or embedded:test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.data.batch import BatchResult
+from mea_plugin.data.embedded import SPLITS
+from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one of the commands and say what it did."""
+    args = _parser().parse_args(argv)
+    result: BatchResult = args.run(args)
+    print(f'{args.output}: {result.made} images made, {result.kept} up to date')
+
+
+def _bicubic(args: argparse.Namespace) -> BatchResult:
+    return make_bicubic(args.input, args.output, scale=args.scale, like=args.like, jobs=args.jobs)
+
+
+def _benchmark(args: argparse.Namespace) -> BatchResult:
+    return make_benchmark(args.input, args.output, scale=args.scale, like=args.like, jobs=args.jobs)
+
+
+def _sub_images(args: argparse.Namespace) -> BatchResult:
+    settings = {key: getattr(args, key) for key in ('scale', 'crop', 'step', 'thresh', 'skip_small', 'jobs')}
+    return make_sub_images(args.input, args.output, **settings)
+
+
+def _embedded(args: argparse.Namespace) -> BatchResult:
+    source = f'embedded:{args.split}'
+    return make_benchmark([source], args.output, scale=args.scale, like=args.like, jobs=args.jobs, where='--split')
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+
+    bicubic = commands.add_parser('bicubic', help='IMAGES -> OUTPUT/NAME.png, bicubic low resolution')
+    bicubic.add_argument('--input', required=True, metavar='IMAGES')
+    bicubic.set_defaults(run=_bicubic)
+
+    benchmark = commands.add_parser('benchmark', help='IMAGES -> OUTPUT/HR and OUTPUT/LRxSCALE')
+    benchmark.add_argument('--input', required=True, nargs='+', metavar='IMAGES', help='no name may be in two of them')
+    benchmark.set_defaults(run=_benchmark)
+
+    embedded = commands.add_parser('embedded', help="scikit-image's photographs -> OUTPUT/HR and OUTPUT/LRxSCALE")
+    embedded.add_argument('--split', required=True, choices=SPLITS)
+    embedded.set_defaults(run=_embedded)
+
+    crops = commands.add_parser('sub-images', help='benchmark folder -> aligned crops in OUTPUT/HR and OUTPUT/LRxSCALE')
+    crops.add_argument('--input', required=True, type=Path, metavar='DIR', help='folder with HR and LRxSCALE')
+    crops.add_argument('--crop', type=int, default=160, help='size of a crop in HR pixels (default: 160)')
+    crops.add_argument('--step', type=int, default=160, help='from one crop to the next (default: 160)')
+    crops.add_argument(
+        '--thresh',
+        type=int,
+        default=0,
+        help='a last strip wider than this gets a crop that overlaps the one before (default: 0), others are dropped',
+    )
+    crops.add_argument('--skip-small', action='store_true', help='leave out images smaller than a crop')
+    crops.set_defaults(run=_sub_images)
+
+    for command in (bicubic, benchmark, embedded, crops):
+        command.add_argument('--output', required=True, type=Path, metavar='DIR')
+        command.add_argument('--scale', type=int, choices=(2, 3, 4, 8), default=4, help='default: 4')
+        command.add_argument('--jobs', type=whole_number, default=_cores(), help='processes (default: one per core)')
+        if command is not crops:
+            help_like = "imresize of MATLAB on 8-bit images (default), or BasicSR's port, which rounds less"
+            command.add_argument('--like', choices=('matlab', 'basicsr'), default='matlab', help=help_like)
+    return parser
+
+
+def whole_number(text: str) -> int:
+    """A number of processes; argparse shows the name of this function."""
+    jobs = int(text)
+    if jobs < 1:
+        raise argparse.ArgumentTypeError(f'{jobs} is below 1')
+    return jobs
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
