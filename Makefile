@@ -1,0 +1,67 @@
+# Everything is done in environments of this folder, made from the pinned lists in requirements/ when they are missing
+# or out of date: .venv (modern) and .venv-classic. PYTHON=..., PYTHON_CLASSIC=... name the Pythons to make them from;
+# MEA_NO_UV=1 installs with plain pip.
+
+PYTHON ?=
+PYTHON_CLASSIC ?=
+# Processes that run tests, each on one thread, and further arguments for pytest: make test WORKERS=8 ARGS='-k losses'
+WORKERS ?= 2
+ARGS ?=
+
+MODERN = .venv/bin/python
+CLASSIC = .venv-classic/bin/python
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+CHECKED = mea_plugin tools tests requirements setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-classic lint bench lock clean distclean env env-dev env-classic
+
+help:  ## Show this list
+	@echo 'make TARGET, where TARGET is one of:'
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
+		printf '  %-14s %s\n' "$$name" "$$text"; done
+
+demo: env  ## Extract the embedded model twice, baseline and proposed; ends with a table and a picture
+	@$(MODERN) tools/extract.py -opt options/extract/demo_x4.yml
+
+test: env-dev  ## Run all tests in the modern environment
+	@$(ONE_THREAD) $(MODERN) $(PYTEST)
+
+test-classic: env-classic  ## Run all tests in the classic environment (needs Python 3.11)
+	@$(ONE_THREAD) $(CLASSIC) $(PYTEST)
+
+lint: env-dev  ## Check style and types
+	@$(MODERN) -m ruff check $(CHECKED)
+	@$(MODERN) -m ruff format --check $(CHECKED)
+	@$(MODERN) -m mypy
+
+bench: env-dev  ## Measure losses and optimizers beside their peers, as ratios
+	@$(MODERN) tools/benchmark.py losses optim
+
+env:  ## Make .venv, or bring it up to date
+	@PYTHON='$(PYTHON)' sh requirements/env.sh modern .venv
+
+env-dev:
+	@PYTHON='$(PYTHON)' sh requirements/env.sh modern .venv --dev
+
+env-classic:
+	@PYTHON='$(PYTHON_CLASSIC)' PYTHON_VARIABLE=PYTHON_CLASSIC sh requirements/env.sh classic .venv-classic --dev
+
+# Pins that still resolve stay as they are; delete a line of a lock, or change a .in file, to move it.
+COMPILE = ../$(MODERN) -m uv pip compile --quiet --no-python-downloads --no-annotate --custom-compile-command 'make lock'
+
+lock: env  ## Resolve requirements/*.in into the pinned lists again
+	@cd requirements && for version in 3.10 3.11 3.12; do \
+		$(COMPILE) --no-strip-markers --python-version $$version --excludes left-out.txt modern.in \
+			-o modern-py$$(echo $$version | tr -d .).txt || exit 1; done
+	@cd requirements && $(COMPILE) --no-strip-markers --python-version 3.11 --excludes left-out.txt classic.in \
+		-o classic-py311.txt
+	@cd requirements && $(COMPILE) --universal --python-version 3.10 --excludes left-out-dev.txt dev.in -o dev.txt
+
+clean:  ## Remove caches and build leftovers
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find mea_plugin tools tests requirements -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the environments too; what was extracted and trained stays
+	@rm -rf .venv .venv-classic .venv.lock .venv-classic.lock mea_plugin.egg-info
