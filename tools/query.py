@@ -6,9 +6,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mea_plugin.data.sources import image_source
-
 from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.data.sources import image_source
 from mea_plugin.options import load_options
 from mea_plugin.query import run_queries
 from mea_plugin.query.options import QueryOptions
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = QueryOptions.parse(load_options(args.opt), args.opt, args.output)
     images = image_source(options.images, where=f'{args.opt}: queries.images')
     victim = build_victim(options.victim, where=f'{args.opt}: victim')
-    queries = run_queries(victim, images, options.output / 'queries', **options.arguments)
+    queries = run_queries(victim, images, options.output / 'queries', **options.numbers)
     print(f'query set: {queries.folder}')
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from basicsr.data import build_dataloader
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.models import lr_scheduler
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
@@ -202,7 +203,7 @@ def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, da
     if found.__module__.split('.')[0] not in _OWN_PACKAGES:
         return
     check_keys(dataset, {*_DATASET, *keys_read_by(found), *keys_read_by(build_dataloader)}, where)
-    if data and found.__name__ == 'PairedImageDataset':
+    if data and inspect.isclass(found) and issubclass(found, PairedImageDataset):
         check_paired_data(dataset, phase.split('_')[0], opt, where)
 
 

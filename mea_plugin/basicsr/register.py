@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
+from mea_plugin.basicsr.cached_dataset import CachedPairedImageDataset
 from mea_plugin.basicsr.extraction_model import ExtractionModel
 from mea_plugin.losses import HighFrequencyLoss
 
@@ -12,6 +13,7 @@ __all__ = ['register_all']
 _ADDITIONS = (
     (LOSS_REGISTRY, HighFrequencyLoss),
     (MODEL_REGISTRY, ExtractionModel),
+    (DATASET_REGISTRY, CachedPairedImageDataset),
 )
 
 

@@ -25,14 +25,14 @@ class QueryOptions:
         output: The folder of everything that is written; the query set is its sub-folder ``queries``.
         victim: Options for :func:`~mea_plugin.victims.build_victim`.
         images: A folder, or ``embedded:query``; see :func:`~mea_plugin.data.sources.image_source`.
-        arguments: ``budget``, ``shrink``, ``batch_size`` for :func:`~mea_plugin.query.engine.run_queries`.
+        numbers: ``budget``, ``shrink``, ``batch_size`` for :func:`~mea_plugin.query.engine.run_queries`.
     """
 
     name: str
     output: Path
     victim: dict[str, Any]
     images: str
-    arguments: dict[str, int]
+    numbers: dict[str, Any]
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> QueryOptions:
@@ -51,12 +51,12 @@ class QueryOptions:
         queries = section(options, 'queries', where)
         at = f'{where}: queries'
         check_keys(queries, ('images', *_QUERIES), at)
-        arguments = {key: value for key, value in queries.items() if key != 'images' and value is not None}
-        for key, value in arguments.items():
+        numbers = {key: value for key, value in queries.items() if key != 'images' and value is not None}
+        for key, value in numbers.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f'{key} is {value!r}', where=at, do='Give a whole number, 1 or more')
         folder = Path(output or options.get('output') or Path('results') / name)
-        return cls(name, folder, victim, str(require(queries, 'images', at)), arguments)
+        return cls(name, folder, victim, str(require(queries, 'images', at)), numbers)
 
 
 def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
