@@ -21,8 +21,9 @@ __all__ = ['HighFrequencyLoss']
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-# On a CPU the batch is worked through in parts of this many numbers, so that a part's buffers stay in the cache.
-CPU_PART = 2**20
+# On a CPU the batch is worked through in parts of this many numbers. Half of it suits the cache better, by a tenth, but
+# doubles the number of short parallel sections, and each is a wait when other processes hold a core.
+CPU_PART = 2**21
 
 
 class HighFrequencyLoss(nn.Module):

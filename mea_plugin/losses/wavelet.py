@@ -1,13 +1,15 @@
 """One level of the 1-D discrete wavelet transform as a banded matrix, cut into small dense blocks.
 
-A level takes ``n`` samples to ``m`` low-pass and ``m`` high-pass coefficients, ``PyWavelets``' numbering and signal
-extension. As a matrix it is zero except near its diagonal, and so is its transpose. A few rows at a time touch only a
-few neighbouring columns: multiplying block by block costs time linear in ``n`` and runs at the speed of the
-machine's matrix product, which neither the whole matrix (quadratic in ``n``) nor a strided convolution reaches.
+A level takes ``n`` samples to ``m`` low-pass and ``m`` high-pass coefficients, with ``PyWavelets``' numbering and
+signal extension. As a matrix it is zero except near its diagonal, and so is its transpose: a few rows at a time touch
+only a few neighbouring columns. Multiplying block by block costs time linear in ``n`` at the speed of the machine's
+matrix product; the whole matrix is quadratic in ``n``, and a strided convolution slower. Away from the ends of the
+signal the blocks lie at equal distances, so that one batched product does them all: few calls, few waits for threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,14 +20,13 @@ from torch import Tensor
 
 from mea_plugin.errors import suggestion
 
-__all__ = ['MODES', 'Analysis', 'Banded', 'Block', 'analysis', 'discrete_wavelet', 'smallest_size']
+__all__ = ['MODES', 'Analysis', 'Banded', 'Run', 'analysis', 'discrete_wavelet', 'smallest_size']
 
 MODES = ('zero', 'reflect', 'symmetric', 'periodization')
 
-# Rows of a block. On a CPU 16 is the fastest for filters up to 20 taps and within a fifth of it for longer ones; a GPU
-# wants few launches instead.
+# Rows of a block. On a CPU 16 is the fastest for filters up to 20 taps and within a fifth of it for longer ones.
 CPU_ROWS = 16
-GPU_ROWS = 256
+GPU_ROWS = 128
 
 # Operators kept; the least recently used goes first. Training needs two per level, validation two per image size.
 CACHED_OPERATORS = 64
@@ -60,21 +61,24 @@ def smallest_size(taps: int, level: int) -> int:
     return (taps - 1) * 2**level
 
 
-class Block(NamedTuple):
-    """Rows ``start:stop`` of a banded matrix, which are zero outside the columns ``first:last``.
+class Run(NamedTuple):
+    """Equal blocks of a banded matrix, one below the other.
+
+    Block ``i`` holds the rows ``start + i * r`` to ``start + (i + 1) * r``, which are zero outside the columns
+    ``first + i * step`` to ``first + i * step + k``.
 
     Attributes:
-        start, stop: The rows.
-        first, last: The columns.
-        matrix: ``(stop - start, last - first)``.
-        transposed: The same, transposed and contiguous.
+        start: The first row.
+        first: The first column.
+        step: Columns from a block to the next.
+        matrices: ``(count, r, k)``.
+        transposed: ``(count, k, r)``, the same transposed and contiguous.
     """
 
     start: int
-    stop: int
     first: int
-    last: int
-    matrix: Tensor
+    step: int
+    matrices: Tensor
     transposed: Tensor
 
 
@@ -86,17 +90,22 @@ class Banded(NamedTuple):
 
     rows: int
     columns: int
-    blocks: tuple[Block, ...]
+    runs: tuple[Run, ...]
 
     def left(self, x: Tensor, out: Tensor) -> None:
-        """``out = M x`` with ``x`` (columns, any) and ``out`` (rows, any)."""
-        for start, stop, first, last, matrix, _ in self.blocks:
-            torch.mm(matrix, x[first:last], out=out[start:stop])
+        """``out = M x`` with ``x`` (columns, any) and ``out`` (rows, any), both contiguous."""
+        for start, first, step, matrices, _ in self.runs:
+            count, r, k = matrices.shape
+            windows = x[first : first + (count - 1) * step + k].unfold(0, k, step).transpose(1, 2)
+            torch.bmm(matrices, windows, out=out[start : start + count * r].unflatten(0, (count, r)))
 
     def right(self, x: Tensor, out: Tensor) -> None:
-        """``out = x M^T`` with ``x`` (any, columns) and ``out`` (any, rows)."""
-        for start, stop, first, last, _, transposed in self.blocks:
-            torch.mm(x[:, first:last], transposed, out=out[:, start:stop])
+        """``out = x M^T`` with ``x`` (any, columns) and ``out`` (any, rows), both contiguous."""
+        for start, first, step, _, transposed in self.runs:
+            count, k, r = transposed.shape
+            windows = x[:, first : first + (count - 1) * step + k].unfold(1, k, step).transpose(0, 1)
+            target = out[:, start : start + count * r].unflatten(1, (count, r)).transpose(0, 1)
+            torch.bmm(windows, transposed, out=target)
 
 
 class Analysis(NamedTuple):
@@ -126,8 +135,8 @@ def analysis(wave: str, size: int, mode: str, device: torch.device, dtype: torch
     # Built while validating under inference_mode, an ordinary tensor all the same: training uses it next.
     with torch.inference_mode(mode=False):
         return Analysis(
-            Banded(count, size, _blocks(rows, columns, values, step, device, dtype)),
-            Banded(size, count, _blocks(columns, rows, values, step, device, dtype)),
+            Banded(count, size, _runs(rows, columns, values, step, device, dtype)),
+            Banded(size, count, _runs(columns, rows, values, step, device, dtype)),
         )
 
 
@@ -167,25 +176,49 @@ def _extend(samples: np.ndarray, size: int, mode: str) -> tuple[np.ndarray, np.n
     return np.where(folded < size, folded, mirrored), everywhere
 
 
-def _blocks(
+def _runs(
     rows: np.ndarray,
     columns: np.ndarray,
     values: np.ndarray,
     step: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> tuple[Block, ...]:
-    """The matrix in blocks of ``step`` rows."""
+) -> tuple[Run, ...]:
+    """The matrix in blocks of ``step`` rows, those of one shape at equal distances joined."""
+    blocks = list(_blocks(rows, columns, values, step))
+    runs = []
+    while blocks:
+        count = _equal(blocks)
+        (start, first, _), distance = blocks[0], blocks[1][1] - blocks[0][1] if count > 1 else 1
+        matrices = torch.tensor(np.stack([content for _, _, content in blocks[:count]]), dtype=dtype, device=device)
+        runs.append(Run(start, first, distance, matrices, matrices.transpose(1, 2).contiguous()))
+        blocks = blocks[count:]
+    return tuple(runs)
+
+
+def _equal(blocks: list[tuple[int, int, np.ndarray]]) -> int:
+    """How many blocks, from the first on, have its shape and lie as far apart as the first two."""
+    (_, first, content), *rest = blocks
+    distance = rest[0][1] - first if rest else 0
+    count = 1
+    for _, column, other in rest:
+        if distance < 1 or column != first + count * distance or other.shape != content.shape:
+            break
+        count += 1
+    return count
+
+
+def _blocks(
+    rows: np.ndarray, columns: np.ndarray, values: np.ndarray, step: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """First row, first column and content of each block of ``step`` rows."""
     order = np.argsort(rows, kind='stable')
     rows, columns, values = rows[order], columns[order], values[order]
     count = int(rows[-1]) + 1
-    blocks = []
     for start in range(0, count, step):
         stop = min(start + step, count)
         part = slice(*np.searchsorted(rows, (start, stop)))
         first, last = int(columns[part].min()), int(columns[part].max()) + 1
-        dense = np.zeros((stop - start, last - first))
-        np.add.at(dense, (rows[part] - start, columns[part] - first), values[part])
-        matrix = torch.tensor(dense, dtype=dtype, device=device)
-        blocks.append(Block(start, stop, first, last, matrix, matrix.t().contiguous()))
-    return tuple(blocks)
+        block = np.zeros((stop - start, last - first))
+        np.add.at(block, (rows[part] - start, columns[part] - first), values[part])
+        yield start, first, block
