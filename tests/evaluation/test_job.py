@@ -213,7 +213,7 @@ def test_the_example_files_lack_only_the_users_files(root, basicsr, enlarger, mo
     assert paths
     for path in paths:
         options = load_options(path)
-        for surrogate in options['surrogates'].values():
+        for surrogate in options.get('surrogates', {}).values():
             with pytest.raises(InputError, match='no such weight file'):
                 build_victim(surrogate)
         monkeypatch.setattr(job, 'build_victim', lambda options, where: enlarger(scale=4))

@@ -123,7 +123,7 @@ def test_a_step_is_done_again_only_when_its_inputs_have_changed(job, tmp_path, e
     again, done, commands = extract()
     assert done == dict.fromkeys(ALL, True)
     assert commands == []
-    assert first[first.index('##') :] == again[again.index('##') :]
+    assert first[first.index('**mine') :] == again[again.index('**mine') :]
 
     # Results are judged by content, not by name.
     path = out / 'experiments' / 'baseline' / 'models' / 'net_g_latest.pth'
