@@ -1,5 +1,6 @@
 """The demo's job on a shrunken setting, and that each step runs only when something it depends on has changed."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -65,13 +66,14 @@ def extract(job, tmp_path, monkeypatch, capsys):
     Training is replaced by writing an untrained network, which saves starting Python twice.
     """
     commands = []
+    seeds = itertools.count()
 
     def fake_training(command, name, total, log):
         commands.append(command)
         options = yaml.safe_load(Path(command[command.index('-opt') + 1]).read_text())
         weights = tmp_path / 'out' / 'experiments' / name / 'models' / 'net_g_latest.pth'
         weights.parent.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(len(commands))
+        torch.manual_seed(next(seeds))
         torch.save({'params': build_network(options['network_g']).state_dict()}, weights)
 
     def run():
