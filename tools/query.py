@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = QueryOptions.parse(load_options(args.opt), args.opt, args.output)
     images = image_source(options.images, where=f'{args.opt}: queries.images')
     victim = build_victim(options.victim, where=f'{args.opt}: victim')
-    queries = run_queries(victim, images, options.output / 'queries', **options.numbers)
+    folder = options.output / 'queries'
+    queries = run_queries(victim, images, folder, **options.numbers, options=options.noted())
     print(f'query set: {queries.folder}')
 
 

@@ -67,7 +67,8 @@ def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
     images = image_source(options.query.images, where=f'{options.where}: queries.images')
     folder = options.query.output / 'queries'
     before = QuerySet(folder).manifest()
-    queries = run_queries(victim, images, folder, **options.query.numbers, move_other_aside=True)
+    noted = options.query.noted()
+    queries = run_queries(victim, images, folder, **options.query.numbers, move_other_aside=True, options=noted)
     after = queries.manifest()
     assert after is not None
     _report('query', f'{len(after["pairs"])} pairs in {folder}', None if after == before else start)

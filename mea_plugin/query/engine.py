@@ -29,6 +29,7 @@ def run_queries(
     shrink: int = 1,
     batch_size: int = 8,
     move_other_aside: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> QuerySet:
     """Ask the victim about images and keep its answers as a query set.
 
@@ -43,6 +44,7 @@ def run_queries(
             than what the victim is meant to be asked.
         batch_size: How many images go into one call of the victim.
         move_other_aside: Rename a folder that holds another query set, instead of refusing it; nothing paid is lost.
+        options: What the user asked for, to be noted in the manifest.
 
     Returns:
         The complete query set.
@@ -72,7 +74,7 @@ def run_queries(
         for chunk in _chunks(chosen, shrink, batch_size):
             pairs += _answer(victim, queries, chunk)
             bar.update(len(chunk))
-    queries.finish(pairs, description)
+    queries.finish(pairs, description, options or {})
     return queries
 
 

@@ -34,6 +34,10 @@ class QueryOptions:
     images: str
     numbers: dict[str, Any]
 
+    def noted(self) -> dict[str, Any]:
+        """What the manifest of the query set keeps of the option file."""
+        return {'victim': self.victim, 'queries': {'images': self.images, **self.numbers}}
+
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> QueryOptions:
         """Check the sections that a query run needs; an extraction's option file has them too.

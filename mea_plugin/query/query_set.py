@@ -12,6 +12,7 @@ last response is on disk, so that an interrupted set is never taken for a whole 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,20 @@ class QuerySet:
         write_png(query_path, query)
         write_png(response_path, response)
 
-    def finish(self, pairs: list[Pair], description: dict[str, Any]) -> None:
-        """Write ``meta_info.txt`` and declare the set complete."""
+    def finish(self, pairs: list[Pair], description: dict[str, Any], options: Mapping[str, Any]) -> None:
+        """Write ``meta_info.txt`` and declare the set complete.
+
+        Args:
+            pairs: All of them, in the order of their ids.
+            description: As given to :meth:`begin`.
+            options: What the user asked for, kept for the reader; it does not decide which set this is.
+        """
         lines = [f'{pair.id}.png ({pair.size[0]},{pair.size[1]},3)\n' for pair in pairs]
         write_text(self.folder / 'meta_info.txt', ''.join(lines))
         entries = [{**vars(pair), 'size': list(pair.size)} for pair in pairs]
-        self._write_manifest(description, [pair.name for pair in pairs], complete=True, pairs=entries)
+        self._write_manifest(
+            description, [pair.name for pair in pairs], complete=True, options=dict(options), pairs=entries
+        )
 
     def _write_manifest(self, description: dict[str, Any], names: list[str], **rest: Any) -> None:
         write_json(self.folder / MANIFEST, {'format': _FORMAT, 'description': description, 'names': names, **rest})

@@ -9,7 +9,7 @@ import torch
 from mea_plugin.basicsr.networks import build_network, forward_padded, load_weights, size_multiple
 from mea_plugin.errors import InputError
 from mea_plugin.victims import Victim, build_victim
-from tests.helpers import photograph
+from tests.helpers import photograph, training_options
 
 SMALL = {'num_in_ch': 3, 'num_out_ch': 3}
 NETWORKS = [
@@ -65,6 +65,23 @@ def test_every_network_can_be_a_victim_at_any_size(saved):
     again = victim.query([images[1]])[0]
     assert np.abs(again.astype(int) - answers[1]).max() <= 1
     np.testing.assert_array_equal(again, victim.query([images[1]])[0])
+
+
+@pytest.mark.parametrize(('options', 'scale'), NETWORKS, ids=IDS)
+def test_every_network_can_be_a_surrogate(options, scale):
+    """One step with SAM and the penalty moves the weights, and they stay finite."""
+    from basicsr.models import build_model
+
+    penalty = {'type': 'HighFrequencyLoss', 'wave': 'haar', 'level': 1}
+    opt = training_options('lq', 'gt', hf_opt=penalty, optim_g={'type': 'SAM', 'rho': 0.01, 'lr': 1e-3})
+    opt.update(network_g=options, scale=scale, path={}, is_train=True, dist=False, rank=0, world_size=1)
+    model = build_model(opt)
+    before = [p.detach().clone() for p in model.net_g.parameters()]
+    model.feed_data({'lq': torch.rand(2, 3, 16, 16), 'gt': torch.rand(2, 3, 16 * scale, 16 * scale)})
+    model.optimize_parameters(1)
+    after = list(model.net_g.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.isfinite(p).all() for p in after)
 
 
 def test_the_answer_is_the_network_s_output_rounded(tmp_path):

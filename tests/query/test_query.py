@@ -44,8 +44,9 @@ def images(tmp_path):
 
 
 def test_a_query_set_round_trips(images, tmp_path):
-    queries = run_queries(Doubler(), images, tmp_path / 'set')
+    queries = run_queries(Doubler(), images, tmp_path / 'set', options={'victim': {'type': 'doubler'}})
     manifest = queries.manifest()
+    assert manifest['options'] == {'victim': {'type': 'doubler'}}
     assert [pair['name'] for pair in manifest['pairs']] == ['ape', 'dog', 'my cat', 'zebra']
     lines = (tmp_path / 'set' / 'meta_info.txt').read_text().splitlines()
     for pair, line in zip(manifest['pairs'], lines, strict=True):
