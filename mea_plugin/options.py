@@ -11,7 +11,7 @@ import yaml
 
 from mea_plugin.errors import InputError, suggestion
 
-__all__ = ['apply_overrides', 'check_keys', 'load_options', 'merge', 'require']
+__all__ = ['apply_overrides', 'check_keys', 'check_section', 'load_options', 'merge', 'require']
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,12 +77,26 @@ def load_options(path: str | Path) -> dict[str, Any]:
     return options
 
 
+def check_section(value: Any, where: str, *, do: str = 'Write key: value lines below it') -> Mapping[str, Any]:
+    """The value, when it is a section of an option file.
+
+    Args:
+        value: What stands in the file.
+        where: The file and section, for the error.
+        do: What to do instead, for the error.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f'expected a section, got {value!r}', where=where, do=do)
+    return value
+
+
 def check_keys(options: Any, known: Iterable[str], where: str) -> None:
     """Refuse a section that is no mapping or has a key nobody reads, naming the nearest key that somebody does."""
     known = list(known)
-    if not isinstance(options, Mapping):
-        raise InputError(f'expected a section, got {options!r}', where=where, do=f'Keys: {", ".join(known)}')
-    for key in options:
+    for key in check_section(options, where, do=f'Keys: {", ".join(known)}'):
         if key not in known:
             raise InputError(f"unknown option '{key}'", where=where, do=suggestion(str(key), known))
 

@@ -25,7 +25,7 @@ from mea_plugin.basicsr.optimizers import check_optimizer
 from mea_plugin.basicsr.paired_data import check_paired_data
 from mea_plugin.basicsr.schedule import check_schedule
 from mea_plugin.errors import InputError
-from mea_plugin.options import check_keys, require
+from mea_plugin.options import check_keys, check_section, require
 
 __all__ = ['check_options']
 
@@ -103,8 +103,7 @@ def _check_train(train: Any, read: frozenset[str], where: str) -> None:
     require(train, 'optim_g', f'{where}: train')
     for key, value in train.items():
         if key.startswith('optim_'):
-            check_keys(value, value if isinstance(value, Mapping) else ('type', 'lr'), f'{where}: train.{key}')
-            require(value, 'type', f'{where}: train.{key}')
+            require(check_section(value, f'{where}: train.{key}'), 'type', f'{where}: train.{key}')
             check_optimizer(value, where=f'{where}: train.{key}')
         elif key.endswith('_opt') and value:
             _check_loss(value, f'{where}: train.{key}')
@@ -143,16 +142,14 @@ def _check_scheduler(options: Any, where: str) -> None:
         'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
         'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
     }
-    check_keys(options, (*options, 'type') if isinstance(options, Mapping) else (), where)
-    check_keys({require(options, 'type', where): None}, known, f'{where}.type')
+    check_keys({require(check_section(options, where), 'type', where): None}, known, f'{where}.type')
     arguments = {key: value for key, value in options.items() if key != 'type'}
     check_call(known[options['type']], arguments, where, given=('optimizer',))
 
 
 def _check_type(registry: Any, options: Any, where: str, *, given: tuple[str, ...] = ()) -> Any:
     """The object that ``type`` names, after checking the other options against its signature."""
-    if not isinstance(options, Mapping):
-        raise InputError(f'expected a section, got {options!r}', where=where, do='Give type and its options')
+    check_section(options, where)
     found = find(registry, require(options, 'type', where), f'{where}.type')
     check_call(found, {key: value for key, value in options.items() if key != 'type'}, where, given=given)
     return found
@@ -183,8 +180,7 @@ def _check_val(val: Any, where: str) -> None:
         require(val, key, f'{where}: val')
     for name, options in (val.get('metrics') or {}).items():
         section = f'{where}: val.metrics.{name}'
-        if not isinstance(options, Mapping):
-            raise InputError(f'expected a section, got {options!r}', where=section, do='Give type and its options')
+        check_section(options, section)
         arguments = {key: value for key, value in options.items() if key != 'better'}
         metric = find(METRIC_REGISTRY, require(options, 'type', section), f'{section}.type')
         if metric.__module__.split('.')[0] in _OWN_PACKAGES:  # they swallow unknown options in **kwargs
@@ -197,8 +193,7 @@ def _check_val(val: Any, where: str) -> None:
 def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, data: bool) -> None:
     if phase.split('_')[0] not in ('train', 'val', 'test'):
         check_keys({phase: None}, ('train', 'val', 'test'), where.rpartition('.')[0])
-    check_keys(dataset, dataset if isinstance(dataset, Mapping) else (), where)
-    found = find(DATASET_REGISTRY, require(dataset, 'type', where), f'{where}.type')
+    found = find(DATASET_REGISTRY, require(check_section(dataset, where), 'type', where), f'{where}.type')
     require(dataset, 'name', where)
     if found.__module__.split('.')[0] not in _OWN_PACKAGES:
         return

@@ -16,7 +16,7 @@ from mea_plugin.evaluation.results import EvaluationResult
 from mea_plugin.evaluation.table import image_tables, mean_tables
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
-from mea_plugin.options import check_keys, require
+from mea_plugin.options import check_keys, check_section, require
 from mea_plugin.victims import Victim, build_victim
 
 __all__ = ['Evaluation', 'EvaluationPaths', 'evaluate_from_options']
@@ -103,11 +103,7 @@ def _check_output(folder: Path) -> Path:
 
 def _section(value: Any, where: str) -> dict[str, Any]:
     """A section's content; nothing is an empty section."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InputError(f'expected a section, got {value!r}', where=where, do='Write key: value lines below it')
-    return {str(key): content for key, content in value.items()}
+    return {} if value is None else {str(key): content for key, content in check_section(value, where).items()}
 
 
 def _build(section: Mapping[str, Any], key: str, scale: int, prefix: str) -> dict[str, Victim]:

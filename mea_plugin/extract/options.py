@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.options import check_keys, load_options, merge, require
+from mea_plugin.options import check_keys, check_section, load_options, merge, require
 from mea_plugin.query.options import QueryOptions, check_name, section
 
 __all__ = ['ExtractionOptions', 'Surrogate', 'load_extraction']
@@ -68,6 +67,4 @@ def load_extraction(path: str | Path, output: str | Path | None = None) -> Extra
 def _surrogate_options(value: Any, where: str) -> dict[str, Any]:
     check_keys(value, ('opt', 'override'), where)
     options = load_options(require(value, 'opt', where))
-    override = value.get('override') or {}
-    check_keys(override, override if isinstance(override, Mapping) else (), f'{where}.override')
-    return merge(options, override)
+    return merge(options, check_section(value.get('override') or {}, f'{where}.override'))

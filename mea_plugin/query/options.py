@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.errors import InputError
-from mea_plugin.options import check_keys, require
+from mea_plugin.options import check_keys, check_section, require
 
 __all__ = ['QueryOptions', 'check_name', 'section']
 
@@ -65,9 +65,9 @@ class QueryOptions:
 
 def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     """A section that must be there and hold something."""
-    value = require(options, key, where)
-    if not isinstance(value, Mapping) or not value:
-        raise InputError(f'expected a section, got {value!r}', where=f'{where}: {key}', do=f'Fill in {key}')
+    value = check_section(require(options, key, where), f'{where}: {key}')
+    if not value:
+        raise InputError('the section is empty', where=f'{where}: {key}', do=f'Fill in {key}')
     return value
 
 
