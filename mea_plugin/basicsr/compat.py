@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from mea_plugin.launch import slurm_environment
+
 __all__ = ['apply', 'run_training']
 
 
@@ -105,7 +107,7 @@ def _distribute_without_gpu() -> None:
             cuda_init(launcher, backend, **kwargs)
             return
         if launcher == 'slurm':
-            os.environ.update(_slurm_environment(kwargs.pop('port', None)))
+            os.environ.update(slurm_environment(kwargs.pop('port', None)))
         torch.distributed.init_process_group(backend='gloo', **kwargs)
 
     @functools.wraps(cuda_to_device)
@@ -117,18 +119,3 @@ def _distribute_without_gpu() -> None:
 
     dist_util.init_dist = init_dist
     base_model.BaseModel.model_to_device = model_to_device
-
-
-def _slurm_environment(port: int | None) -> dict[str, str]:
-    """What ``torch.distributed`` wants to know, from what Slurm tells each task."""
-    import subprocess
-
-    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
-    hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return {
-        'MASTER_ADDR': hosts[0],
-        'MASTER_PORT': str(port or os.environ.get('MASTER_PORT', 29500)),
-        'WORLD_SIZE': os.environ['SLURM_NTASKS'],
-        'RANK': os.environ['SLURM_PROCID'],
-        'LOCAL_RANK': os.environ.get('SLURM_LOCALID', '0'),
-    }

@@ -1,0 +1,167 @@
+"""MMEngine's optimizer wrappers with a second pass: where SAM meets precision, accumulation and clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor
+
+from mea_plugin.errors import InputError
+from mea_plugin.optim import SAM
+
+__all__ = ['SAMAmpOptimWrapper', 'SAMOptimWrapper', 'SecondPass']
+
+
+class SecondPass(OptimWrapper):
+    """What both wrappers add to MMEngine's: :meth:`update_params` takes a closure that computes the loss again."""
+
+    takes_second_pass = True
+    optimizer: SAM
+    _inner_count: int
+
+    def __init__(self, optimizer: SAM, **kwargs: Any) -> None:
+        if not isinstance(optimizer, SAM):
+            raise InputError(
+                f'{type(self).__name__} was given {type(optimizer).__name__}',
+                where='optim_wrapper.optimizer.type',
+                do="Use type='SAM' with base_optimizer, or another wrapper",
+            )
+        super().__init__(optimizer=optimizer, **kwargs)
+        self._window: list[Callable[[], Tensor]] = []
+        self._updating = False
+        self._sync: bool | None = None
+
+    def update_params(
+        self,
+        loss: Tensor,
+        step_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+        *,
+        again: Callable[[], Tensor] | None = None,
+    ) -> None:
+        """Backward; after the last micro-batch climb, all micro-batches again, restore, clip, step.
+
+        Args:
+            loss: The loss of this micro-batch at ``w``, unscaled.
+            step_kwargs: For :meth:`step`.
+            zero_kwargs: For :meth:`zero_grad`.
+            again: Computes the loss of the same micro-batch at the weights as they then are, inside
+                :meth:`optim_context`, with the same random numbers and without moving buffers
+                (:func:`mea_plugin.optim.repeatable`). It is called once, after the window's last first pass.
+
+        Raises:
+            InputError: ``again`` is missing: whoever calls runs one pass only, as MMEngine's own models and
+                ``MMDistributedDataParallel`` do. No weight has moved.
+            NonFiniteGradientError: Without a gradient scaler, a gradient of either pass is not finite. The weights are
+                at ``w``. Under a scaler the step is skipped instead, and the scale falls.
+        """
+        if again is None:
+            raise self._one_pass('update_params(loss)')
+        share = round(1 / float(self.scale_loss(torch.ones(()))))  # micro-batches that this one's loss is divided by
+        self._window.append(lambda: again() / share)
+        self._updating = True
+        try:
+            self.backward(self.scale_loss(loss))
+            if self.should_update():
+                self._climb_and_repeat()
+                self.step(**(step_kwargs or {}))
+                self.zero_grad(**(zero_kwargs or {}))
+        finally:
+            self._updating = False
+            if self.should_update():
+                self._window.clear()
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """As MMEngine's; only from :meth:`update_params`."""
+        if not self._updating:
+            raise self._one_pass('backward(loss)')
+        super().backward(loss, **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """As MMEngine's; only from :meth:`update_params`."""
+        if not self._updating:
+            raise self._one_pass('step()')
+        super().step(**kwargs)
+
+    def should_sync(self) -> bool:
+        """Whether ``optim_context`` lets gradients be averaged over ranks: for a window's last micro-batch, twice."""
+        return super().should_sync() if self._sync is None else self._sync
+
+    def _climb_and_repeat(self) -> None:
+        if not any(group['rho'] for group in self.optimizer.param_groups):
+            return
+        count = self._inner_count
+        with self.optimizer.perturbed(skip_nonfinite=self._scales()) as climbed:
+            if climbed:
+                self.zero_grad()
+                try:
+                    for index, again in enumerate(self._window, start=1):
+                        self._sync = index == len(self._window)
+                        self.backward(again())
+                finally:
+                    self._sync, self._inner_count = None, count
+
+    def _scales(self) -> bool:
+        scaler = getattr(self, 'loss_scaler', None)
+        return scaler is not None and bool(scaler.is_enabled())
+
+    def _one_pass(self, call: str) -> InputError:
+        return InputError(
+            f'{type(self).__name__} was asked for {call}, which runs one pass, and SAM needs a second',
+            where='optim_wrapper',
+            do='Use an Extraction model (under a distributed launcher with its own model wrapper), or OptimWrapper',
+        )
+
+
+class SAMOptimWrapper(SecondPass):
+    """MMEngine's ``OptimWrapper`` for :class:`~mea_plugin.optim.SAM`: float32, accumulation, clipping.
+
+    In a config::
+
+        optim_wrapper = dict(
+            type='SAMOptimWrapper',
+            optimizer=dict(type='SAM', base_optimizer='Adam', rho=0.05, lr=2e-4))
+
+    With ``accumulative_counts`` both passes run over the same micro-batches; ``clip_grad`` acts on the gradient that
+    the base optimizer steps with, that at ``w + e``.
+
+    Args:
+        optimizer: The SAM optimizer.
+        accumulative_counts: Micro-batches per step.
+        clip_grad: As in MMEngine.
+
+    Raises:
+        InputError: The optimizer is not SAM.
+    """
+
+
+class SAMAmpOptimWrapper(SecondPass, AmpOptimWrapper):
+    """MMEngine's ``AmpOptimWrapper`` for :class:`~mea_plugin.optim.SAM`: bfloat16 (on a CPU too) and float16.
+
+    float16 goes through a gradient scaler. The first pass stays scaled, since the way up does not depend on the
+    gradient's scale and torch's scaler unscales once per step: scale, climb, scale, restore, unscale, clip, step,
+    update. Gradients that overflow in either pass are no error: the weights stay at ``w``, the step is skipped and the
+    scale falls. bfloat16 needs no scaler and gets none.
+
+    Args:
+        loss_scale: As in MMEngine; ``'dynamic'`` by default.
+        dtype: ``'float16'``, ``'bfloat16'``, or None for the device's default.
+        kwargs: As :class:`SAMOptimWrapper`.
+
+    Raises:
+        InputError: The optimizer is not SAM.
+        AssertionError: Another type than bfloat16 without an accelerator.
+    """
+
+    def __init__(
+        self,
+        loss_scale: str | float | dict[str, Any] = 'dynamic',
+        dtype: str | torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if dtype in ('bfloat16', torch.bfloat16):
+            loss_scale = {'enabled': False}
+        super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)

@@ -1,0 +1,54 @@
+"""What this package adds to MMagic's and MMEngine's registries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmagic.registry import MODELS
+from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS
+
+from mea_plugin.losses import HighFrequencyLoss
+from mea_plugin.mmagic.cyclegan import ExtractionCycleGAN
+from mea_plugin.mmagic.edit_model import ExtractionEditModel
+from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
+from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
+from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
+from mea_plugin.mmagic.srgan import ExtractionSRGAN
+from mea_plugin.optim import SAM
+
+__all__ = ['register_all']
+
+_ADDITIONS: tuple[tuple[Any, type], ...] = (
+    (MODELS, HighFrequencyLoss),
+    (MODELS, ExtractionEditModel),
+    (MODELS, ExtractionSRGAN),
+    (MODELS, ExtractionPix2Pix),
+    (MODELS, ExtractionCycleGAN),
+    (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
+    (OPTIMIZERS, SAM),
+    (OPTIM_WRAPPERS, SAMOptimWrapper),
+    (OPTIM_WRAPPERS, SAMAmpOptimWrapper),
+)
+
+
+def register_all() -> dict[str, type]:
+    """Register everything under its class's name, or, where another package holds that name, with the prefix ``MEA``.
+
+    Returns:
+        What is registered, by name.
+
+    Raises:
+        RuntimeError: Another package holds the prefixed name too; nothing has been registered.
+    """
+    names = [(registry, _free_name(registry, item), item) for registry, item in _ADDITIONS]
+    for registry, name, item in names:
+        if registry.get(name) is None:
+            registry.register_module(name=name, module=item)
+    return {name: item for _, name, item in names}
+
+
+def _free_name(registry: Any, item: type) -> str:
+    for name in (item.__name__, f'MEA{item.__name__}'):
+        if registry.get(name) in (None, item):
+            return name
+    raise RuntimeError(f'{item.__name__} and MEA{item.__name__} are taken in the registry {registry.name}')
