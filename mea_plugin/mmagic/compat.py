@@ -217,16 +217,25 @@ def _refuse_hidden_second_pass() -> None:
 
 
 def _initialise_translation_networks() -> None:
-    """Repair ``BaseTranslationModel.init_weights``, which ends in ``UnboundLocalError: init_info`` (MMagic 1.2.0).
+    """Repair ``generation_init_weights``, which ends in ``UnboundLocalError: init_info`` (MMagic 1.2.0).
 
-    It hands its notes of how each parameter was initialised to the networks, whose ``generation_init_weights`` then
-    trips over the network itself. Each network's own ``init_weights`` is called without the notes.
+    It writes into MMEngine's notes of how each parameter was initialised, and for a module that it does not initialise,
+    such as the network itself, it has nothing to write. It runs without the notes.
     """
-    from mmagic.models.base_models import BaseTranslationModel
+    from mmagic.models.utils import model_utils
 
-    def init_weights(self: Any) -> None:
-        for networks in (self.generators, self.discriminators):
-            for network in self.get_module(networks).values() if networks is not None else ():
-                network.init_weights()
+    original = model_utils.generation_init_weights
 
-    BaseTranslationModel.init_weights = init_weights
+    @functools.wraps(original)
+    def generation_init_weights(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        key = '_params_init_info'
+        notes = [(part, part.__dict__.pop(key)) for part in module.modules() if key in part.__dict__]
+        try:
+            original(module, *args, **kwargs)
+        finally:
+            for part, note in notes:
+                part.__dict__[key] = note
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith('mmagic.') and vars(module).get('generation_init_weights') is original:
+            module.generation_init_weights = generation_init_weights
