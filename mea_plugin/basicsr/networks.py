@@ -1,18 +1,16 @@
-"""BasicSR's networks from their options: built, loaded without executing code, and run on any image size."""
+"""BasicSR's networks from their options, and what sizes of images they take."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from mea_plugin.basicsr import compat
 from mea_plugin.errors import InputError, suggestion
+from mea_plugin.networks import check_call, forward_padded
+from mea_plugin.weights import load_weights
 
 compat.apply()
 
@@ -33,23 +31,6 @@ def find(registry: Any, name: Any, where: str) -> Any:
         known = sorted({key.removesuffix('_basicsr') for key in names})
         raise InputError(f"no {registry._name} '{name}' is registered", where=where, do=suggestion(str(name), known))
     return registry._obj_map[names[name]]
-
-
-def check_call(target: Any, arguments: Mapping[str, Any], where: str, *, given: tuple[str, ...] = ()) -> None:
-    """Check that ``target(**arguments)`` fits its signature, but for what the caller gives itself.
-
-    Raises:
-        InputError: An argument is unknown (the nearest is named) or missing.
-    """
-    parameters = inspect.signature(target).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    named = [k for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and k not in given]
-    for key in arguments:
-        if key not in named and not takes_any:
-            raise InputError(f"unknown option '{key}'", where=where, do=suggestion(key, named))
-    for key in named:
-        if parameters[key].default is inspect.Parameter.empty and key not in arguments:
-            raise InputError(f"the option '{key}' is missing", where=where, do=f'Add {key}')
 
 
 def build_network(options: Mapping[str, Any], *, where: str = 'network_g') -> nn.Module:
@@ -76,71 +57,6 @@ def build_network(options: Mapping[str, Any], *, where: str = 'network_g') -> nn
         ) from error
 
 
-def load_weights(
-    network: nn.Module,
-    path: str | Path,
-    *,
-    param_keys: Sequence[str] = ('params_ema', 'params'),
-    strict: bool = True,
-) -> list[str]:
-    """Load a BasicSR weight file into a network without executing code.
-
-    Args:
-        network: Where the weights go.
-        path: A ``.pth`` file: a dict that holds state dicts under names, or one state dict.
-        param_keys: The first of these names that the file has is loaded; a plain state dict is loaded as it is.
-        strict: Refuse weights that do not fit; otherwise load those that do.
-
-    Returns:
-        What was left out, one line per tensor; empty when ``strict``.
-
-    Raises:
-        InputError: The file is missing or damaged, would execute code, lacks the names, or does not fit the network.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError('no such weight file', where=path, do='Check the path of the weights')
-    state = _select(_read_state(path), param_keys, path)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    own = network.state_dict()
-    odd = [f'{key} is missing' for key in own if key not in state]
-    odd += [f'{key} is not in the network' for key in state if key not in own]
-    common = [key for key in own if key in state]
-    misfits = [key for key in common if state[key].shape != own[key].shape]
-    odd += [f'{key} is {tuple(state[key].shape)}, the network has {tuple(own[key].shape)}' for key in misfits]
-    if odd and strict:
-        name = type(network).__name__
-        raise InputError(
-            f'the weights do not fit {name} ({len(odd)} tensors; {odd[0]})', where=path, do='Check its options'
-        )
-    network.load_state_dict({key: state[key] for key in common if key not in misfits}, strict=strict)
-    return odd
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch.load raises almost anything on a damaged file
-        what = 'the weights cannot be read without executing code, or the file is damaged'
-        raise InputError(what, where=path, do='Give a state dict saved by torch.save') from error
-    if not isinstance(state, dict):
-        raise InputError('holds no state dict', where=path, do='Give a file written by BasicSR')
-    return state
-
-
-def _select(state: dict[str, Any], param_keys: Sequence[str], path: Path) -> dict[str, Tensor]:
-    key = next((key for key in param_keys if key in state), None)
-    if key is not None:
-        state = state[key]
-    elif any(isinstance(value, dict) for value in state.values()):
-        raise InputError(
-            f'the file has {", ".join(state)}, not {" or ".join(param_keys)}', where=path, do='Set param_key'
-        )
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError('holds no state dict', where=path, do='Give a file written by BasicSR')
-    return state
-
-
 def size_multiple(options: Mapping[str, Any]) -> int:
     """What the input's height and width must be multiples of, for the networks that care.
 
@@ -151,23 +67,3 @@ def size_multiple(options: Mapping[str, Any]) -> int:
     if options.get('type') == 'RRDBNet':
         return {2: 2, 1: 4}.get(options.get('scale', 4), 1)
     return 1
-
-
-def forward_padded(network: nn.Module, lq: Tensor, multiple: int) -> Tensor:
-    """Run a network on ``lq``, padded to a multiple of its window and the output cropped back.
-
-    The padding mirrors the image, or repeats its edge where the image is too small to be mirrored.
-
-    Args:
-        network: Maps ``(N, C, H, W)`` to ``(N, C, s * H, s * W)``, with ``s`` an integer.
-        lq: ``(N, C, H, W)``.
-        multiple: What H and W are padded to a multiple of.
-    """
-    height, width = lq.shape[-2:]
-    pad_h, pad_w = -height % multiple, -width % multiple
-    if not pad_h and not pad_w:
-        return network(lq)
-    mode = 'reflect' if pad_h < height and pad_w < width else 'replicate'
-    output = network(F.pad(lq, (0, pad_w, 0, pad_h), mode))
-    scale = output.shape[-2] // (height + pad_h)
-    return output[..., : height * scale, : width * scale]

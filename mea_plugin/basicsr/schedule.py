@@ -1,30 +1,14 @@
-"""The weight of the high-frequency penalty over a training run."""
+"""Refuses schedules of the penalty that BasicSR's scheduler would make pointless."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from mea_plugin.errors import InputError, suggestion
+from mea_plugin.losses.schedule import SCHEDULES, hf_factor
 
 __all__ = ['SCHEDULES', 'check_schedule', 'hf_factor']
-
-SCHEDULES = ('constant', 'lr')
-
-
-def hf_factor(schedule: str, optimizer: torch.optim.Optimizer) -> float:
-    """What the penalty's weight is multiplied by at this moment.
-
-    ``constant``: 1. ``lr``: ``1 - lr / lr_0``, clipped to [0, 1], where ``lr_0`` is the learning rate the optimizer was
-    configured with: the penalty grows from 0 to its full weight as the scheduler lowers the learning rate (Mi et al.,
-    AAAI 2024, published code).
-    """
-    if schedule == 'constant':
-        return 1.0
-    group = optimizer.param_groups[0]
-    return min(max(1.0 - group['lr'] / group.get('initial_lr', optimizer.defaults['lr']), 0.0), 1.0)
 
 
 def check_schedule(train: Mapping[str, Any], where: str) -> None:

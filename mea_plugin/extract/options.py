@@ -6,23 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.options import check_keys, check_section, load_options, merge, require
+from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
+from mea_plugin.options import check_keys, load_options
 from mea_plugin.query.options import QueryOptions, check_name, section
 
-__all__ = ['ExtractionOptions', 'Surrogate', 'load_extraction']
-
-
-@dataclass(frozen=True)
-class Surrogate:
-    """One surrogate to train.
-
-    Attributes:
-        name: How tables call it.
-        options: Its BasicSR options, overrides applied, without the paths of the query set.
-    """
-
-    name: str
-    options: dict[str, Any]
+__all__ = ['ExtractionOptions', 'load_extraction']
 
 
 @dataclass(frozen=True)
@@ -58,13 +46,7 @@ def load_extraction(path: str | Path, output: str | Path | None = None) -> Extra
     evaluation = dict(section(options, 'evaluation', where))
     check_keys(evaluation, ('test_sets', 'baselines', 'panel'), f'{where}: evaluation')
     surrogates = [
-        Surrogate(check_name(name, f'{where}: surrogates'), _surrogate_options(value, f'{where}: surrogates.{name}'))
+        read_surrogate(check_name(name, f'{where}: surrogates'), value, where=f'{where}: surrogates.{name}')
         for name, value in section(options, 'surrogates', where).items()
     ]
     return ExtractionOptions(QueryOptions.parse(options, where, output), surrogates, evaluation, where)
-
-
-def _surrogate_options(value: Any, where: str) -> dict[str, Any]:
-    check_keys(value, ('opt', 'override'), where)
-    options = load_options(require(value, 'opt', where))
-    return merge(options, check_section(value.get('override') or {}, f'{where}.override'))

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.data.prepare import make_benchmark
+from mea_plugin.data.resize import downscale
 from mea_plugin.data.sources import image_source
+from mea_plugin.errors import InputError
 from mea_plugin.evaluation import evaluate_from_options
 from mea_plugin.extract.options import ExtractionOptions
 from mea_plugin.extract.record import Record
-from mea_plugin.extract.training import check_surrogate, train_surrogate
+from mea_plugin.extract.training import train_surrogate
 from mea_plugin.files import hash_file, write_text
-from mea_plugin.images import list_images
+from mea_plugin.images import list_images, read_rgb, write_png
 from mea_plugin.options import check_keys, require
 from mea_plugin.query import QuerySet, run_queries
 from mea_plugin.victims import Victim, build_victim
@@ -51,7 +53,7 @@ def extract(options: ExtractionOptions) -> ExtractionResult:
     """
     victim = build_victim(options.query.victim, where=f'{options.where}: victim')
     for surrogate in options.surrogates:
-        check_surrogate(surrogate, victim.scale, options.where)
+        surrogate.check(victim.scale, f'{options.where}: surrogates.{surrogate.name}')
     test_sets = _prepare_test_sets(options, victim.scale)
     queries = _query(options, victim)
     weights = {}
@@ -76,18 +78,37 @@ def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
 
 
 def _prepare_test_sets(options: ExtractionOptions, scale: int) -> list[dict[str, Any]]:
-    """The test sets, with low-resolution images made by bicubic where only ``gt`` is given."""
+    """The test sets as folders: low-resolution images made by bicubic from ``gt``, or ``lq`` shrunk.
+
+    A victim of scale 1 has no ground truth: its test sets have ``lq`` only.
+    """
     where = f'{options.where}: evaluation.test_sets'
     test_sets = []
     for entry in require(options.evaluation, 'test_sets', f'{options.where}: evaluation'):
-        check_keys(entry, ('name', 'lq', 'gt'), where)
-        if 'lq' not in entry:
-            name = require(entry, 'name', where)
-            folder = options.query.output / 'test_sets' / name
+        check_keys(entry, ('name', 'lq', 'gt', 'shrink'), where)
+        name = require(entry, 'name', where)
+        folder = options.query.output / 'test_sets' / str(name)
+        if 'lq' in entry:
+            test_sets.append(_shrunk(entry, folder, where))
+        elif scale == 1:
+            raise InputError(f'{name} has no lq', where=where, do='Give the images to ask about as lq')
+        else:
             make_benchmark([require(entry, 'gt', where)], folder, scale=scale, where=where)
-            entry = {'name': name, 'lq': str(folder / f'LRx{scale}'), 'gt': str(folder / 'HR')}
-        test_sets.append(entry)
+            test_sets.append({'name': name, 'lq': str(folder / f'LRx{scale}'), 'gt': str(folder / 'HR')})
     return test_sets
+
+
+def _shrunk(entry: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """A test set whose ``lq`` is a folder of images as they are to be asked about."""
+    shrink = entry.get('shrink', 1)
+    rest = {key: value for key, value in entry.items() if key != 'shrink'}
+    if not isinstance(shrink, int) or shrink < 1 or ('gt' in entry and shrink > 1):
+        raise InputError(f'shrink is {shrink!r}', where=where, do='Give 1 or more, and only where there is no gt')
+    if shrink == 1 and Path(entry['lq']).is_dir():
+        return rest
+    for name, path in image_source(entry['lq'], where=where).items():
+        write_png(folder / 'lq' / f'{name}.png', downscale(read_rgb(path), shrink) if shrink > 1 else read_rgb(path))
+    return {**rest, 'lq': str(folder / 'lq')}
 
 
 def _evaluate(
@@ -98,14 +119,7 @@ def _evaluate(
 ) -> ExtractionResult:
     start = time.monotonic()
     folder = options.query.output / 'evaluation'
-    surrogates = {
-        surrogate.name: {
-            'type': 'basicsr',
-            'network_g': surrogate.options['network_g'],
-            'weights': str(weights[surrogate.name]),
-        }
-        for surrogate in options.surrogates
-    }
+    surrogates = {surrogate.name: surrogate.as_victim(options.query.output) for surrogate in options.surrogates}
     rest = {key: value for key, value in options.evaluation.items() if key != 'test_sets'}
     evaluation = {'name': options.query.name, 'surrogates': surrogates, 'test_sets': test_sets, **rest}
     images = [path for entry in test_sets for key in ('lq', 'gt') if key in entry for path in list_images(entry[key])]

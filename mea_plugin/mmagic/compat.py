@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -88,7 +89,10 @@ def _provide_mmcv_ext() -> None:
     """
     name = 'mmcv._ext'
     if name not in sys.modules and importlib.util.find_spec(name) is None:
-        sys.modules[name] = _MissingOperators(name)
+        module = _MissingOperators(name)
+        # Without a loader, MMEngine's mmcv_full_available() goes on to say no.
+        module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+        sys.modules[name] = module
 
 
 class _MissingOperators(types.ModuleType):
@@ -238,4 +242,4 @@ def _initialise_translation_networks() -> None:
 
     for name, module in list(sys.modules.items()):
         if name.startswith('mmagic.') and vars(module).get('generation_init_weights') is original:
-            module.generation_init_weights = generation_init_weights
+            vars(module)['generation_init_weights'] = generation_init_weights

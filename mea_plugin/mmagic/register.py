@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmagic.registry import MODELS
+from mmagic.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS
 
 from mea_plugin.losses import HighFrequencyLoss
@@ -13,6 +13,7 @@ from mea_plugin.mmagic.edit_model import ExtractionEditModel
 from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
 from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
+from mea_plugin.mmagic.query_set_dataset import LoadCachedImageFromFile, QuerySetDataset
 from mea_plugin.mmagic.srgan import ExtractionSRGAN
 from mea_plugin.optim import SAM
 
@@ -24,6 +25,8 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (MODELS, ExtractionSRGAN),
     (MODELS, ExtractionPix2Pix),
     (MODELS, ExtractionCycleGAN),
+    (DATASETS, QuerySetDataset),
+    (TRANSFORMS, LoadCachedImageFromFile),
     (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
     (OPTIMIZERS, SAM),
     (OPTIM_WRAPPERS, SAMOptimWrapper),

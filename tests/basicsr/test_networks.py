@@ -135,7 +135,7 @@ class Bomb:
     [
         ({'params': {'wrong': torch.zeros(1)}}, r'do not fit SRVGGNetCompact \(\d+ tensors; body.0.weight is missing'),
         ({'other': {'x': torch.zeros(1)}}, 'the file has other, not params_ema or params'),
-        ({'params': Bomb()}, 'cannot be read without executing code'),
+        ({'params': Bomb()}, 'holds no state dict'),
         ([1, 2], 'holds no state dict'),
         ({}, 'holds no state dict'),
         (b'garbage', 'cannot be read without executing code, or the file is damaged'),

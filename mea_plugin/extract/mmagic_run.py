@@ -1,0 +1,82 @@
+"""A surrogate that MMagic trains."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mea_plugin.errors import InputError
+from mea_plugin.files import write_text
+from mea_plugin.mmagic.check import check_config
+from mea_plugin.mmagic.config import load_config
+from mea_plugin.mmagic.networks import find_generator, find_scale
+from mea_plugin.mmagic.train import WEIGHTS
+from mea_plugin.options import require
+from mea_plugin.query import QuerySet
+
+__all__ = ['MMagicSurrogate']
+
+
+class MMagicSurrogate:
+    """See :class:`~mea_plugin.extract.toolboxes.Surrogate`.
+
+    Args:
+        name: How tables call it.
+        opt: MMagic's config. It is Python: reading it runs it.
+        override: Laid over it as MMEngine merges configs; ``_delete_: true`` replaces a section.
+    """
+
+    def __init__(self, name: str, opt: str, override: Mapping[str, Any]) -> None:
+        self.name = name
+        self._config = load_config(opt, dict(override))
+        self.options: dict[str, Any] = json.loads(json.dumps(self._config.to_dict(), default=str))
+
+    @property
+    def total(self) -> int:
+        """Iterations of training."""
+        return int((self.options.get('train_cfg') or {}).get('max_iters') or 0)
+
+    def check(self, scale: int, where: str) -> None:
+        """Check names and values, and that the scale is the victim's."""
+        check_config(self._config, where=where, data=False)
+        own = find_scale(find_generator(self._config), where=f'{where}: model')
+        if own != scale:
+            what = f"scale is {own}, the victim's is {scale}"
+            raise InputError(what, where=where, do='Train a surrogate of the same scale')
+
+    def weights(self, output: Path) -> Path:
+        """Beside MMEngine's checkpoints."""
+        return output / 'experiments' / self.name / WEIGHTS
+
+    def pretrained(self) -> list[str]:
+        """The file of ``load_from``."""
+        return [self.options['load_from']] if self.options.get('load_from') else []
+
+    def write(self, queries: QuerySet, output: Path) -> Path:
+        """The config with the query set's folder filled in, as Python that says everything in one place."""
+        config = self._config.to_dict()
+        dataset = require(require(config, 'train_dataloader', self.name), 'dataset', self.name)
+        while 'dataset' in dataset:  # RepeatDataset and its like
+            dataset = dataset['dataset']
+        dataset['data_root'] = str(queries.folder.resolve())
+        file = output / 'surrogates' / f'{self.name}.py'
+        write_text(file, ''.join(f'{key} = {value!r}\n' for key, value in config.items()))
+        return file
+
+    def command(self, option_file: Path, output: Path, resume: bool) -> list[str]:
+        """``tools/train_mmagic.py`` by another name."""
+        folder = str(self.weights(output).parent)
+        command = [sys.executable, '-m', 'mea_plugin.mmagic.train', str(option_file), '--work-dir', folder]
+        return [*command, '--resume'] if resume else command
+
+    def as_victim(self, output: Path) -> dict[str, Any]:
+        """The generator of ``model``."""
+        return {
+            'type': 'mmagic',
+            'model': self.options['model'],
+            'checkpoint': str(self.weights(output)),
+            'channel_order': find_generator(self._config).channel_order,
+        }

@@ -1,0 +1,105 @@
+"""A query set as MMagic's pipelines read it: pairs, or pairs that are shown unpaired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmagic.datasets.transforms import LoadImageFromFile
+from mmengine.dataset import BaseDataset
+
+from mea_plugin.errors import InputError
+from mea_plugin.images import check_pair, image_size, list_images
+from mea_plugin.query.query_set import check_complete
+
+__all__ = ['LoadCachedImageFromFile', 'QuerySetDataset']
+
+
+class QuerySetDataset(BaseDataset):
+    """Queries and responses, each response known to belong to its query.
+
+    Item ``i`` gives ``img_query_path`` and ``img_response_path``. With ``unpaired`` these are those of query ``i`` and
+    of a response ``j`` drawn at random (``i`` itself in ``test_mode``), and ``paired_response_path`` and
+    ``paired_query_path`` are the response to query ``i`` and the query behind response ``j``. Augment ``img_query``
+    with ``paired_response``, and ``img_response`` with ``paired_query``, by transforms of their own; ``FixedCrop``
+    crops all its keys alike, MMagic's ``Crop`` draws a position for each.
+
+    Args:
+        data_root: The query set's folder.
+        pipeline: MMagic's transforms.
+        unpaired: For CycleGAN.
+        query_dir: The folder of queries in ``data_root``.
+        response_dir: That of the responses; equal names belong together.
+        test_mode: As in MMEngine.
+
+    Raises:
+        InputError: A folder is missing or empty, the set is incomplete, names do not pair, or a response has not the
+            size of its query.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        pipeline: list[Any],
+        unpaired: bool = False,
+        query_dir: str = 'query',
+        response_dir: str = 'response',
+        test_mode: bool = False,
+    ) -> None:
+        self.unpaired = unpaired
+        self._folders = tuple(Path(data_root).expanduser() / name for name in (query_dir, response_dir))
+        super().__init__(data_root=str(data_root), pipeline=pipeline, test_mode=test_mode, serialize_data=False)
+
+    def load_data_list(self) -> list[dict[str, str]]:
+        """The pairs in the order of their names."""
+        queries, responses = (list_images(folder, where='dataset.data_root') for folder in self._folders)
+        check_complete(self._folders[0].parent)
+        names = [path.name for path in queries]
+        odd = set(names) ^ {path.name for path in responses}
+        if odd:
+            raise InputError(
+                f'{len(queries)} queries and {len(responses)} responses do not pair ({min(odd)} is alone)',
+                where=self._folders[0].parent,
+                do='Give each query a response of the same name',
+            )
+        for query in queries:
+            response = self._folders[1] / query.name
+            check_pair(image_size(query), image_size(response), 1, where=response)
+        return [{'query': str(query), 'response': str(self._folders[1] / query.name)} for query in queries]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """The paths of one item."""
+        first = super().get_data_info(idx)
+        if not self.unpaired:
+            return {**_paths(img_query=first['query'], img_response=first['response']), 'sample_idx': idx}
+        other = first if self.test_mode else super().get_data_info(int(np.random.randint(len(self))))  # noqa: NPY002
+        paths = _paths(img_query=first['query'], paired_response=first['response'])
+        return {**paths, **_paths(img_response=other['response'], paired_query=other['query']), 'sample_idx': idx}
+
+
+def _paths(**images: str) -> dict[str, str]:
+    return {f'{key}_path': path for key, path in images.items()}
+
+
+class LoadCachedImageFromFile(LoadImageFromFile):
+    """MMagic's ``LoadImageFromFile`` with decoded images kept: query sets are small, and decoding them is slow.
+
+    Args:
+        cache_mb: Memory for uint8 images, per process and transform; the rest is read as usual.
+        kwargs: As ``LoadImageFromFile``: key, color_type, channel_order, ...
+    """
+
+    def __init__(self, cache_mb: int = 1024, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._free = cache_mb << 20
+        self._images: dict[str, np.ndarray] = {}
+
+    def _load_image(self, filename: str) -> np.ndarray:
+        image = self._images.get(filename)
+        if image is None:
+            image = super()._load_image(filename)
+            if image.nbytes <= self._free:
+                self._free -= image.nbytes
+                self._images[filename] = image
+        return image.copy()  # MMagic's Flip works in place

@@ -1,0 +1,107 @@
+"""Training a surrogate, or a victim, with MMEngine's own loop; also on a CPU, with checked configs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+import mea_plugin.mmagic  # noqa: F401 - registers
+from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.errors import InputError
+from mea_plugin.files import write_bytes
+from mea_plugin.mmagic.check import check_config
+from mea_plugin.mmagic.config import load_config
+
+__all__ = ['WEIGHTS', 'main', 'make_parser']
+
+WEIGHTS = 'surrogate.pth'
+"""What training leaves in the work folder besides checkpoints: the weights alone, which load without executing code."""
+
+_AMP = {'OptimWrapper': 'AmpOptimWrapper', 'SAMOptimWrapper': 'SAMAmpOptimWrapper'}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line says."""
+    args = make_parser().parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    if args.amp:
+        _use_amp(cfg, args.config)
+    if args.auto_scale_lr:
+        _scale_lr(cfg, args.config)
+    if args.resume:
+        cfg.resume = True
+    check_config(cfg, where=args.config, launcher=args.launcher)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    if is_main_process():
+        _write_weights(runner)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of MMagic's ``tools/train.py``."""
+    parser = ToolParser(prog='train_mmagic.py', description='Train with MMagic; CPU or GPU.')
+    parser.add_argument('config', help='config file (Python; it runs code)')
+    parser.add_argument('--work-dir', metavar='DIR', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
+    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint in the work folder')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='set options: train_cfg.max_iters=100'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def _wrappers(cfg: Config) -> list[Any]:
+    """The sections that describe one optimizer wrapper each."""
+    section = cfg.get('optim_wrapper') or {}
+    nested = [value for value in section.values() if isinstance(value, dict) and 'optimizer' in value]
+    return [section] if 'optimizer' in section else nested
+
+
+def _use_amp(cfg: Config, where: str) -> None:
+    for wrapper in _wrappers(cfg):
+        kind = wrapper.get('type', 'OptimWrapper')
+        if kind not in (*_AMP, *_AMP.values()):
+            raise InputError(f'--amp does not know {kind}', where=where, do=f'Use one of {", ".join(_AMP)}')
+        wrapper['type'] = _AMP.get(kind, kind)
+        wrapper.setdefault('loss_scale', 'dynamic')
+        if not torch.cuda.is_available():
+            wrapper.setdefault('dtype', 'bfloat16')
+
+
+def _scale_lr(cfg: Config, where: str) -> None:
+    """MMEngine scales by the config's ``auto_scale_lr.base_batch_size``."""
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise InputError(
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size', where=where, do='Add it to the config, or scale lr'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def _write_weights(runner: Any) -> None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    # Networks that are wrapped one by one carry the wrapper in their names.
+    state = {key.replace('.module.', '.'): value.cpu() for key, value in model.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save({'state_dict': state}, buffer)
+    write_bytes(Path(runner.work_dir) / WEIGHTS, buffer.getvalue())
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

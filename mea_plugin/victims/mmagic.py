@@ -1,0 +1,138 @@
+"""A victim that is any of MMagic's generators with its weights, alone or inside a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import mea_plugin.mmagic  # noqa: F401 - registers
+from mea_plugin.errors import InputError
+from mea_plugin.mmagic.networks import build_generator, find_generator, generator_weights
+from mea_plugin.optim import frozen_buffers
+from mea_plugin.victims.network import NetworkVictim, network_fingerprint
+from mea_plugin.weights import fit, read_checkpoint, select
+
+__all__ = ['MMagicVictim']
+
+_ORDERS = ('rgb', 'bgr')
+_MODES = ('eval', 'train')
+
+
+class MMagicVictim(NetworkVictim):
+    """An MMagic generator as a black box: uint8 RGB in, uint8 RGB out.
+
+    Only the network that answers is built: no losses, no discriminators, and nothing is downloaded.
+
+    Args:
+        checkpoint: A ``.pth`` file: MMEngine's checkpoint, or a state dict of the model or of the network alone.
+        config: An MMagic config. It is Python, and reading it runs it: needs ``trusted``.
+        model: Instead of a config, without code: a network (``{type: EDSRNet, ...}``) or a whole model
+            (``{type: Pix2Pix, generator: ..., ...}``), as in a config.
+        trusted: Whether the config may run code.
+        name: How tables call it; by default the model's type.
+        target_domain: Which generator of a translation model answers; by default that of its ``default_domain``.
+        channel_order: What the network was trained on, ``rgb`` or ``bgr``; by default what the config's pipeline loads
+            (MMagic's own translation configs load BGR), ``rgb`` without a pipeline.
+        value_range: What the network's images range over; by default what the model's ``data_preprocessor`` makes of
+            0 and 255, [0, 1] for a network alone.
+        test_mode: ``eval``, or ``train`` for MMagic's own way of testing pix2pix and CycleGAN, with dropout and batch
+            statistics: then one image at a time, seeded, so that the same image always gets the same answer.
+        multiple: What height and width are padded to a multiple of; by default what the network's type needs.
+        scale: Checked against what the network does; found out when left away.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``...
+        batch_size: Images of equal size that are answered together.
+
+    Raises:
+        InputError: A config that is not trusted, an unknown type or option, weights that do not fit, another scale.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | None = None,
+        model: Mapping[str, Any] | None = None,
+        trusted: bool = False,
+        name: str | None = None,
+        target_domain: str | None = None,
+        channel_order: str | None = None,
+        value_range: tuple[float, float] | None = None,
+        test_mode: str = 'eval',
+        multiple: int | None = None,
+        scale: int | None = None,
+        device: str = 'auto',
+        batch_size: int = 8,
+    ) -> None:
+        _check_choice('channel_order', channel_order or 'rgb', _ORDERS)
+        _check_choice('test_mode', test_mode, _MODES)
+        found = find_generator(_model_of(config, model, trusted), target_domain)
+        network = build_generator(found, where='victim.model')
+        path = Path(checkpoint).expanduser()
+        state = select(read_checkpoint(path), ('state_dict', 'params_ema', 'params'), path)
+        fit(network, generator_weights(state, found), path)
+        self._order = channel_order or found.channel_order
+        self._low, self._high = map(float, value_range or found.value_range)
+        if not self._low < self._high:
+            raise InputError(
+                f'value_range is {[self._low, self._high]}', where='victim.value_range', do='Give low and high'
+            )
+        self._train_mode = test_mode == 'train'
+        description = {
+            'type': 'mmagic',
+            'network': found.network,
+            'order': self._order,
+            'range': [self._low, self._high],
+            'test_mode': test_mode,
+        }
+        super().__init__(
+            network,
+            name=name or found.title,
+            fingerprint=network_fingerprint(description, network),
+            multiple=multiple or found.multiple,
+            scale=scale,
+            device=device,
+            batch_size=1 if self._train_mode else batch_size,
+        )
+
+    def _forward(self, rgb: Tensor) -> Tensor:
+        image = (rgb if self._order == 'rgb' else rgb.flip(1)) * (self._high - self._low) + self._low
+        output = self._in_train_mode(image) if self._train_mode else super()._forward(image)
+        output = (output - self._low) / (self._high - self._low)
+        return output if self._order == 'rgb' else output.flip(1)
+
+    def _in_train_mode(self, image: Tensor) -> Tensor:
+        devices = [image.device] if image.is_cuda else []
+        self._network.train()
+        try:
+            with frozen_buffers(self._network), torch.random.fork_rng(devices):
+                torch.manual_seed(0)
+                return super()._forward(image)
+        finally:
+            self._network.eval()
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f'{key} is {value!r}', where=f'victim.{key}', do=f'Use {" or ".join(choices)}')
+
+
+def _model_of(config: str | Path | None, model: Mapping[str, Any] | None, trusted: bool) -> dict[str, Any]:
+    """A whole config's content, or what stands for one: a dict with ``model``."""
+    if (config is None) == (model is None):
+        raise InputError('give either config or model', where='victim', do='Add one, or remove the other')
+    if model is not None:
+        return {'model': dict(model)}
+    if not trusted:
+        raise InputError(
+            f'reading {config} runs the code in it',
+            where='victim.config',
+            do='Add trusted: true, or give model instead',
+        )
+    from mea_plugin.mmagic.config import load_config
+
+    assert config is not None
+    content: dict[str, Any] = load_config(config).to_dict()
+    return content

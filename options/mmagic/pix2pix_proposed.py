@@ -1,0 +1,11 @@
+# The pix2pix surrogate with the wavelet penalty and SAM on the generator. The paper's published pix2pix code has neither;
+# its CycleGAN code has SAM on the discriminators.
+_base_ = ['./pix2pix_baseline.py']
+
+model = dict(hf_loss=dict(type='HighFrequencyLoss', loss_weight=0.15, wave='db3', level=2), hf_schedule='lr')
+optim_wrapper = dict(
+    generators=dict(
+        type='SAMOptimWrapper',
+        optimizer=dict(type='SAM', base_optimizer='Adam', rho=0.05, adaptive=False, weight_decay=5e-4),
+    )
+)
