@@ -1,0 +1,8 @@
+# The small EDSR surrogate with the wavelet penalty and SAM.
+_base_ = ['./edsr_x4_baseline.py']
+
+model = dict(hf_loss=dict(type='HighFrequencyLoss', loss_weight=0.15, wave='db3', level=2), hf_schedule='lr')
+optim_wrapper = dict(
+    type='SAMOptimWrapper',
+    optimizer=dict(type='SAM', base_optimizer='Adam', rho=0.05, adaptive=False, weight_decay=5e-4),
+)

@@ -1,0 +1,31 @@
+# An SRGAN x4 surrogate small enough for a CPU, about a minute on 2 cores; without a perceptual loss, whose weights would be
+# downloaded.
+_base_ = ['../srgan_x4_baseline.py']
+
+max_iters = 200
+model = dict(
+    generator=dict(mid_channels=16, num_blocks=4),
+    discriminator=dict(
+        _delete_=True,
+        type='PatchDiscriminator',
+        in_channels=3,
+        base_channels=16,
+        num_conv=2,
+        norm_cfg=dict(type='IN'),
+        init_cfg=dict(type='normal', gain=0.02),
+    ),
+    perceptual_loss=None,
+)
+train_pipeline = [
+    dict(type='LoadCachedImageFromFile', key='img', channel_order='rgb'),
+    dict(type='LoadCachedImageFromFile', key='gt', channel_order='rgb'),
+    dict(type='SetValues', dictionary=dict(scale=4)),
+    dict(type='PairedRandomCrop', gt_patch_size=96),
+    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(generator=dict(optimizer=dict(lr=1e-3)))
+param_scheduler = dict(T_max=max_iters)
+train_cfg = dict(max_iters=max_iters)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_iters))

@@ -1,0 +1,155 @@
+"""The shipped configs: their values, and that they train, stop and go on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mea_plugin.query import QuerySet
+from mea_plugin.query.query_set import Pair
+from tests.helpers import ROOT, photograph
+
+pytest.importorskip('mmagic')
+
+FOLDER = ROOT / 'options' / 'mmagic'
+FULL = sorted(path.stem for path in FOLDER.glob('*.py'))
+SMALL = sorted(path.stem for path in (FOLDER / 'small').glob('*.py'))
+PENALTY = {'type': 'HighFrequencyLoss', 'loss_weight': 0.15, 'wave': 'db3', 'level': 2}
+
+
+def load(name: str, small: bool = False, overrides: dict | None = None):
+    from mea_plugin.mmagic.config import load_config
+
+    return load_config(FOLDER / ('small' if small else '') / f'{name}.py', overrides)
+
+
+@pytest.fixture(scope='session')
+def query_sets(tmp_path_factory) -> dict[int, str]:
+    """Complete query sets of four pairs, by scale."""
+    folders = {}
+    for scale, size in ((1, (160, 144)), (4, (40, 36))):
+        queries = QuerySet(tmp_path_factory.mktemp(f'x{scale}') / 'queries')
+        names = [str(index) for index in range(4)]
+        description = {'victim': 'test'}
+        queries.begin(description, names)
+        pairs = []
+        for index, name in enumerate(names):
+            query, response = photograph(size, index), photograph((size[0] * scale, size[1] * scale), index)
+            queries.store(f'{index:06d}', query, response)
+            pairs.append(Pair(f'{index:06d}', name, '', '', response.shape[:2]))
+        queries.finish(pairs, description, {})
+        folders[scale] = str(queries.folder)
+    return folders
+
+
+def test_every_config_is_here():
+    methods = [
+        f'{kind}_{method}'
+        for kind in ('cyclegan', 'edsr_x4', 'pix2pix', 'srgan_x4')
+        for method in ('baseline', 'proposed')
+    ]
+    assert sorted([*methods, 'cyclegan_paper']) == FULL
+    assert sorted(methods) == SMALL
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_full_ones_build_and_pass_their_check(name):
+    from mmagic.registry import MODELS
+
+    from mea_plugin.mmagic.check import check_config
+
+    cfg = load(name)
+    check_config(cfg, where=name, data=False)
+    check_config(cfg, where=name, data=False, launcher='pytorch')
+    cfg.model.pop('perceptual_loss', None)  # it would download its weights
+    MODELS.build(cfg.model)
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
+        assert cfg[key] is None
+
+
+@pytest.mark.parametrize('kind', ['pix2pix', 'cyclegan'])
+def test_reference_values_of_training(kind):
+    cfg = load(f'{kind}_baseline')
+    assert cfg.train_dataloader.batch_size == 16
+    assert cfg.train_cfg.max_iters == 200 * 1000 // 16
+    assert (cfg.param_scheduler.type, cfg.param_scheduler.T_max) == ('CosineAnnealingLR', cfg.train_cfg.max_iters)
+    for network in ('generators', 'discriminators'):
+        optimizer = cfg.optim_wrapper[network].optimizer
+        assert (optimizer.type, optimizer.lr, tuple(optimizer.betas)) == ('Adam', 2e-4, (0.5, 0.999))
+        assert 'weight_decay' not in optimizer
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert tuple(steps['Resize'].scale) == (286, 286)
+    assert tuple(steps['FixedCrop'].crop_size) == (256, 256)
+
+
+def test_reference_values_of_the_models():
+    pix2pix, cyclegan = load('pix2pix_baseline').model, load('cyclegan_baseline').model
+    assert (pix2pix.generator.type, pix2pix.generator.num_down, pix2pix.generator.norm_cfg.type) == (
+        'UnetGenerator',
+        8,
+        'BN',
+    )
+    assert pix2pix.loss_config.pixel_loss_weight == 100
+    assert (cyclegan.generator.type, cyclegan.generator.num_blocks, cyclegan.generator.norm_cfg.type) == (
+        'ResnetGenerator',
+        9,
+        'IN',
+    )
+    assert not cyclegan.generator.use_dropout
+    assert cyclegan.buffer_size == 50
+    assert dict(cyclegan.loss_config) == {'cycle_loss_weight': 10, 'id_loss_weight': 5}  # the reference's 0.5 times 10
+    for model in (pix2pix, cyclegan):
+        assert model.discriminator.num_conv == 3  # 70x70
+
+
+@pytest.mark.parametrize('small', [False, True])
+@pytest.mark.parametrize(
+    ('kind', 'network'),
+    [('pix2pix', 'generators'), ('cyclegan', 'discriminators'), ('edsr_x4', None), ('srgan_x4', 'generator')],
+)
+def test_proposed_differs_by_the_penalty_and_sam_alone(kind, network, small):
+    baseline, proposed = load(f'{kind}_baseline', small).to_dict(), load(f'{kind}_proposed', small).to_dict()
+    model = proposed['model']
+    assert model.pop('hf_loss') == PENALTY
+    assert model.pop('hf_schedule') == 'lr'
+    wrapper = proposed['optim_wrapper'][network] if network else proposed['optim_wrapper']
+    own = baseline['optim_wrapper'][network] if network else baseline['optim_wrapper']
+    assert wrapper.pop('type') == 'SAMOptimWrapper'
+    assert own.pop('type', 'OptimWrapper') == 'OptimWrapper'
+    sam = wrapper['optimizer']
+    added = {key: sam.pop(key) for key in ('type', 'base_optimizer', 'rho', 'adaptive', 'weight_decay')}
+    assert added['type'] == 'SAM'
+    assert added['base_optimizer'] == own['optimizer'].pop('type') == 'Adam'
+    assert added['adaptive'] is False
+    if not small:
+        assert (added['rho'], added['weight_decay']) == (0.05, 5e-4)
+    assert proposed == baseline
+
+
+def test_the_papers_step_is_one_option():
+    paper, proposed = load('cyclegan_paper').to_dict(), load('cyclegan_proposed').to_dict()
+    assert paper['model'].pop('paper_discriminator_step') is True
+    assert paper == proposed
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_small_ones_train_and_resume(name, query_sets, tmp_path):
+    from mea_plugin.mmagic import train
+
+    scale = 4 if 'x4' in name else 1
+    options = [
+        *(f'train_dataloader.dataset.data_root={query_sets[scale]}', 'train_dataloader.batch_size=2'),
+        *('default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1', 'param_scheduler.T_max=4'),
+    ]
+    arguments = [str(FOLDER / 'small' / f'{name}.py'), '--work-dir', str(tmp_path), '--cfg-options', *options]
+    train.main([*arguments, 'train_cfg.max_iters=2'])
+    first = torch.load(tmp_path / train.WEIGHTS, weights_only=True)['state_dict']
+    train.main([*arguments, 'train_cfg.max_iters=4', '--resume'])
+    second = torch.load(tmp_path / train.WEIGHTS, weights_only=True)['state_dict']
+    assert first.keys() == second.keys()
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+    assert all(value.isfinite().all() for value in second.values())
+    log = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert 'Iter(train) [1/2]' in log
+    assert 'Iter(train) [3/4]' in log
+    assert ('loss_hf' in log) == ('proposed' in name)
