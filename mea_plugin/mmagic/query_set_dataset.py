@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmagic.datasets.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 
 from mea_plugin.errors import InputError
 from mea_plugin.images import check_pair, image_size, list_images
 from mea_plugin.query.query_set import check_complete
 
-__all__ = ['LoadCachedImageFromFile', 'QuerySetDataset']
+__all__ = ['QuerySetDataset']
 
 
 class QuerySetDataset(BaseDataset):
@@ -80,26 +79,3 @@ class QuerySetDataset(BaseDataset):
 
 def _paths(**images: str) -> dict[str, str]:
     return {f'{key}_path': path for key, path in images.items()}
-
-
-class LoadCachedImageFromFile(LoadImageFromFile):
-    """MMagic's ``LoadImageFromFile`` with decoded images kept: query sets are small, and decoding them is slow.
-
-    Args:
-        cache_mb: Memory for uint8 images, per process and transform; the rest is read as usual.
-        kwargs: As ``LoadImageFromFile``: key, color_type, channel_order, ...
-    """
-
-    def __init__(self, cache_mb: int = 1024, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._free = cache_mb << 20
-        self._images: dict[str, np.ndarray] = {}
-
-    def _load_image(self, filename: str) -> np.ndarray:
-        image = self._images.get(filename)
-        if image is None:
-            image = super()._load_image(filename)
-            if image.nbytes <= self._free:
-                self._free -= image.nbytes
-                self._images[filename] = image
-        return image.copy()  # MMagic's Flip works in place

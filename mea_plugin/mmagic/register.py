@@ -13,8 +13,9 @@ from mea_plugin.mmagic.edit_model import ExtractionEditModel
 from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
 from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
-from mea_plugin.mmagic.query_set_dataset import LoadCachedImageFromFile, QuerySetDataset
+from mea_plugin.mmagic.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.srgan import ExtractionSRGAN
+from mea_plugin.mmagic.transforms import LoadCachedImageFromFile, RandomChannelOrder
 from mea_plugin.optim import SAM
 
 __all__ = ['register_all']
@@ -27,6 +28,7 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (MODELS, ExtractionCycleGAN),
     (DATASETS, QuerySetDataset),
     (TRANSFORMS, LoadCachedImageFromFile),
+    (TRANSFORMS, RandomChannelOrder),
     (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
     (OPTIMIZERS, SAM),
     (OPTIM_WRAPPERS, SAMOptimWrapper),

@@ -142,3 +142,16 @@ def test_bad_folders(folder, fault, message):
 def test_no_folder(tmp_path):
     with pytest.raises(InputError, match='nowhere'):
         build(tmp_path / 'nowhere')
+
+
+def test_one_random_order_of_channels_for_all_images(folder):
+    steps = [{'type': 'LoadCachedImageFromFile', 'key': key, 'channel_order': 'rgb'} for key in KEYS[:2]]
+    dataset = build(folder, [*steps, {'type': 'RandomChannelOrder', 'keys': list(KEYS[:2])}], unpaired=True)
+    image = read_rgb(folder / 'query' / '000001.png')
+    orders = set()
+    for _ in range(40):
+        item = dataset[1]
+        assert np.array_equal(item['img_query'][::-1], item['paired_response'])
+        same = [[np.array_equal(item['img_query'][..., c], image[..., i]) for i in range(3)] for c in range(3)]
+        orders.add(tuple(row.index(True) for row in same))
+    assert len(orders) == 6

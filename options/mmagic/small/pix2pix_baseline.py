@@ -1,4 +1,4 @@
-# A pix2pix surrogate small enough for a CPU: 128 pixels, a minute on 2 cores. `make demo-style` trains it.
+# A pix2pix surrogate small enough for a CPU: 128 pixels, a minute on 2 cores.
 _base_ = ['../pix2pix_baseline.py']
 
 max_iters = 400
