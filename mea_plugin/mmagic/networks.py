@@ -53,6 +53,8 @@ def find_generator(config: Mapping[str, Any], target_domain: str | None = None) 
         raise InputError('there is no model with a type', where='victim.model', do='Add model: {type: ...}')
     title = str(model['type'])
     order = _channel_order(config)
+    if target_domain is not None and 'reachable_domains' not in model:
+        raise InputError(f'{title} has no domains', where='victim.target_domain', do='Remove the option')
     if 'generator' not in model:
         network = _plain(model)
         return GeneratorConfig(network, title, 'generator.', (0.0, 1.0), order, _multiple(network))
@@ -64,8 +66,6 @@ def find_generator(config: Mapping[str, Any], target_domain: str | None = None) 
             known = model['reachable_domains']
             raise InputError(f"no domain '{domain}'", where='victim.target_domain', do=suggestion(str(domain), known))
         prefix = f'generators.{domain}.'
-    elif target_domain is not None:
-        raise InputError(f'{title} has no domains', where='victim.target_domain', do='Remove the option')
     values = _value_range(model.get('data_preprocessor') or {})
     return GeneratorConfig(network, title, prefix, values, order, _multiple(network))
 

@@ -76,7 +76,7 @@ class OpenCVVictim:
             raise InputError(f"no style '{style}'", where='victim.style', do=suggestion(str(style), STYLES))
         given = {'sigma_s': sigma_s, 'sigma_r': sigma_r, 'shade_factor': shade_factor}
         self._style = STYLES[style]
-        self._parameters = dict(self._style.parameters)
+        self._parameters = {key: float(value) for key, value in self._style.parameters.items()}
         for key, value in given.items():
             if value is not None:
                 self._parameters[key] = self._check(style, key, value)
