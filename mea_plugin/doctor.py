@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ['SHOWN', 'Finding', 'examine', 'installed_versions', 'report']
+__all__ = ['SHOWN', 'Finding', 'examine', 'handled', 'installed_versions', 'report']
 
 SHOWN = (
     'torch',
@@ -33,10 +33,20 @@ SHOWN = (
     'opencv-python-headless',
     'opencv-contrib-python',
     'opencv-contrib-python-headless',
+    'pytorch-wavelets',
+    'setuptools',
     'tensorboard',
     'tb-nightly',
 )
 """The distributions that decide whether the package and the toolboxes work, in the order of the report."""
+
+# The first versions with which `import mmagic.models` fails.
+_TOO_NEW_FOR_MMAGIC = (
+    ('diffusers', (0, 25)),
+    ('huggingface-hub', (0, 26)),
+    ('transformers', (4, 49)),
+    ('albumentations', (2, 0, 9)),
+)
 
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 
@@ -114,6 +124,9 @@ def _core(known: Mapping[str, tuple[int, ...]], python: tuple[int, int]) -> list
         findings.append(
             Finding(True, 'torch before 2.3 was built for numpy 1 and fails with numpy 2', "pip install 'numpy<2'")
         )
+    if 'pytorch-wavelets' in known and known.get('setuptools', ()) >= (81,):
+        text = 'pytorch-wavelets imports pkg_resources, which setuptools 81 removed'
+        findings.append(Finding(True, text, "pip install 'setuptools<81'"))
     if 'basicsr' in known and 'torchvision' not in known:
         findings.append(Finding(True, 'basicsr needs torchvision', 'pip install torchvision'))
     return findings
@@ -135,7 +148,7 @@ def _mmagic(known: Mapping[str, tuple[int, ...]], mediapipe_broken: bool) -> lis
         for name in ('mmengine', 'albumentations')
         if name not in known
     ]
-    for name, limit in (('diffusers', (0, 25)), ('huggingface-hub', (0, 26))):
+    for name, limit in _TOO_NEW_FOR_MMAGIC:
         if known.get(name, ()) >= limit:
             bound = '.'.join(map(str, limit))
             text = f'mmagic does not import with {name} {bound} and later'
@@ -144,6 +157,18 @@ def _mmagic(known: Mapping[str, tuple[int, ...]], mediapipe_broken: bool) -> lis
         text = 'this mediapipe has no `solutions`, so controlnet-aux and with it `import mmagic.apis` fail'
         findings.append(Finding(True, text, 'pip uninstall mediapipe'))
     return findings
+
+
+def handled(versions: Mapping[str, str]) -> list[str]:
+    """Clashes that are there and need nothing: this package works around them."""
+    known = {name: version_of(text) for name, text in versions.items()}
+    clashes: dict[str, dict[str, tuple[int, ...]]] = {
+        'basicsr imports a module that torchvision 0.17 removed': {'basicsr': (0,), 'torchvision': (0, 17)},
+        'mmagic uses names that numpy 2 removed': {'mmagic': (0,), 'numpy': (2,)},
+        "mmengine's checkpoints hold classes that torch 2.6 refuses to load": {'mmengine': (0,), 'torch': (2, 6)},
+        'mmcv-lite has no compiled operators: networks that need one (DeformConv2d, ...) say so': {'mmcv-lite': (0,)},
+    }
+    return [what for what, needs in clashes.items() if all(known.get(name, ()) >= low for name, low in needs.items())]
 
 
 def _same_folder(versions: Mapping[str, str]) -> list[Finding]:
@@ -165,7 +190,7 @@ def report(versions: Mapping[str, str], findings: list[Finding]) -> str:
     """The text that ``tools/doctor.py`` prints: versions, then findings with what to type."""
     width = max(map(len, SHOWN))
     lines = [f'{name:{width}}  {versions.get(name, "-")}' for name in SHOWN]
-    lines.append('')
+    lines += ['', *(f'handled: {what}' for what in handled(versions)), '']
     for finding in findings:
         lines += [f'{"PROBLEM" if finding.serious else "note"}: {finding.what}', f'  -> {finding.do}']
     if not findings:

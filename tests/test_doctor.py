@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mea_plugin.doctor import SHOWN, Finding, examine, report, version_of
+from mea_plugin import doctor_machine
+from mea_plugin.doctor import SHOWN, Finding, examine, handled, report, version_of
 from tests.test_packaging import LOCKS, pins
 
 SOUND = {
@@ -48,6 +49,9 @@ def test_the_locks_are_sound(root: Path, lock: str):
         ({'albumentations': None}, (3, 11), True, 'imports albumentations', 'pip install albumentations'),
         ({'diffusers': '0.25.1'}, (3, 11), True, 'diffusers 0.25', 'diffusers<0.25'),
         ({'huggingface-hub': '0.36.0'}, (3, 11), True, 'huggingface-hub 0.26', 'huggingface-hub<0.26'),
+        ({'transformers': '4.49.0'}, (3, 11), True, 'transformers 4.49', 'transformers<4.49'),
+        ({'albumentations': '2.0.9'}, (3, 11), True, 'albumentations 2.0.9', 'albumentations<2.0.9'),
+        ({'pytorch-wavelets': '1.3.0', 'setuptools': '82.0.0'}, (3, 11), True, 'pkg_resources', 'setuptools<81'),
         ({'opencv-python': '5.0.0.93'}, (3, 11), False, '`cv2`', 'then pip install opencv-python==5.0.0.93'),
         ({'opencv-python': '4.10.0.84'}, (3, 11), True, '`cv2`', 'then pip install opencv-python==4.10.0.84'),
         ({'tensorboard': '2.21.0', 'tb-nightly': '2.20.0a1'}, (3, 11), False, '`tensorboard`', 'tensorboard==2.21.0'),
@@ -98,3 +102,64 @@ def test_the_tool_ends_with_1_only_for_a_problem(root: Path):
     assert result.returncode == int('PROBLEM: ' in result.stdout)
     assert result.stderr == ''
     assert '\nbasicsr ' in result.stdout
+
+
+def test_what_is_handled_is_told_and_is_no_finding():
+    told = ' '.join(handled(SOUND))
+    for word in ('torchvision 0.17', 'numpy 2', 'torch 2.6', 'mmcv-lite'):
+        assert word in told
+    old = {**SOUND, 'torchvision': '0.16.2', 'numpy': '1.26.4', 'torch': '2.1.2', 'mmcv': '2.1.0'}
+    old.pop('mmcv-lite')
+    assert handled(old) == []
+
+
+def test_folders(tmp_path: Path):
+    (tmp_path / 'file').write_text('')
+    folders = {'new': tmp_path / 'a' / 'b', 'there': tmp_path, 'blocked': tmp_path / 'file' / 'c'}
+    (finding,) = doctor_machine.examine_folders(folders)
+    assert finding.serious
+    assert 'is a file: needed for blocked' in finding.what
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    (finding,) = doctor_machine.examine_folders({'results': tmp_path})
+    assert 'cannot be written to' in finding.what
+    assert finding.do == f'chmod u+wx {tmp_path}'
+
+
+def test_weights(tmp_path: Path):
+    (tmp_path / 'vgg19-dcbb9e9d.pth').write_bytes(b'')
+    lines = doctor_machine.examine_weights(tmp_path)
+    assert str(tmp_path) in lines[0]
+    assert any('perceptual' in line and 'vgg19-dcbb9e9d.pth' in line for line in lines)
+    assert any('FID' in line and 'none' in line for line in lines)
+    assert len(doctor_machine.examine_weights(tmp_path / 'nowhere')) == len(lines)
+
+
+def test_the_hub_folder_is_torchs():
+    import torch
+
+    assert doctor_machine.hub_folder(os.environ) == Path(torch.hub.get_dir()) / 'checkpoints'
+    assert doctor_machine.hub_folder({'TORCH_HOME': '/x'}) == Path('/x/hub/checkpoints')
+
+
+@pytest.mark.parametrize(('names', 'built', 'count'), [(['A', 'A'], '13.0', 0), ([], '13.0', 1), ([], None, 1)])
+def test_gpus(names: list, built, count: int, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.version, 'cuda', built)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: bool(names))
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: len(names))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: names[index])
+    monkeypatch.setattr(doctor_machine.shutil, 'which', lambda name: '/usr/bin/nvidia-smi')
+    line, findings = doctor_machine.examine_gpu()
+    assert line.startswith('GPU: 2 (A)' if names else 'GPU: none')
+    assert len(findings) == count
+
+
+def test_a_torch_that_does_not_import_is_reported(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    _, (finding,) = doctor_machine.examine_gpu()
+    assert finding.serious
+    assert 'does not import' in finding.what
