@@ -190,7 +190,8 @@ def report(versions: Mapping[str, str], findings: list[Finding]) -> str:
     """The text that ``tools/doctor.py`` prints: versions, then findings with what to type."""
     width = max(map(len, SHOWN))
     lines = [f'{name:{width}}  {versions.get(name, "-")}' for name in SHOWN]
-    lines += ['', *(f'handled: {what}' for what in handled(versions)), '']
+    told = [f'handled: {what}' for what in handled(versions)]
+    lines += ['', *told, ''] if told else ['']
     for finding in findings:
         lines += [f'{"PROBLEM" if finding.serious else "note"}: {finding.what}', f'  -> {finding.do}']
     if not findings:

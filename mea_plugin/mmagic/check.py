@@ -75,12 +75,13 @@ def _check_type(registry: Any, options: Any, where: str) -> Any:
 
 def _arguments(found: Any) -> set[str] | None:
     """What a class takes: its own arguments, and those of its bases as far as it hands them on; None for anything."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     known: set[str] = set()
     for cls in inspect.getmro(found) if inspect.isclass(found) else (found,):
         if inspect.isclass(found) and '__init__' not in vars(cls):
             continue
         parameters = inspect.signature(cls.__init__ if inspect.isclass(cls) else cls).parameters.values()
-        known |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        known |= {p.name for p in parameters if p.kind in kinds and p.name != 'self'}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return known
     return None

@@ -100,7 +100,7 @@ def test_the_tool_says_it_in_one_line(folder, capsys):
 
 @pytest.mark.parametrize(
     ('content', 'message'),
-    [(None, 'no such config'), ('x = (', 'cannot be read'), ('import nowhere', 'cannot be read')],
+    [(None, 'no such config'), ('x = (', 'cannot be read'), ('x = 1 / 0', 'cannot be read')],
 )
 def test_configs_that_cannot_be_read(content, message, folder, capsys):
     config = folder / 'c.py'

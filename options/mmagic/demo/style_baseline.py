@@ -1,7 +1,7 @@
 # The style demo's surrogate (`make demo-style`): the small pix2pix, with an augmentation that suits its victim.
 _base_ = ['../small/pix2pix_baseline.py']
 
-max_iters = 500
+max_iters = 600
 keys = ['img_query', 'img_response']
 model = dict(generator=dict(num_down=5, base_channels=16))
 train_pipeline = [
