@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.image_pool import ImagePool, given
-from mea_plugin.mmagic.passes import Logs, requires_grad, update, watched
+from mea_plugin.mmagic.passes import Logs, requires_grad, unsynchronised, update, watched
 from mea_plugin.mmagic.translation import Images, MicroBatch, Terms, TranslationExtraction, accumulation
 from mea_plugin.options import check_keys
 
@@ -126,7 +126,7 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
         inputs = self._check_domains(self.data_preprocessor(data, True)['inputs'])
         self._follow_schedule(wrappers[0].optimizer)
         logs: Logs = {}
-        with watched(logs):
+        with watched(logs), unsynchronised(self.generators, self.discriminators):
             batch = self._forward(inputs, wrappers[0], keep_graph=True)
             if self._generators_may_step(1):
                 self._generators_turn(batch, wrappers[0], logs)
@@ -144,4 +144,4 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
             return loss_on(images)
 
         with requires_grad([self.discriminators], True):
-            update(wrapper, lambda: loss_on(batch.images), logs, self, again=again)
+            update(wrapper, lambda: loss_on(batch.images), logs, self, again=again, average=True)

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce_params
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor
 
 from mea_plugin.errors import InputError
 from mea_plugin.optim import SAM
 
-__all__ = ['SAMAmpOptimWrapper', 'SAMOptimWrapper', 'SecondPass']
+__all__ = ['SAMAmpOptimWrapper', 'SAMOptimWrapper', 'SecondPass', 'average_gradients']
+
+
+def average_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Average an optimizer's gradients over the ranks; without a process group nothing is done."""
+    grads = [param.grad for group in optimizer.param_groups for param in group['params'] if param.grad is not None]
+    all_reduce_params(grads, op='mean')
 
 
 class SecondPass(OptimWrapper):
@@ -41,6 +48,7 @@ class SecondPass(OptimWrapper):
         zero_kwargs: dict[str, Any] | None = None,
         *,
         again: Callable[[], Tensor] | None = None,
+        average: bool = False,
     ) -> None:
         """Backward; after the last micro-batch climb, all micro-batches again, restore, clip, step.
 
@@ -51,6 +59,7 @@ class SecondPass(OptimWrapper):
             again: Computes the loss of the same micro-batch at the weights as they then are, inside
                 :meth:`optim_context`, with the same random numbers and without moving buffers
                 (:func:`mea_plugin.optim.repeatable`). It is called once, after the window's last first pass.
+            average: Average the gradients over the ranks after each pass, where no distributed wrapper does.
 
         Raises:
             InputError: ``again`` is missing: whoever calls runs one pass only, as MMEngine's own models and
@@ -66,7 +75,7 @@ class SecondPass(OptimWrapper):
         try:
             self.backward(self.scale_loss(loss))
             if self.should_update():
-                self._climb_and_repeat()
+                self._climb_and_repeat(average)
                 self.step(**(step_kwargs or {}))
                 self.zero_grad(**(zero_kwargs or {}))
         finally:
@@ -90,7 +99,9 @@ class SecondPass(OptimWrapper):
         """Whether ``optim_context`` lets gradients be averaged over ranks: for a window's last micro-batch, twice."""
         return super().should_sync() if self._sync is None else self._sync
 
-    def _climb_and_repeat(self) -> None:
+    def _climb_and_repeat(self, average: bool) -> None:
+        if average:
+            average_gradients(self.optimizer)
         if not any(group['rho'] for group in self.optimizer.param_groups):
             return
         count = self._inner_count
@@ -103,6 +114,8 @@ class SecondPass(OptimWrapper):
                         self.backward(again())
                 finally:
                     self._sync, self._inner_count = None, count
+                if average:
+                    average_gradients(self.optimizer)
 
     def _scales(self) -> bool:
         scaler = getattr(self, 'loss_scaler', None)

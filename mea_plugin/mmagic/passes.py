@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
@@ -11,10 +12,10 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mea_plugin.errors import InputError
-from mea_plugin.mmagic.optim_wrappers import SecondPass
+from mea_plugin.mmagic.optim_wrappers import SecondPass, average_gradients
 from mea_plugin.optim import NonFiniteGradientError, repeatable
 
-__all__ = ['Logs', 'Objective', 'requires_grad', 'update', 'watched']
+__all__ = ['Logs', 'Objective', 'requires_grad', 'unsynchronised', 'update', 'watched']
 
 Logs = dict[str, Tensor]
 """The terms of an objective by name, detached, as the toolbox's logger takes them."""
@@ -29,6 +30,7 @@ def update(
     logs: Logs,
     *networks: nn.Module,
     again: Objective | None = None,
+    average: bool = False,
 ) -> None:
     """Run a pass and hand its loss to the wrapper, with the means to run it again if it takes a second pass.
 
@@ -38,15 +40,35 @@ def update(
         logs: Gets the terms of the first pass.
         networks: All networks that the pass runs: their buffers move once per step, however often it is run.
         again: What a second pass computes, if that is not the first over again.
+        average: Whether gradients are averaged over the ranks here, after the last micro-batch of each pass.
     """
     repeated = repeatable(objective, *networks)
     loss, terms = repeated()
     logs.update({name: torch.as_tensor(value).detach() for name, value in terms.items()})
     if isinstance(wrapper, SecondPass):
         second = again or repeated
-        wrapper.update_params(loss, again=lambda: second()[0])
-    else:
-        wrapper.update_params(loss)
+        wrapper.update_params(loss, again=lambda: second()[0], average=average)
+        return
+    wrapper.backward(wrapper.scale_loss(loss))  # from here on as OptimWrapper.update_params
+    if wrapper.should_update():
+        if average:
+            average_gradients(wrapper.optimizer)
+        wrapper.step()
+        wrapper.zero_grad()
+
+
+@contextmanager
+def unsynchronised(*networks: Any) -> Iterator[None]:
+    """Keep distributed wrappers around networks from averaging gradients in the body.
+
+    A GAN runs its networks several times per pass, or past their wrappers, which these do not follow: MMagic's pix2pix
+    and CycleGAN do not average at all. So gradients are averaged by :func:`update`.
+    """
+    with ExitStack() as stack:
+        for network in networks:
+            if hasattr(network, 'no_sync'):
+                stack.enter_context(network.no_sync())
+        yield
 
 
 @contextmanager

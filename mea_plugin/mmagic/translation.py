@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mea_plugin.errors import InputError
-from mea_plugin.mmagic.passes import Logs, requires_grad, update, watched
+from mea_plugin.mmagic.passes import Logs, requires_grad, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.optim import RandomState, frozen_buffers
 
@@ -110,7 +110,7 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
         inputs = self._check_domains(self.data_preprocessor(data, True)['inputs'])
         self._follow_schedule(wrappers[0].optimizer)
         logs: Logs = {}
-        with watched(logs):
+        with watched(logs), unsynchronised(self.generators, self.discriminators):
             self._window.append(self._forward(inputs, wrappers[0], keep_graph=window == 1))
             self._discriminators_turn(self._window[-1], wrappers[1], logs)
             if len(self._window) == window:
@@ -150,7 +150,7 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
                 return objective()
 
         with requires_grad([self.discriminators], True):
-            update(wrapper, in_context, logs, self)
+            update(wrapper, in_context, logs, self, average=True)
 
     def _generators_turn(self, batch: MicroBatch, wrapper: OptimWrapper, logs: Logs) -> None:
         def objective() -> Terms:
@@ -158,7 +158,7 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
                 return self._get_gen_loss(self._images_with_graph(batch))
 
         with requires_grad([self.discriminators], False):
-            update(wrapper, objective, logs, self)
+            update(wrapper, objective, logs, self, average=True)
 
     def _images_with_graph(self, batch: MicroBatch) -> Images:
         """The generators' output: that of the forward pass if its graph is still unused, or made again as it was."""

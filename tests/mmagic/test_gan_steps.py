@@ -70,21 +70,6 @@ def test_a_radius_of_zero_is_the_base_optimizer(name):
     assert tiny.same(tiny.state(plain), tiny.state(sam))
 
 
-def as_double(model) -> None:
-    """Let the preprocessor give float64, so that sums in another order agree closely."""
-    preprocess = model.data_preprocessor.forward
-
-    def forward(*args, **kwargs):
-        data = preprocess(*args, **kwargs)
-        inputs = data['inputs']
-        data['inputs'] = {k: v.double() for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.double()
-        if 'gt_img' in data['data_samples']:
-            data['data_samples'].gt_img = data['data_samples'].gt_img.double()
-        return data
-
-    model.data_preprocessor.forward = forward
-
-
 class Recorder:
     """What goes into and comes out of a network, call by call."""
 
@@ -167,7 +152,7 @@ def test_pix2pix_is_the_equation():
 
     ours = tiny.build(config_of('Pix2Pix', norm='BN', hf_loss=tiny.HF), double=True)
     by_hand = copy.deepcopy(ours)
-    as_double(ours)
+    tiny.as_double(ours)
     batches = batches_of('Pix2Pix', 3)
     tiny.train(ours, tiny.wrap_gan(ours, True, True, rho=RHO, lr=LR, base='SGD'), batches)
     optimizers = [torch.optim.SGD(network.parameters(), lr=LR) for network in networks_of(by_hand)]
@@ -227,7 +212,7 @@ def compare_cyclegan(step, *, generator: bool, discriminator: bool, **options) -
     options = {'hf_loss': tiny.HF, 'loss_config': weights, 'buffer_size': 2, **options}
     ours = tiny.build(config_of('CycleGAN', generator=tiny.resnet(dropout=False), **options), double=True)
     by_hand = copy.deepcopy(ours)
-    as_double(ours)
+    tiny.as_double(ours)
     batches = batches_of('CycleGAN', 4)
     tiny.train(ours, tiny.wrap_gan(ours, generator, discriminator, rho=RHO, lr=LR, base='SGD'), batches)
     optimizers = [torch.optim.SGD(network.parameters(), lr=LR) for network in networks_of(by_hand)]
@@ -339,7 +324,7 @@ def test_two_small_batches_are_one_large(name, sam):
         tiny.wrap_gan(model, sam, sam, base='SGD', lr=0.01, accumulative_counts=k)
         for model, k in ((small, 2), (large, 1))
     ]
-    as_double(small), as_double(large)
+    tiny.as_double(small), tiny.as_double(large)
     tiny.train(small, wrappers[0], batches)
     tiny.train(large, wrappers[1], pairs)
     assert seen.inputs

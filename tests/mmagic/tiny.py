@@ -172,3 +172,18 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two states are equal to the bit."""
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def as_double(model: Any) -> None:
+    """Let the preprocessor give float64, so that sums in another order agree closely."""
+    preprocess = model.data_preprocessor.forward
+
+    def forward(*args: Any, **kwargs: Any) -> dict:
+        data = preprocess(*args, **kwargs)
+        inputs = data['inputs']
+        data['inputs'] = {k: v.double() for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.double()
+        if 'gt_img' in data['data_samples']:
+            data['data_samples'].gt_img = data['data_samples'].gt_img.double()
+        return data
+
+    model.data_preprocessor.forward = forward
