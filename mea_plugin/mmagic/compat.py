@@ -147,8 +147,12 @@ def _allow_history_buffer() -> None:
 
 
 def _distribute_without_gpu() -> None:
-    """Let ``--launcher pytorch`` and ``slurm`` run with gloo on CPUs, where MMEngine sets a CUDA device."""
+    """Let ``--launcher pytorch`` and ``slurm`` run with gloo on CPUs.
+
+    MMEngine 0.10.7 sets a CUDA device, and hands ``device_ids`` to DistributedDataParallel, whatever the device.
+    """
     from mmengine.dist import utils
+    from mmengine.model import MMDistributedDataParallel
     from mmengine.runner import runner
 
     original = utils.init_dist
@@ -164,6 +168,16 @@ def _distribute_without_gpu() -> None:
 
     utils.init_dist = init_dist
     runner.init_dist = init_dist
+
+    original_wrapper = MMDistributedDataParallel.__init__
+
+    @functools.wraps(original_wrapper)
+    def wrap(self: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        if all(param.device.type == 'cpu' for param in module.parameters()):
+            kwargs['device_ids'] = None
+        original_wrapper(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = wrap
 
 
 def _enter_no_sync_per_submodule() -> None:

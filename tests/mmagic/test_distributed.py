@@ -46,7 +46,7 @@ def distribute(name, model):
     from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
 
     wrap = ExtractionDistributedDataParallel if name == 'EditModel' else MMSeparateDistributedDataParallel
-    return wrap(model, broadcast_buffers=False)
+    return wrap(model, broadcast_buffers=False, device_ids=[0])  # as MMEngine's runner does, on a CPU too
 
 
 def work(rank, folder):
