@@ -106,8 +106,10 @@ def find_type(registry: Any, name: Any, where: str) -> Any:
 def generator_weights(state: Mapping[str, Tensor], found: GeneratorConfig) -> dict[str, Tensor]:
     """The network's own weights out of a model's, or the same ones if they stand alone.
 
-    MMagic's averaged copy (``generator_ema``) is preferred, as its own tests prefer it.
+    MMagic's averaged copy (``generator_ema``) is preferred, as its own tests prefer it. Checkpoints of distributed runs
+    carry the wrappers of single networks in their names; these are left out.
     """
+    state = {key.replace('.module.', '.'): value for key, value in state.items()}
     for prefix in (found.prefix.replace('generator', 'generator_ema', 1), found.prefix):
         own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if own:

@@ -83,6 +83,24 @@ def test_whole_translation_models(kind, tmp_path):
         assert back.fingerprint != victim.fingerprint
 
 
+def test_checkpoints_of_distributed_runs(tmp_path):
+    config = tiny.translation_config('Pix2Pix')
+    state = tiny.build(config).state_dict()
+    wrapped = {key.replace('generators.', 'generators.module.'): value for key, value in state.items()}
+    assert wrapped.keys() != state.keys()
+    alone = victim_of(tmp_path, state, model=config)
+    assert victim_of(tmp_path, {'state_dict': wrapped}, model=config).fingerprint == alone.fingerprint
+
+
+def test_an_averaged_copy_is_preferred(tmp_path):
+    config = tiny.edit_config()
+    state = tiny.build(config).state_dict()
+    averaged = {key.replace('generator.', 'generator_ema.'): value + 1 for key, value in state.items()}
+    victim = victim_of(tmp_path, {'state_dict': {**state, **averaged}}, model=config)
+    key, value = next(iter(victim._network.state_dict().items()))
+    assert torch.equal(value, averaged[f'generator_ema.{key}'])
+
+
 def test_whole_edit_models(tmp_path):
     config = tiny.edit_config('ExtractionEditModel', hf_loss=tiny.HF)
     model = tiny.build(config)
