@@ -75,11 +75,16 @@ def work(rank, folder):
 def test_two_processes_are_one(tmp_path):
     if torch.cuda.is_available():
         pytest.skip('the wrappers would go to the GPUs')
-    other = multiprocessing.get_context('spawn').Process(target=work, args=(1, str(tmp_path)))
-    other.start()
-    work(0, str(tmp_path))
-    other.join(60)
-    assert other.exitcode == 0
+    context = multiprocessing.get_context('spawn')
+    processes = [context.Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(180)
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
     for name in NAMES:
         for sam in (False, True):
             for window in (1, 2):
