@@ -196,7 +196,7 @@ def test_the_tool_is_a_program(root):
         )
         for line in ([*command, '--help'], [*command, '-opt', 'nowhere.yml'], command, [sys.executable, '-c', loaded])
     ]
-    (help_out, _), (_, missing), (_, usage), (modules, _) = (run.communicate(timeout=60) for run in runs)
+    (help_out, _), (_, missing), (_, usage), (modules, _) = (run.communicate(timeout=300) for run in runs)
     assert [run.returncode for run in runs] == [0, 2, 2, 0]
     assert '--output DIR' in help_out
     assert missing.count('\n') == usage.count('\n') == 1
