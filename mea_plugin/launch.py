@@ -1,11 +1,26 @@
-"""Starting distributed training where the toolboxes' own code needs a GPU."""
+"""Starting distributed training where the toolboxes' own code needs a GPU, and ending it."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 
-__all__ = ['slurm_environment']
+__all__ = ['leave_process_group', 'slurm_environment']
+
+
+def leave_process_group() -> None:
+    """Leave the process group that a finished training ran in; without one, nothing is done.
+
+    Whatever still refers to distributed networks must be out of scope by now. They keep the group alive, and torch 2.11
+    ends a gloo group that goes with the last of them while it holds the interpreter's lock, which the group's threads
+    may be waiting for: the process then never ends. So the networks go first.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # networks and their wrappers stand in reference cycles
+        distributed.destroy_process_group()
 
 
 def slurm_environment(port: int | None) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mea_plugin.launch import slurm_environment
+from mea_plugin.launch import leave_process_group, slurm_environment
 
 __all__ = ['apply', 'run_training']
 
@@ -72,6 +72,7 @@ def run_training(root_path: str | Path, parse_options: Callable[..., Any]) -> No
     train.parse_options = parse_options
     train.load_resume_state = _load_resume_state
     train.train_pipeline(str(root_path))
+    leave_process_group()
 
 
 def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

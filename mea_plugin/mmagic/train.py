@@ -20,6 +20,7 @@ import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.errors import InputError
 from mea_plugin.files import write_bytes
+from mea_plugin.launch import leave_process_group
 from mea_plugin.mmagic.check import check_config
 from mea_plugin.mmagic.config import load_config
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     runner.train()
     if is_main_process():
         _write_weights(runner)
+    del runner
+    leave_process_group()
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
+from mea_plugin.launch import leave_process_group
 from tests.mmagic import tiny
 
 pytest.importorskip('mmagic')
@@ -61,14 +62,18 @@ def work(rank, folder):
         for name in NAMES:
             for sam in (False, True):
                 for window in (1, 2):
-                    model = build(name)
-                    outer = distribute(name, model)
-                    own = batches(name)[rank::2]
-                    tiny.train(outer, wrappers(name, model, sam, accumulative_counts=window), own)
-                    state = {key.replace('.module.', '.'): value for key, value in model.state_dict().items()}
-                    torch.save(state, f'{folder}/{name}{sam}{window}{rank}.pth')
+                    run(rank, folder, name, sam, window)
     finally:
-        distributed.destroy_process_group()
+        leave_process_group()
+
+
+def run(rank, folder, name, sam, window):
+    model = build(name)
+    outer = distribute(name, model)
+    own = batches(name)[rank::2]
+    tiny.train(outer, wrappers(name, model, sam, accumulative_counts=window), own)
+    state = {key.replace('.module.', '.'): value for key, value in model.state_dict().items()}
+    torch.save(state, f'{folder}/{name}{sam}{window}{rank}.pth')
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
+from mea_plugin.launch import leave_process_group
 from mea_plugin.optim import SAM, repeatable
 
 
@@ -35,11 +36,15 @@ def work(rank, folder):
     meeting = f'file://{folder}/meet'
     distributed.init_process_group('gloo', init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=120))
     try:
-        net, (x, y) = build()
-        train(nn.parallel.DistributedDataParallel(net), x[rank::2], y[rank::2])
-        torch.save(net.state_dict(), f'{folder}/{rank}.pth')
+        run(rank, folder)
     finally:
-        distributed.destroy_process_group()
+        leave_process_group()
+
+
+def run(rank, folder):
+    net, (x, y) = build()
+    train(nn.parallel.DistributedDataParallel(net), x[rank::2], y[rank::2])
+    torch.save(net.state_dict(), f'{folder}/{rank}.pth')
 
 
 @pytest.mark.slow
