@@ -60,7 +60,8 @@ lock: env  ## Resolve requirements/*.in into the pinned lists again
 			-o modern-py$$(echo $$version | tr -d .).txt || exit 1; done
 	@cd requirements && $(COMPILE) --no-strip-markers --python-version 3.11 --excludes left-out.txt classic.in \
 		-o classic-py311.txt
-	@cd requirements && $(COMPILE) --universal --python-version 3.10 --excludes left-out-dev.txt dev.in -o dev.txt
+	@cd requirements && $(COMPILE) --universal --python-version 3.10 --excludes left-out-dev.txt \
+		-c modern-py310.txt dev.in -o dev.txt
 
 clean:  ## Remove caches and build leftovers
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -51,10 +51,15 @@ EXTRAS = {
         'diffusers<0.25',  # controlnet_xs moved
         'huggingface-hub<0.26',  # cached_download went
     ],
-    # Need nothing beyond the core so far.
-    'serve': [],
+    'http': ['aiolimiter', 'httpx', 'tenacity'],  # a victim behind HTTP
+    'serve': ['fastapi', 'prometheus-client', 'python-multipart', 'uvicorn'],
+    'files': ['lmdb', 'onnxruntime', 'safetensors', 'spandrel'],  # victims and data in other formats
+    # Needs nothing beyond the core so far.
     'report': [],
-    'dev': ['hypothesis', 'mypy', 'ptwt', 'pytest', 'pytest-xdist', 'pytorch-wavelets', 'ruff', 'types-PyYAML'],
+    'dev': [
+        *('hypothesis', 'mypy', 'onnx', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-wavelets'),
+        *('ruff', 'schemathesis', 'types-PyYAML'),
+    ],
 }
 
 setup(
