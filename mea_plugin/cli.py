@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -27,11 +28,13 @@ def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     """Run a tool's ``main`` and return its exit code.
 
     0 when it returns, 2 with one line on standard error for an :class:`InputError`, 130 for Ctrl-C. Anything else is
-    a bug and keeps its traceback.
+    a bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, an :class:`InputError` keeps its own, too.
     """
     try:
         main(argv)
     except InputError as error:
+        if os.environ.get('MEA_DEBUG'):
+            raise
         print(f'error: {error}', file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:

@@ -6,7 +6,9 @@ import gc
 import os
 import subprocess
 
-__all__ = ['leave_process_group', 'slurm_environment']
+from mea_plugin.errors import InputError
+
+__all__ = ['leave_process_group', 'mpi_environment', 'slurm_environment']
 
 
 def leave_process_group() -> None:
@@ -37,4 +39,24 @@ def slurm_environment(port: int | None) -> dict[str, str]:
         'WORLD_SIZE': os.environ['SLURM_NTASKS'],
         'RANK': os.environ['SLURM_PROCID'],
         'LOCAL_RANK': os.environ.get('SLURM_LOCALID', '0'),
+    }
+
+
+def mpi_environment() -> dict[str, str]:
+    """What ``torch.distributed`` wants to know, from what Open MPI tells each task.
+
+    Raises:
+        InputError: ``MASTER_ADDR`` is not set: MPI does not tell it.
+    """
+    if 'MASTER_ADDR' not in os.environ:
+        raise InputError(
+            'the environment variable MASTER_ADDR is not set',
+            where='--launcher mpi',
+            do="Set it to the first node's name",
+        )
+    return {
+        'MASTER_PORT': os.environ.get('MASTER_PORT', '29500'),
+        'WORLD_SIZE': os.environ['OMPI_COMM_WORLD_SIZE'],
+        'RANK': os.environ['OMPI_COMM_WORLD_RANK'],
+        'LOCAL_RANK': os.environ['OMPI_COMM_WORLD_LOCAL_RANK'],
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import datetime
 import functools
 import importlib
 import importlib.machinery
@@ -14,13 +15,14 @@ import importlib.util
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import torch
 
 from mea_plugin.errors import InputError
-from mea_plugin.launch import slurm_environment
+from mea_plugin.launch import mpi_environment, slurm_environment
 from mea_plugin.optim import SAM
 
 __all__ = ['apply']
@@ -51,6 +53,7 @@ def apply() -> None:
         ImportError: MMagic, or what it needs and does not ask for, is not installed.
     """
     _check_installed()
+    _quiet_imports()
     _provide_numpy_names()
     _provide_mmcv_ext()
     _allow_history_buffer()
@@ -65,11 +68,34 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split('+')[0].split('.')[:2])
 
 
+def _mmengine_needs_it() -> bool:
+    """Whether this MMEngine has the faults of 0.10.7 and 0.11.0rc0, the last ones looked at."""
+    import mmengine
+
+    return _version(mmengine.__version__) <= (0, 11)
+
+
+def _mmagic_needs_it() -> bool:
+    """Whether this MMagic has the faults of 1.2.0, the last release."""
+    import mmagic
+
+    return _version(mmagic.__version__) <= (1, 2)
+
+
 def _check_installed() -> None:
     install = 'pip install -e ".[mmagic]"'
     missing = [name for name in ('mmengine', 'mmcv', 'mmagic') if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f'{", ".join(missing)} not installed. Install MMagic and what it needs with: {install}')
+
+
+def _quiet_imports() -> None:
+    """Leave out what MMagic's requirements say about each other on import: a user can do nothing about it.
+
+    diffusers 0.24 and transformers 4.36 use a name that torch 2.2 renamed, MMEngine 0.10 uses pkg_resources.
+    """
+    warnings.filterwarnings('ignore', message='.*_register_pytree_node. is deprecated', category=FutureWarning)
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated', category=UserWarning)
 
 
 def _provide_numpy_names() -> None:
@@ -147,10 +173,13 @@ def _allow_history_buffer() -> None:
 
 
 def _distribute_without_gpu() -> None:
-    """Let ``--launcher pytorch`` and ``slurm`` run with gloo on CPUs.
+    """Let ``--launcher pytorch``, ``slurm`` and ``mpi`` run with gloo on CPUs.
 
-    MMEngine 0.10.7 sets a CUDA device, and hands ``device_ids`` to DistributedDataParallel, whatever the device.
+    MMEngine (0.10.7, 0.11.0rc0) sets a CUDA device, and hands ``device_ids`` to DistributedDataParallel, whatever the
+    device.
     """
+    if not _mmengine_needs_it():
+        return
     from mmengine.dist import utils
     from mmengine.model import MMDistributedDataParallel
     from mmengine.runner import runner
@@ -159,11 +188,15 @@ def _distribute_without_gpu() -> None:
 
     @functools.wraps(original)
     def init_dist(launcher: str, backend: str = 'nccl', init_backend: str = 'torch', **kwargs: Any) -> None:
-        if torch.cuda.is_available() or launcher not in ('pytorch', 'slurm'):
+        if torch.cuda.is_available() or launcher not in ('pytorch', 'slurm', 'mpi'):
             original(launcher, backend, init_backend, **kwargs)
             return
         if launcher == 'slurm':
             os.environ.update(slurm_environment(kwargs.pop('port', None)))
+        if launcher == 'mpi':
+            os.environ.update(mpi_environment())
+        if kwargs.get('timeout') is not None:  # in seconds, as MMEngine takes it
+            kwargs['timeout'] = datetime.timedelta(seconds=kwargs['timeout'])
         torch.distributed.init_process_group(backend='gloo', **kwargs)
 
     utils.init_dist = init_dist
@@ -181,7 +214,12 @@ def _distribute_without_gpu() -> None:
 
 
 def _enter_no_sync_per_submodule() -> None:
-    """Repair ``MMSeparateDistributedDataParallel.no_sync``, which yields once per submodule (MMEngine 0.10.7)."""
+    """Repair ``MMSeparateDistributedDataParallel.no_sync``, which yields once per submodule.
+
+    Python then says "generator didn't stop" for two of them (MMEngine 0.10.7, 0.11.0rc0).
+    """
+    if not _mmengine_needs_it():
+        return
     from mmengine.model import MMSeparateDistributedDataParallel
 
     @contextlib.contextmanager
@@ -196,7 +234,12 @@ def _enter_no_sync_per_submodule() -> None:
 
 
 def _build_amp_on_cpu() -> None:
-    """Let ``AmpOptimWrapper`` be built for bfloat16 on a CPU; MMEngine 0.10.7 asserts an accelerator for any type."""
+    """Let ``AmpOptimWrapper`` be built for bfloat16 on a CPU.
+
+    MMEngine (0.10.7, 0.11.0rc0) asserts an accelerator for any type (open-mmlab/mmpretrain#1556).
+    """
+    if not _mmengine_needs_it():
+        return
     from mmengine.optim.optimizer import amp_optimizer_wrapper as module
 
     original = module.AmpOptimWrapper.__init__
@@ -235,11 +278,13 @@ def _refuse_hidden_second_pass() -> None:
 
 
 def _initialise_translation_networks() -> None:
-    """Repair ``generation_init_weights``, which ends in ``UnboundLocalError: init_info`` (MMagic 1.2.0).
+    """Repair ``generation_init_weights``, which ends in ``UnboundLocalError: init_info`` (open-mmlab/mmagic#2109).
 
-    It writes into MMEngine's notes of how each parameter was initialised, and for a module that it does not initialise,
-    such as the network itself, it has nothing to write. It runs without the notes.
+    In MMagic 1.2.0 it writes into MMEngine's notes of how each parameter was initialised, and for a module that it does
+    not initialise, such as the network itself, it has nothing to write. It runs without the notes.
     """
+    if not _mmagic_needs_it():
+        return
     from mmagic.models.utils import model_utils
 
     original = model_utils.generation_init_weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,8 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
         InputError: An unknown schedule, a schedule without a penalty, or an unknown weight in ``loss_config``.
     """
 
+    loss_weights: ClassVar = {'cycle_loss_weight': 10.0, 'id_loss_weight': 0.5, 'paired_loss_weight': 0.0}
+
     def __init__(
         self,
         *args: Any,
@@ -58,9 +60,8 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
         test_in_train_mode: bool = False,
         **kwargs: Any,
     ) -> None:
-        weights = {'cycle_loss_weight': 10.0, 'id_loss_weight': 0.5, 'paired_loss_weight': 0.0}
-        check_keys(loss_config or {}, weights, 'model.loss_config')
-        super().__init__(*args, loss_config={**weights, **(loss_config or {})}, **kwargs)
+        check_keys(loss_config or {}, self.loss_weights, 'model.loss_config')
+        super().__init__(*args, loss_config={**self.loss_weights, **(loss_config or {})}, **kwargs)
         self._prepare(hf_loss, hf_schedule, test_in_train_mode)
         self.paper_discriminator_step = paper_discriminator_step
         self.image_buffers = {domain: ImagePool(self.buffer_size) for domain in self._reachable_domains}

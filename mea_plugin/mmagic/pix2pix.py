@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mmagic.models.editors import Pix2Pix
 
 from mea_plugin.mmagic.translation import Images, Terms, TranslationExtraction
+from mea_plugin.options import check_keys
 
 __all__ = ['ExtractionPix2Pix']
 
@@ -24,24 +25,29 @@ class ExtractionPix2Pix(TranslationExtraction, Pix2Pix):
     Args:
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
+        loss_config: ``pixel_loss_weight`` (default 100).
         test_in_train_mode: Test as MMagic does, with dropout and the image's own batch statistics: one image at a time,
             seeded. By default networks are tested in evaluation mode.
         kwargs: As ``Pix2Pix``: generator, discriminator, default_domain, reachable_domains, related_domains,
-            data_preprocessor, discriminator_steps, disc_init_steps, loss_config.
+            data_preprocessor, discriminator_steps, disc_init_steps.
 
     Raises:
-        InputError: An unknown schedule, or a schedule without a penalty.
+        InputError: An unknown schedule, a schedule without a penalty, or an unknown weight in ``loss_config``.
     """
+
+    loss_weights: ClassVar = {'pixel_loss_weight': 100.0}
 
     def __init__(
         self,
         *args: Any,
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
+        loss_config: dict[str, float] | None = None,
         test_in_train_mode: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        check_keys(loss_config or {}, self.loss_weights, 'model.loss_config')
+        super().__init__(*args, loss_config={**self.loss_weights, **(loss_config or {})}, **kwargs)
         self._prepare(hf_loss, hf_schedule, test_in_train_mode)
 
     def _domains(self) -> tuple[str, str]:

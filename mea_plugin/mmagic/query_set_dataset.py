@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mea_plugin.errors import InputError
-from mea_plugin.images import check_pair, image_size, list_images
-from mea_plugin.query.query_set import check_complete
+from mea_plugin.query.query_set import list_pairs
 
 __all__ = ['QuerySetDataset']
 
@@ -52,20 +50,14 @@ class QuerySetDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, str]]:
         """The pairs in the order of their names."""
-        queries, responses = (list_images(folder, where='dataset.data_root') for folder in self._folders)
-        check_complete(self._folders[0].parent)
-        names = [path.name for path in queries]
-        odd = set(names) ^ {path.name for path in responses}
-        if odd:
-            raise InputError(
-                f'{len(queries)} queries and {len(responses)} responses do not pair ({min(odd)} is alone)',
-                where=self._folders[0].parent,
-                do='Give each query a response of the same name',
-            )
-        for query in queries:
-            response = self._folders[1] / query.name
-            check_pair(image_size(query), image_size(response), 1, where=response)
-        return [{'query': str(query), 'response': str(self._folders[1] / query.name)} for query in queries]
+        pairs = list_pairs(*self._folders, where='dataset.data_root')
+        return [{'query': str(query), 'response': str(response)} for query, response in pairs]
+
+    @staticmethod
+    def keys(unpaired: bool) -> tuple[str, ...]:
+        """The images that an item gives, as a pipeline's loaders name them."""
+        pairs = ('img_query', 'paired_response', 'img_response', 'paired_query')
+        return pairs if unpaired else ('img_query', 'img_response')
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The paths of one item."""

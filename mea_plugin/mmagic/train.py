@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -46,12 +47,50 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.resume:
         cfg.resume = True
     check_config(cfg, where=args.config, launcher=args.launcher)
-    runner = Runner.from_cfg(cfg)
-    runner.train()
+    runner = _run(cfg, args.config)
     if is_main_process():
         _write_weights(runner)
     del runner
     leave_process_group()
+
+
+class _FirstStep(Hook):
+    """Notes that a step has been taken: from then on an error is no longer one of the config's."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self.taken = False
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        """See the class."""
+        self.taken = True
+
+
+def _run(cfg: Config, where: str) -> Runner:
+    """Train.
+
+    Raises:
+        InputError: Something fails before the first step is complete: a part that cannot be built, data that do not fit
+            the pipeline, images that do not fit the network.
+    """
+    first = _FirstStep()
+    try:
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(first)
+        runner.train()
+    except InputError:
+        raise
+    except Exception as error:
+        if first.taken:
+            raise
+        reason = ' '.join(str(error).split()) or 'no reason given'
+        raise InputError(
+            f'training cannot start ({type(error).__name__}: {reason})',
+            where=where,
+            do='Correct the config; with MEA_DEBUG=1 the whole traceback is shown',
+        ) from error
+    return runner
 
 
 def make_parser() -> argparse.ArgumentParser:

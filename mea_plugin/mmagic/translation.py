@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmagic.models.base_models import BaseTranslationModel
@@ -71,9 +71,11 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
     (batch norm aside). It runs the generators on them again, from the same random numbers, rather than keep all graphs.
 
     Attributes:
+        loss_weights: What ``loss_config`` may hold, with the defaults.
         test_in_train_mode: Whether ``forward_test`` runs as MMagic's does, with dropout and batch statistics.
     """
 
+    loss_weights: ClassVar[dict[str, float]]
     test_in_train_mode: bool
     _window: list[MicroBatch]
 

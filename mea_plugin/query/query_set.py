@@ -21,9 +21,9 @@ import numpy as np
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array, read_json, write_json, write_text
-from mea_plugin.images import read_rgb, write_png
+from mea_plugin.images import check_pair, image_size, list_images, read_rgb, write_png
 
-__all__ = ['MANIFEST', 'Pair', 'QuerySet', 'check_complete']
+__all__ = ['MANIFEST', 'Pair', 'QuerySet', 'check_complete', 'list_pairs']
 
 MANIFEST = 'manifest.json'
 _FORMAT = 1
@@ -167,3 +167,40 @@ def check_complete(folder: str | Path) -> None:
         for path in queries.paths(pair['id']):
             if not path.exists():
                 raise InputError('an image of the query set is gone', where=path, do=again)
+
+
+def list_pairs(
+    queries: Path, responses: Path, *, scale: int = 1, smallest: int = 1, where: str = ''
+) -> list[tuple[Path, Path]]:
+    """Queries with their responses: files of the same name in two folders, of a query set or not.
+
+    Args:
+        queries: Their folder.
+        responses: Theirs.
+        scale: What a response's height and width divided by its query's must be.
+        smallest: Height and width that a response must have at least, to be cropped.
+        where: The option that names the folders, for errors.
+
+    Returns:
+        The pairs in the order of their names. Only headers were read, so that ten thousand cost seconds.
+
+    Raises:
+        InputError: A folder is missing or empty, the query set is incomplete, names do not pair, or a size is wrong.
+    """
+    lqs, gts = (list_images(folder, where=where) for folder in (queries, responses))
+    check_complete(queries.parent)
+    odd = {path.name for path in lqs} ^ {path.name for path in gts}
+    if odd:
+        raise InputError(
+            f'{len(lqs)} queries and {len(gts)} responses do not pair ({min(odd)} is alone)',
+            where=queries.parent,
+            do='Give each query a response of the same name',
+        )
+    pairs = [(path, responses / path.name) for path in lqs]
+    for query, response in pairs:
+        height, width = image_size(response)
+        check_pair(image_size(query), (height, width), scale, where=response)
+        if min(height, width) < smallest:
+            what = f'{width}x{height} pixels are less than the crop of {smallest}'
+            raise InputError(what, where=response, do='Lower the crop, or remove the pair')
+    return pairs
