@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['hash_array', 'hash_file', 'hash_json', 'read_json', 'write_bytes', 'write_json', 'write_text']
+__all__ = [
+    'hash_array',
+    'hash_file',
+    'hash_json',
+    'read_json',
+    'sync_folder',
+    'write_bytes',
+    'write_json',
+    'write_text',
+]
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -28,6 +37,15 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make the names in a folder durable: after a loss of power, renamed files are there under their new names."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:

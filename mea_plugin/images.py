@@ -18,7 +18,17 @@ from mea_plugin.errors import InputError
 from mea_plugin.files import write_bytes
 
 __all__ = [
-    *('EXTENSIONS', 'check_pair', 'decode_rgb', 'decode_size', 'image_size', 'list_images', 'read_rgb', 'write_png'),
+    *(
+        'EXTENSIONS',
+        'check_pair',
+        'decode_rgb',
+        'decode_size',
+        'encode_png',
+        'image_size',
+        'list_images',
+        'read_rgb',
+        'write_png',
+    ),
 ]
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
@@ -149,11 +159,19 @@ def _bytes_of(source: Path | bytes) -> Iterator[BinaryIO]:
         yield file
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """A uint8 RGB or grey array ``(H, W, 3)`` or ``(H, W)`` as a PNG file's content.
+
+    Level 1 of zlib: photographs become hardly larger than with level 3, in two thirds of the time.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format='PNG', compress_level=1)
+    return buffer.getvalue()
+
+
 def write_png(path: str | Path, image: np.ndarray) -> None:
     """Write a uint8 RGB or grey array ``(H, W, 3)`` or ``(H, W)`` as PNG; the file appears whole or not at all."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format='PNG', compress_level=3)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, encode_png(image))
 
 
 def check_pair(lq: Sequence[int], gt: Sequence[int], scale: int, *, where: str | Path) -> None:

@@ -1,125 +1,231 @@
-"""Sends images to a victim, within a budget, and keeps every answer as soon as it is there."""
+"""Runs the queries of an option file: within the budget, no content twice, and every answer kept as soon as it is there."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
+import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from mea_plugin.data.resize import downscale
+from mea_plugin.data.references import FileRef, ImageRef
 from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
-from mea_plugin.images import image_size, read_rgb
-from mea_plugin.query.query_set import Pair, QuerySet
+from mea_plugin.query.ledger import InDoubt, Ledger
+from mea_plugin.query.local import Answered, LocalSender
+from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
+from mea_plugin.query.query_set import MANIFEST, PairFiles, QuerySet
 from mea_plugin.victims import Victim
 
-__all__ = ['run_queries']
+__all__ = ['ledger_folder', 'run_queries']
+
+_LOOK_AGAIN = 0.2  # seconds between two looks at what another process is doing
+
+
+def ledger_folder(folder: str | Path) -> Path:
+    """Where the ledger of a query set lies: beside it."""
+    return Path(folder).parent / 'ledger'
 
 
 def run_queries(
     victim: Victim,
-    images: Mapping[str, Path],
+    images: Mapping[str, ImageRef | Path],
     folder: str | Path,
     *,
     budget: int | None = None,
     shrink: int = 1,
     batch_size: int = 8,
+    in_doubt: InDoubt = 'abandon',
+    verify: bool = False,
     move_other_aside: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> QuerySet:
-    """Ask the victim about images and keep its answers as a query set.
+    """Ask the victim about images and keep its answers, in the ledger and as a query set.
 
-    Interrupted, it goes on where it was: a query whose answer is on disk is not sent again.
+    Interrupted, it goes on where it was; several processes may run it at once. An image whose content was answered
+    before is not sent, whatever its file is called, and whatever set it was in.
 
     Args:
         victim: Who is asked.
-        images: Name to file. In the order of their names the first ``budget`` are sent.
-        folder: Where the query set goes.
-        budget: How many queries may be sent in all; None for as many as there are images.
+        images: Name to image. In the order of their names the first ``budget`` are taken.
+        folder: Where the query set goes. The ledger lies beside it.
+        budget: How many queries may be charged in all, over all runs with this ledger; None for any number.
         shrink: Each image is shrunk by this factor first (MATLAB's bicubic), for attackers whose own images are larger
             than what the victim is meant to be asked.
-        batch_size: How many images go into one call of the victim.
-        move_other_aside: Rename a folder that holds another query set, instead of refusing it; nothing paid is lost.
+        batch_size: How many images of equal size go into one call of a victim that is a network here.
+        in_doubt: ``resend`` or ``abandon``, for queries of which nobody knows whether they were answered, where the
+            victim charges for sending them again.
+        verify: Hash images and answers again instead of trusting size, time and inode.
+        move_other_aside: Rename set and ledger of another victim, instead of refusing them; nothing paid is lost.
         options: What the user asked for, to be noted in the manifest.
 
     Returns:
         The complete query set.
 
     Raises:
-        InputError: A budget below 1, an image that cannot be read, an answer of the wrong size, or a folder that holds
-            something else. Nothing is sent before every image's header has been read.
+        InputError: An impossible number, an image that cannot be read, an answer of the wrong size, the ledger of
+            another victim, or a budget that does not suffice. Nothing is sent before every image's header was looked
+            at, and nothing is lost.
     """
-    if budget is not None and budget < 1:
-        raise InputError(f'the budget is {budget}', where='queries.budget', do='Give at least 1 query')
-    if shrink < 1:
-        raise InputError(f'shrink is {shrink}', where='queries.shrink', do='Give 1 or more')
-    chosen = dict(sorted(images.items())[:budget])
-    for path in chosen.values():
-        if min(image_size(path)) < shrink:
-            raise InputError(f'is too small to be shrunk {shrink} times', where=path, do='Remove the image')
-    if len(chosen) < len(images):
-        print(f'The budget of {budget} covers the first {len(chosen)} of {len(images)} images.')
-
-    queries = QuerySet(folder)
-    description = _describe(victim, shrink)
-    if move_other_aside and not queries.can_hold(description, list(chosen)):
-        queries.move_aside()
-    queries.begin(description, list(chosen))
-    pairs: list[Pair] = []
-    with tqdm(total=len(chosen), desc=f'query {victim.name}', unit='query', disable=not sys.stderr.isatty()) as bar:
-        for chunk in _chunks(chosen, shrink, batch_size):
-            pairs += _answer(victim, queries, chunk)
-            bar.update(len(chunk))
-    queries.finish(pairs, description, options or {})
+    _check_numbers(budget=budget, shrink=shrink, batch_size=batch_size)
+    chosen = _choose(images, budget)
+    queries, place = QuerySet(folder), ledger_folder(folder)
+    description = {'victim': {'name': victim.name, 'scale': victim.scale, 'fingerprint': victim.fingerprint}}
+    if move_other_aside:
+        _move_other_aside(queries, place, description)
+    queries.check_can_hold(description)
+    sizes = None if (place / 'ledger.sqlite').is_file() else check_headers(chosen, shrink)
+    with Ledger(place) as ledger:
+        _claim(ledger, description['victim'])
+        plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
+        if lost := plan.verify() if verify else plan.lose_damaged():
+            print(f'{lost} answers were damaged or gone, and are asked for again.')
+        if plan.unfinished():
+            with _locked(place):
+                queries.open(description)
+            _send_all(victim, plan, budget, batch_size, in_doubt)
+        with _locked(place):
+            _build(queries, plan, description, options or {})
     return queries
 
 
-def _describe(victim: Victim, shrink: int) -> dict[str, Any]:
-    return {
-        'victim': {'name': victim.name, 'scale': victim.scale, 'fingerprint': victim.fingerprint},
-        'shrink': shrink,
-    }
+def _check_numbers(**numbers: int | None) -> None:
+    for key, value in numbers.items():
+        if value is not None and value < 1:
+            name = 'the budget' if key == 'budget' else key
+            raise InputError(f'{name} is {value}', where=f'queries.{key}', do='Give 1 or more')
 
 
-def _chunks(images: Mapping[str, Path], shrink: int, size: int) -> Iterator[list[tuple[str, str, np.ndarray]]]:
-    """Lists of (id, name, query), a few at a time so that memory does not grow with the set."""
-    chunk: list[tuple[str, str, np.ndarray]] = []
-    for index, (name, path) in enumerate(images.items()):
-        image = read_rgb(path)
-        chunk.append((f'{index:06d}', name, downscale(image, shrink) if shrink > 1 else image))
-        if len(chunk) == size or index + 1 == len(images):
-            yield chunk
-            chunk = []
+def _choose(images: Mapping[str, ImageRef | Path], budget: int | None) -> dict[str, ImageRef]:
+    if budget is not None and budget < len(images):
+        print(f'The budget of {budget} covers the first {budget} of {len(images)} images.')
+    names = sorted(images)[:budget]
+    return {name: _reference(images[name], name) for name in names}
 
 
-def _answer(victim: Victim, queries: QuerySet, chunk: list[tuple[str, str, np.ndarray]]) -> list[Pair]:
-    """The pairs of a chunk; only those that are not on disk are asked for."""
-    hashes = {identifier: hash_array(query) for identifier, _, query in chunk}
-    responses = {identifier: queries.stored(identifier, hashes[identifier]) for identifier, _, _ in chunk}
-    missing = [(identifier, query) for identifier, _, query in chunk if responses[identifier] is None]
-    answers = victim.query([query for _, query in missing]) if missing else []
-    for (identifier, query), answer in zip(missing, answers, strict=True):
-        _check_answer(victim, query, answer)
-        queries.store(identifier, query, answer)
-        responses[identifier] = answer
-    pairs = []
-    for identifier, name, _ in chunk:
-        response = responses[identifier]
-        assert response is not None
-        size = (response.shape[0], response.shape[1])
-        pairs.append(Pair(identifier, name, hashes[identifier], hash_array(response), size))
-    return pairs
+def _reference(image: ImageRef | Path, name: str) -> ImageRef:
+    return FileRef.of(image, name) if isinstance(image, Path) else image
 
 
-def _check_answer(victim: Victim, query: np.ndarray, answer: np.ndarray) -> None:
-    expected = (query.shape[0] * victim.scale, query.shape[1] * victim.scale, 3)
-    if answer.dtype != np.uint8 or answer.shape != expected:
+def _move_other_aside(queries: QuerySet, ledger: Path, description: Mapping[str, Any]) -> None:
+    """Rename what belongs to another victim to ``..._archived_TIME``, as BasicSR does with experiments."""
+    suffix = f'_archived_{time.strftime("%Y%m%d_%H%M%S")}'
+    other = not queries.can_hold(description)
+    if (ledger / 'ledger.sqlite').is_file():
+        with Ledger(ledger, create=False) as opened:
+            other |= opened.about().get('fingerprint') not in (None, description['victim']['fingerprint'])
+    for folder in (queries.folder, ledger) if other else ():
+        if folder.exists():
+            folder.rename(folder.with_name(folder.name + suffix))
+
+
+def _claim(ledger: Ledger, victim: Mapping[str, Any]) -> None:
+    """Let the ledger belong to the victim, or find that it does.
+
+    Raises:
+        InputError: It belongs to another.
+    """
+    about = ledger.about()
+    if 'fingerprint' not in about:
+        ledger.note(**{key: str(value) for key, value in victim.items()}, begun=str(time.time()))
+    elif about['fingerprint'] != victim['fingerprint']:
         raise InputError(
-            f'answered {answer.dtype} {answer.shape} to a query of {query.shape}; expected uint8 {expected}',
-            where=f'victim {victim.name}',
-            do='Check its scale',
+            f"the ledger is that of another victim ('{about['name']}', {about['fingerprint'][:12]}; this one is "
+            f"'{victim['name']}', {victim['fingerprint'][:12]})",
+            where=ledger.path,
+            do='Choose another output, or move it away',
         )
+
+
+def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, in_doubt: InDoubt) -> None:
+    """Send until every image is settled or given up, by this process or another."""
+    first = int(os.environ.get('RANK', 0)) == 0  # of processes that torchrun started together
+    counts = plan.counts()
+    with tqdm(
+        total=len(plan),
+        initial=counts.settled,
+        desc=f'query {victim.name}',
+        unit='query',
+        disable=not (first and sys.stderr.isatty()),
+    ) as bar:
+        sender = LocalSender(victim, plan, budget=budget, batch_size=batch_size, progress=bar.update)
+        while positions := _own_share(plan.unfinished()):
+            plan.ledger.recover()
+            answered = sender.send(positions)
+            if not answered.count:
+                _stop_or_wait(plan, answered, budget)
+
+
+def _own_share(positions: Sequence[int]) -> Sequence[int]:
+    """All of them, but each of several processes that torchrun started begins at another place."""
+    rank, world = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+    start = len(positions) * rank // world
+    return [*positions[start:], *positions[:start]] if start else positions
+
+
+def _stop_or_wait(plan: Plan, answered: Answered, budget: int | None) -> None:
+    counts = plan.counts()
+    if counts.sent:  # by another process, whose charges may come back
+        time.sleep(_LOOK_AGAIN)
+    elif answered.exhausted:
+        raise _exhausted(plan.ledger, counts, budget)
+
+
+def _exhausted(ledger: Ledger, counts: Counts, budget: int | None) -> InputError:
+    missing = counts.open + counts.doubt
+    return InputError(
+        f'the budget of {budget} is spent ({counts.settled} of these images are answered, {missing} are not)',
+        where=ledger.path,
+        do=f'Raise queries.budget to {ledger.spent + missing}, or choose another output',
+    )
+
+
+def _build(queries: QuerySet, plan: Plan, description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Let the query set hold the answered images of the plan; nothing is done where it does already."""
+    pairs = list(plan.pairs())
+    digest = _digest(pairs, options)
+    key = f'set {queries.folder.name}'
+    if plan.ledger.about().get(key) == f'{digest} {_state(queries)}':
+        return
+    queries.build((_files(plan.ledger, pair) for pair in pairs), description, options)
+    plan.ledger.note(**{key: f'{digest} {_state(queries)}'})
+
+
+def _files(ledger: Ledger, pair: PairRow) -> PairFiles:
+    return PairFiles(pair.name, pair.content, pair.response, pair.size, ledger.pair(pair.query))
+
+
+def _digest(pairs: Sequence[PairRow], options: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(repr(sorted(options.items())).encode())
+    for pair in pairs:
+        digest.update(f'{pair.name}\0{pair.query}\0{pair.content}\0{pair.response}\0'.encode())
+    return digest.hexdigest()
+
+
+def _state(queries: QuerySet) -> str:
+    """What changes when somebody touches the set: its manifest, and which files its folders hold."""
+    manifest = queries.folder / MANIFEST
+    if not manifest.is_file():
+        return ''
+    stat = manifest.stat()
+    state = [stat.st_mtime_ns, stat.st_ino]
+    for folder in (queries.folder / name for name in ('query', 'response')):
+        inodes = [entry.inode() for entry in os.scandir(folder)] if folder.is_dir() else []
+        state += [len(inodes), sum(inodes)]
+    return ' '.join(map(str, state))
+
+
+@contextlib.contextmanager
+def _locked(ledger: Path) -> Iterator[None]:
+    """One process at a time changes the query set."""
+    file = os.open(ledger / 'set.lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)

@@ -6,27 +6,29 @@ Layout::
 
 Ids are numeric because BasicSR splits ``meta_info.txt`` at spaces. The manifest says which victim answered what, and
 whether the set is complete: it is written with ``complete: false`` before the first query is sent, and again after the
-last response is on disk, so that an interrupted set is never taken for a whole one.
+last response is on disk, so that an interrupted set is never taken for a whole one. The ledger beside it keeps what was
+paid for; a set is a selection from it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array, read_json, write_json, write_text
-from mea_plugin.images import check_pair, image_size, list_images, read_rgb, write_png
+from mea_plugin.files import read_json, write_text
+from mea_plugin.images import check_pair, image_size, list_images
 
-__all__ = ['MANIFEST', 'Pair', 'QuerySet', 'check_complete', 'list_pairs']
+__all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'list_pairs']
 
 MANIFEST = 'manifest.json'
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class Pair:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class PairFiles:
+    """A pair, and where its files lie."""
+
+    name: str
+    query: str
+    response: str
+    size: tuple[int, int]
+    files: tuple[Path, Path]
+
+
 class QuerySet:
     """A query set on disk.
 
@@ -57,7 +70,6 @@ class QuerySet:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._opened: tuple[dict[str, Any], list[str]] | None = None
 
     def paths(self, identifier: str) -> tuple[Path, Path]:
         """Where a query and its response lie."""
@@ -68,80 +80,84 @@ class QuerySet:
         manifest = read_json(self.folder / MANIFEST)
         return manifest if isinstance(manifest, dict) else None
 
-    def can_hold(self, description: dict[str, Any], names: list[str]) -> bool:
-        """Whether the folder is new, or holds a set of this description and these images, or of the first of them."""
+    def can_hold(self, description: Mapping[str, Any]) -> bool:
+        """Whether the folder is new, or holds a set of this description."""
+        if not self.folder.exists() or not any(self.folder.iterdir()):
+            return True
         manifest = self.manifest()
-        if manifest is None:
-            return not self.folder.exists() or not any(self.folder.iterdir())
-        old = manifest.get('names', [])
-        return manifest.get('description') == description and old == names[: len(old)]
+        return manifest is not None and manifest.get('description') == description
 
-    def move_aside(self) -> None:
-        """Rename the folder to ``..._archived_TIME``, as BasicSR does with experiments."""
-        self.folder.rename(self.folder.with_name(f'{self.folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}'))
-
-    def begin(self, description: dict[str, Any], names: list[str]) -> None:
-        """Start a set, go on with an interrupted one, or extend one by further images.
-
-        Args:
-            description: Victim and options: what makes this set this set.
-            names: The images' names in the order of their ids.
+    def check_can_hold(self, description: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds something else.
 
         Raises:
-            InputError: The folder holds something else.
+            InputError: It does.
         """
-        if not self.can_hold(description, names):
+        if not self.can_hold(description):
             raise InputError(
-                'the folder holds another query set (other victim, images or options) or other files',
+                'the folder holds another query set (of another victim) or other files',
                 where=self.folder,
                 do='Choose another output, or move it away',
             )
-        manifest = self.manifest() or {}
-        self._opened = (description, names)
-        if not (manifest.get('complete') and manifest['names'] == names):
-            self._open()
 
-    def _open(self) -> None:
-        """Note that the set is incomplete, unless that is noted already."""
-        if self._opened is not None:
-            self._write_manifest(*self._opened, complete=False)
-            self._opened = None
+    def open(self, description: Mapping[str, Any]) -> None:
+        """Note that the set is incomplete from now on."""
+        self._write_manifest({'description': dict(description), 'complete': False}, [])
 
-    def stored(self, identifier: str, query_hash: str) -> np.ndarray | None:
-        """The response to this very query, if it is there already and whole; otherwise None."""
-        query_path, response_path = self.paths(identifier)
-        if not (query_path.exists() and response_path.exists()):
-            return None
-        try:
-            return read_rgb(response_path) if hash_array(read_rgb(query_path)) == query_hash else None
-        except InputError:
-            return None
+    def build(self, pairs: Iterable[PairFiles], description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Make the set hold these pairs and no others, and declare it complete.
 
-    def store(self, identifier: str, query: np.ndarray, response: np.ndarray) -> None:
-        """Write a pair, the response last: where it is, the pair is whole."""
-        self._open()
-        query_path, response_path = self.paths(identifier)
-        response_path.unlink(missing_ok=True)
-        write_png(query_path, query)
-        write_png(response_path, response)
-
-    def finish(self, pairs: list[Pair], description: dict[str, Any], options: Mapping[str, Any]) -> None:
-        """Write ``meta_info.txt`` and declare the set complete.
+        Files are linked rather than copied where the file system can; those that are in their place stay.
 
         Args:
-            pairs: All of them, in the order of their ids.
-            description: As given to :meth:`begin`.
+            pairs: In the order of their ids.
+            description: What makes this set this set.
             options: What the user asked for, kept for the reader; it does not decide which set this is.
         """
-        lines = [f'{pair.id}.png ({pair.size[0]},{pair.size[1]},3)\n' for pair in pairs]
+        folders = tuple(self.folder / name for name in ('query', 'response'))
+        there = tuple(_inodes(folder) for folder in folders)
+        entries, lines = [], []
+        for index, pair in enumerate(pairs):
+            entry = Pair(f'{index:06d}', pair.name, pair.query, pair.response, pair.size)
+            for source, target, inodes in zip(pair.files, self.paths(entry.id), there, strict=True):
+                _place(source, target, inodes.pop(target.name, None))
+            entries.append(entry)
+            lines.append(f'{entry.id}.png ({pair.size[0]},{pair.size[1]},3)\n')
+        for folder, left in zip(folders, there, strict=True):
+            for name in left:
+                (folder / name).unlink()
         write_text(self.folder / 'meta_info.txt', ''.join(lines))
-        entries = [{**vars(pair), 'size': list(pair.size)} for pair in pairs]
-        self._write_manifest(
-            description, [pair.name for pair in pairs], complete=True, options=dict(options), pairs=entries
-        )
+        head = {'description': dict(description), 'options': dict(options), 'complete': True}
+        self._write_manifest(head, entries)
 
-    def _write_manifest(self, description: dict[str, Any], names: list[str], **rest: Any) -> None:
-        write_json(self.folder / MANIFEST, {'format': _FORMAT, 'description': description, 'names': names, **rest})
+    def _write_manifest(self, head: Mapping[str, Any], pairs: Iterable[Pair]) -> None:
+        """One line per pair, so that a large one can be looked through and compared."""
+        text = json.dumps({'format': _FORMAT, **head}, indent=2, ensure_ascii=False, allow_nan=False)
+        lines = ',\n'.join('    ' + json.dumps({**vars(pair), 'size': list(pair.size)}) for pair in pairs)
+        write_text(self.folder / MANIFEST, f'{text[:-2]},\n  "pairs": [\n{lines}\n  ]\n}}\n')
+
+
+def _inodes(folder: Path) -> dict[str, int]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return {entry.name: entry.inode() for entry in os.scandir(folder)}
+
+
+def _place(source: Path, target: Path, inode: int | None) -> None:
+    """Let ``target`` be the same file as ``source``, or a copy of it where files cannot be linked."""
+    stat = source.stat()
+    if inode == stat.st_ino:
+        return
+    if inode is not None:
+        other = target.stat()
+        if (other.st_size, other.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):  # a copy of ours
+            return
+        target.unlink()
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV):
+            raise
+        shutil.copy2(source, target)
 
 
 def check_complete(folder: str | Path) -> None:

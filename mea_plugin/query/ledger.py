@@ -1,0 +1,380 @@
+"""The durable record of queries: what was sent, what came back, what it cost.
+
+One SQLite file in WAL mode per victim and output folder. A query is an image by content, so that the same image is one
+query whatever its file is called; an attempt is one time that it is sent. States of a query:
+
+======== ===============================================================================================
+open     not sent, or refused by the victim without an answer
+sent     reserved by a process, and perhaps on its way
+doubt    sent, and nobody knows whether it was answered: the process was killed, or the connection broke
+settled  the response is on disk
+given up in doubt, and not to be sent again
+======== ===============================================================================================
+
+An attempt is charged in the transaction that reserves it, before it is sent; the charge goes only when the victim said
+that it did not answer. ``spent`` is the number of charges, and never exceeds the budget of whoever reserves.
+Any number of processes may share a ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mea_plugin.errors import InputError
+from mea_plugin.query.owners import Owner, is_alive
+
+__all__ = ['Attempt', 'InDoubt', 'Ledger', 'Reservation', 'Settled']
+
+_FORMAT = 1
+_BUSY_SECONDS = 60
+
+_SCHEMA = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE account (spent INTEGER NOT NULL);
+INSERT INTO account VALUES (0);
+CREATE TABLE queries (
+    id INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'sent', 'doubt', 'settled', 'given up')),
+    owner TEXT,
+    key TEXT,
+    response TEXT,
+    height INTEGER,
+    width INTEGER,
+    query_bytes INTEGER,
+    response_bytes INTEGER
+);
+CREATE INDEX unfinished ON queries (state) WHERE state IN ('sent', 'doubt', 'given up');
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    query INTEGER NOT NULL REFERENCES queries,
+    charged INTEGER NOT NULL,
+    started REAL NOT NULL,
+    ended REAL,
+    outcome TEXT NOT NULL DEFAULT 'sent' CHECK (outcome IN ('sent', 'settled', 'refused', 'doubt')),
+    sent_bytes INTEGER,
+    received_bytes INTEGER,
+    note TEXT
+);
+CREATE INDEX attempts_of ON attempts (query);
+CREATE TABLE images (
+    signature TEXT PRIMARY KEY, hash TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+InDoubt = Literal['free', 'resend', 'abandon']
+"""What to do with a query in doubt: send it again at no cost (the victim is a network here, or honours the key that it
+was sent under), send it again as one more charge, or give it up."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A query that may be sent now.
+
+    Attributes:
+        id: Of the attempt.
+        query: Of the query.
+        key: The Idempotency-Key to send it under.
+    """
+
+    id: int
+    query: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What came of asking for several queries.
+
+    Attributes:
+        attempts: Those that may be sent, by query.
+        exhausted: Whether the budget did not suffice for all.
+    """
+
+    attempts: dict[int, Attempt]
+    exhausted: bool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An answer that is on disk.
+
+    Attributes:
+        attempt: That brought it.
+        response: Hash of its pixels.
+        size: Its height and width.
+        bytes: Of the files of query and response.
+        sent_bytes: Over the network, where it was one.
+        received_bytes: Likewise.
+        note: Whatever is worth keeping about it.
+    """
+
+    attempt: Attempt
+    response: str
+    size: tuple[int, int]
+    bytes: tuple[int, int]
+    sent_bytes: int | None = None
+    received_bytes: int | None = None
+    note: str | None = None
+
+
+class Ledger:
+    """A ledger's folder: ``ledger.sqlite``, the ``pairs`` that were paid for, and the signs of life of its ``owners``.
+
+    Args:
+        folder: Where it lies; made if it is not there.
+        create: Make one if there is none.
+
+    Raises:
+        InputError: There is none, it is damaged, of a newer version, or cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, *, create: bool = True) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / 'ledger.sqlite'
+        if not create and not self.path.is_file():
+            raise InputError('no ledger', where=self.folder, do='Check the output folder, or run without --status')
+        self._owner: Owner | None = None
+        with self._readable():
+            if create:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            # Transactions are begun here; the connection may be used by one thread after another.
+            self._connection = sqlite3.connect(
+                self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute('PRAGMA journal_mode = WAL')
+            self._connection.execute('PRAGMA synchronous = FULL')  # a charge survives a loss of power
+            self._set_up()
+
+    def close(self) -> None:
+        """Leave the ledger: what this process has reserved and not settled is in doubt from now on."""
+        self._connection.close()
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do everything in the body or nothing; others wait. Not nested.
+
+        Raises:
+            InputError: The ledger cannot be read or written.
+        """
+        with self._readable():
+            self._connection.execute('BEGIN IMMEDIATE')
+            try:
+                yield self._connection
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute('ROLLBACK')
+                raise
+            self._connection.execute('COMMIT')
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple]:
+        """Read, outside a transaction."""
+        with self._readable():
+            yield from self._connection.execute(sql, parameters)
+
+    def about(self) -> dict[str, str]:
+        """What was noted with :meth:`note`."""
+        return dict(self.rows('SELECT key, value FROM about'))
+
+    def note(self, **values: str) -> None:
+        """Note something about the whole, such as the victim that it belongs to."""
+        with self.transaction() as db:
+            db.executemany('INSERT OR REPLACE INTO about VALUES (?, ?)', values.items())
+
+    @property
+    def spent(self) -> int:
+        """The charges so far."""
+        ((spent,),) = self.rows('SELECT spent FROM account')
+        return int(spent)
+
+    def register(self, images: Iterable[tuple[str, str, tuple[int, int]]]) -> dict[str, int]:
+        """Note what images hold, so that they need not be read again, and give each content its number.
+
+        Args:
+            images: Signature of the file and options, hash of the pixels that are sent, their height and width.
+
+        Returns:
+            Number of the query by hash.
+        """
+        images = list(images)
+        with self.transaction() as db:
+            db.executemany(
+                'INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)',
+                ((signature, content, *size) for signature, content, size in images),
+            )
+            db.executemany('INSERT OR IGNORE INTO queries (hash) VALUES (?)', ((content,) for _, content, _ in images))
+            find = 'SELECT id FROM queries WHERE hash = ?'
+            return {content: db.execute(find, (content,)).fetchone()[0] for _, content, _ in images}
+
+    def reserve(self, queries: Iterable[int], *, budget: int | None, in_doubt: InDoubt) -> Reservation:
+        """Charge queries to the budget, all that may be sent and that it suffices for, in one transaction.
+
+        Those that are settled, given up, or on their way from a process that lives are left out.
+
+        Args:
+            queries: Their numbers.
+            budget: How many charges there may be in all; None for any number.
+            in_doubt: What to do with those in doubt.
+        """
+        owner = self._own()
+        attempts: dict[int, Attempt] = {}
+        with self.transaction() as db:
+            (spent,) = db.execute('SELECT spent FROM account').fetchone()
+            exhausted = False
+            for query in queries:
+                state, holder, key = db.execute(
+                    'SELECT state, owner, key FROM queries WHERE id = ?', (query,)
+                ).fetchone()
+                if state in ('settled', 'given up') or (state == 'sent' and self._lives(holder)):
+                    continue
+                if state == 'sent':
+                    self._to_doubt(db, query, 'the process ended')
+                    state = 'doubt'
+                if state == 'doubt' and in_doubt == 'abandon':
+                    db.execute("UPDATE queries SET state = 'given up', owner = NULL WHERE id = ?", (query,))
+                    continue
+                charge = int(not (state == 'doubt' and in_doubt == 'free'))
+                if budget is not None and spent + charge > budget:
+                    exhausted = True
+                    continue
+                spent += charge
+                key = secrets.token_hex(16) if charge or key is None else key
+                db.execute("UPDATE queries SET state = 'sent', owner = ?, key = ? WHERE id = ?", (owner, key, query))
+                cursor = db.execute(
+                    'INSERT INTO attempts (query, charged, started) VALUES (?, ?, ?)', (query, charge, time.time())
+                )
+                assert cursor.lastrowid is not None
+                attempts[query] = Attempt(cursor.lastrowid, query, key)
+            db.execute('UPDATE account SET spent = ?', (spent,))
+        return Reservation(attempts, exhausted)
+
+    def settle(self, answers: Iterable[Settled]) -> None:
+        """Note answers whose files are on disk."""
+        with self.transaction() as db:
+            for one in answers:
+                self._end(db, one.attempt, 'settled', one.note, one.sent_bytes, one.received_bytes)
+                db.execute(
+                    "UPDATE queries SET state = 'settled', owner = NULL, response = ?, height = ?, width = ?, "
+                    'query_bytes = ?, response_bytes = ? WHERE id = ?',
+                    (one.response, *one.size, *one.bytes, one.attempt.query),
+                )
+
+    def refuse(self, attempts: Iterable[Attempt], note: str) -> None:
+        """Take back attempts that were certainly not answered: their charge goes.
+
+        A query that an earlier attempt left in doubt stays so, and charged.
+        """
+        with self.transaction() as db:
+            for attempt in attempts:
+                self._end(db, attempt, 'refused', note)
+                (charged,) = db.execute('SELECT charged FROM attempts WHERE id = ?', (attempt.id,)).fetchone()
+                db.execute('UPDATE attempts SET charged = 0 WHERE id = ?', (attempt.id,))
+                db.execute('UPDATE account SET spent = spent - ?', (charged,))
+                state = 'open' if charged else 'doubt'
+                db.execute('UPDATE queries SET state = ?, owner = NULL WHERE id = ?', (state, attempt.query))
+
+    def doubt(self, attempt: Attempt, note: str) -> None:
+        """Note that nobody knows whether an attempt was answered."""
+        with self.transaction() as db:
+            self._to_doubt(db, attempt.query, note)
+
+    def forget_answers(self, queries: Iterable[int], note: str) -> None:
+        """Note that the files of answers are gone or damaged: the queries are open again, and to be charged again."""
+        with self.transaction() as db:
+            db.executemany(
+                "UPDATE queries SET state = 'open', key = NULL WHERE id = ? AND state = 'settled'",
+                ((query,) for query in queries),
+            )
+            db.execute("INSERT OR REPLACE INTO about VALUES ('answers lost', ?)", (note,))
+
+    def recover(self) -> int:
+        """Find the queries that dead processes left on their way, and put them in doubt; returns how many."""
+        found = 0
+        with self.transaction() as db:
+            for query, holder in db.execute("SELECT id, owner FROM queries WHERE state = 'sent'").fetchall():
+                if not self._lives(holder):
+                    self._to_doubt(db, query, 'the process ended')
+                    found += 1
+        return found
+
+    def pair(self, query: int) -> tuple[Path, Path]:
+        """Where a query and its response lie."""
+        folder = self.folder / 'pairs' / f'{query // 1000:06d}'
+        return folder / f'{query:09d}_query.png', folder / f'{query:09d}_response.png'
+
+    def _own(self) -> str:
+        if self._owner is None:
+            self._owner = Owner(self.folder / 'owners')
+        return self._owner.token
+
+    def _lives(self, holder: str | None) -> bool:
+        if holder is None:
+            return False
+        if self._owner is not None and holder == self._owner.token:
+            return True
+        return is_alive(self.folder / 'owners', holder)
+
+    @staticmethod
+    def _to_doubt(db: sqlite3.Connection, query: int, note: str) -> None:
+        db.execute("UPDATE queries SET state = 'doubt', owner = NULL WHERE id = ?", (query,))
+        db.execute(
+            "UPDATE attempts SET outcome = 'doubt', ended = ?, note = ? WHERE query = ? AND outcome = 'sent'",
+            (time.time(), note, query),
+        )
+
+    @staticmethod
+    def _end(
+        db: sqlite3.Connection,
+        attempt: Attempt,
+        outcome: str,
+        note: str | None,
+        sent: int | None = None,
+        received: int | None = None,
+    ) -> None:
+        db.execute(
+            'UPDATE attempts SET outcome = ?, ended = ?, note = ?, sent_bytes = ?, received_bytes = ? WHERE id = ?',
+            (outcome, time.time(), note, sent, received, attempt.id),
+        )
+
+    def _set_up(self) -> None:
+        (version,) = self._connection.execute('PRAGMA user_version').fetchone()
+        if version == 0:
+            with self.transaction() as db:
+                if db.execute('PRAGMA user_version').fetchone() == (0,):  # another process may have come first
+                    for statement in _SCHEMA.split(';')[:-1]:
+                        db.execute(statement)
+                    db.execute(f'PRAGMA user_version = {_FORMAT}')
+        elif version > _FORMAT:
+            raise InputError(
+                f'the ledger has format {version}, and this version knows {_FORMAT}',
+                where=self.path,
+                do='Use the newer version of this package',
+            )
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, 'strerror', None) or str(error)
+            raise InputError(
+                f'the ledger cannot be used ({reason})',
+                where=self.path,
+                do='Check the disk and the rights to the folder; a damaged ledger must be restored from a copy',
+            ) from error

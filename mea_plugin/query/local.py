@@ -1,0 +1,192 @@
+"""Asking a victim in this process: images read ahead, one batch in the network, answers encoded and written beside it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from mea_plugin.errors import InputError
+from mea_plugin.files import hash_array, sync_folder, write_bytes
+from mea_plugin.images import encode_png
+from mea_plugin.query.ledger import Attempt, Ledger, Settled
+from mea_plugin.query.plan import Plan, Wanted, read_query
+from mea_plugin.victims import Victim
+
+__all__ = ['Answered', 'LocalSender', 'check_answer', 'sync_pairs', 'write_pair']
+
+_AHEAD = 3  # batches that are read before their turn, and that may wait to be written
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that was read."""
+
+    wanted: Wanted
+    pixels: np.ndarray
+    content: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What became of a pass over unfinished images: how many were answered, and whether the budget stopped it."""
+
+    count: int
+    exhausted: bool
+
+
+class LocalSender:
+    """Sends images to a victim that answers in this process, at no cost but time.
+
+    What was on its way when a process died is sent again under the same charge. Memory holds a few batches.
+
+    Args:
+        victim: Who is asked; from the calling thread.
+        plan: The images.
+        budget: See :meth:`~mea_plugin.query.ledger.Ledger.reserve`.
+        batch_size: How many images of equal size go into one call of the victim.
+        progress: Called with the number of images that were settled.
+    """
+
+    def __init__(
+        self, victim: Victim, plan: Plan, *, budget: int | None, batch_size: int, progress: Callable[[int], object]
+    ) -> None:
+        self._victim, self._plan, self._ledger = victim, plan, plan.ledger
+        self._budget, self._batch_size, self._progress = budget, batch_size, progress
+        self._writing: deque[list[Future[Settled]]] = deque()
+        self._count = 0
+
+    def send(self, positions: Iterable[int]) -> Answered:
+        """Ask about images, as far as the budget goes and no other process is at them.
+
+        Raises:
+            InputError: An image cannot be read, or an answer has the wrong size. What was answered before is settled.
+        """
+        self._count, exhausted = 0, False
+        with ThreadPoolExecutor(_WORKERS, 'query') as pool:
+            try:
+                for batch in self._batches(pool, positions):
+                    exhausted |= self._ask(batch, pool)
+                    self._settle(keep=_AHEAD)
+            finally:
+                self._settle(keep=0)
+        return Answered(self._count, exhausted)
+
+    def _batches(self, pool: ThreadPoolExecutor, positions: Iterable[int]) -> Iterator[list[_Image]]:
+        """Images of equal size, read a few batches ahead."""
+        batch: list[_Image] = []
+        for image in self._read_ahead(pool, positions):
+            if batch and (len(batch) == self._batch_size or image.pixels.shape != batch[0].pixels.shape):
+                yield batch
+                batch = []
+            batch.append(image)
+        if batch:
+            yield batch
+
+    def _read_ahead(self, pool: ThreadPoolExecutor, positions: Iterable[int]) -> Iterator[_Image]:
+        waiting: deque[Future[_Image]] = deque()
+        try:
+            for wanted in self._idle(positions):
+                waiting.append(pool.submit(self._read, wanted))
+                if len(waiting) > _AHEAD * self._batch_size:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _idle(self, positions: Iterable[int]) -> Iterator[Wanted]:
+        """Those that no other process has taken meanwhile, looked up batch by batch."""
+        chunk: list[int] = []
+        for position in positions:
+            chunk.append(position)
+            if len(chunk) == self._batch_size:
+                yield from (wanted for wanted in self._plan.look_up(chunk) if not wanted.busy)
+                chunk = []
+        if chunk:
+            yield from (wanted for wanted in self._plan.look_up(chunk) if not wanted.busy)
+
+    def _read(self, wanted: Wanted) -> _Image:
+        return _Image(wanted, *read_query(self._plan.images[wanted.position], self._plan.shrink))
+
+    def _ask(self, batch: list[_Image], pool: ThreadPoolExecutor) -> bool:
+        """Whether the budget was exhausted."""
+        numbers = self._plan.identify([(one.wanted, one.content, one.pixels.shape[:2]) for one in batch])
+        reserved = self._ledger.reserve(numbers.values(), budget=self._budget, in_doubt='free')
+        distinct = {numbers[one.content]: one for one in batch}
+        chosen = [(attempt, distinct[query]) for query, attempt in reserved.attempts.items()]
+        if chosen:
+            try:
+                answers = self._victim.query([one.pixels for _, one in chosen])
+                for (_, one), answer in zip(chosen, answers, strict=True):
+                    check_answer(self._victim, one.pixels, answer)
+            except BaseException as error:
+                self._ledger.refuse([attempt for attempt, _ in chosen], f'{type(error).__name__}: {error}'[:200])
+                raise
+            self._writing.append(
+                [
+                    pool.submit(self._write, attempt, one.pixels, answer)
+                    for (attempt, one), answer in zip(chosen, answers, strict=True)
+                ]
+            )
+        return reserved.exhausted
+
+    def _write(self, attempt: Attempt, pixels: np.ndarray, response: np.ndarray) -> Settled:
+        sizes = write_pair(self._ledger, attempt.query, pixels, response)
+        return Settled(attempt, hash_array(response), (response.shape[0], response.shape[1]), sizes)
+
+    def _settle(self, *, keep: int) -> None:
+        """Settle what has been written, waiting until at most ``keep`` batches are being written."""
+        while self._writing and (len(self._writing) > keep or all(future.done() for future in self._writing[0])):
+            futures = self._writing.popleft()
+            written = [future.result() for future in futures if future.exception() is None]
+            sync_pairs(self._ledger, (one.attempt.query for one in written))
+            self._ledger.settle(written)
+            self._count += len(written)
+            self._progress(len(written))
+            for future in futures:
+                future.result()  # raises what went wrong, after the others are settled
+
+
+def write_pair(ledger: Ledger, query: int, pixels: np.ndarray, response: np.ndarray) -> tuple[int, int]:
+    """Write a query and its response into a ledger's folder, whole and synced; the ledger itself is not touched.
+
+    Args:
+        ledger: Whose folder.
+        query: The query's number.
+        pixels: uint8 ``(H, W, 3)``.
+        response: uint8 ``(scale * H, scale * W, 3)``.
+
+    Returns:
+        The files' sizes in bytes.
+    """
+    files, data = ledger.pair(query), (encode_png(pixels), encode_png(response))
+    for file, content in zip(files, data, strict=True):
+        write_bytes(file, content)
+    return len(data[0]), len(data[1])
+
+
+def sync_pairs(ledger: Ledger, queries: Iterable[int]) -> None:
+    """Make the names of pairs durable that were written."""
+    for folder in {ledger.pair(query)[1].parent for query in queries}:
+        sync_folder(folder)
+
+
+def check_answer(victim: Victim, query: np.ndarray, answer: np.ndarray) -> None:
+    """Check what a victim answered.
+
+    Raises:
+        InputError: It is no uint8 image of ``victim.scale`` times the query's size.
+    """
+    expected = (query.shape[0] * victim.scale, query.shape[1] * victim.scale, 3)
+    if answer.dtype != np.uint8 or answer.shape != expected:
+        raise InputError(
+            f'answered {answer.dtype} {answer.shape} to a query of {query.shape}; expected uint8 {expected}',
+            where=f'victim {victim.name}',
+            do='Check its scale',
+        )

@@ -1,0 +1,256 @@
+"""What a run wants to know, held against what the ledger knows: which images are still to be read and sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mea_plugin.data.references import ImageRef
+from mea_plugin.data.resize import downscale
+from mea_plugin.errors import InputError
+from mea_plugin.files import hash_array
+from mea_plugin.images import read_rgb
+from mea_plugin.query.ledger import Ledger
+
+__all__ = ['Counts', 'PairRow', 'Plan', 'Wanted', 'check_headers', 'read_query']
+
+_TABLE = """
+CREATE TEMP TABLE wanted (
+    position INTEGER PRIMARY KEY, name TEXT NOT NULL, signature TEXT NOT NULL, hash TEXT, height INTEGER, width INTEGER
+)
+"""
+_UNFINISHED = """
+SELECT w.position FROM wanted w LEFT JOIN queries q ON q.hash = w.hash
+WHERE q.state IS NULL OR q.state NOT IN ('settled', 'given up') ORDER BY w.height, w.width, w.position
+"""
+_PAIRS = """
+SELECT w.name, q.id, q.hash, q.response, q.height, q.width, MIN(w.position)
+FROM wanted w JOIN queries q ON q.hash = w.hash WHERE q.state = 'settled' GROUP BY q.id ORDER BY 7
+"""
+_COUNTS = """
+SELECT COALESCE(q.state, 'open'), COUNT(*), COUNT(DISTINCT COALESCE(q.id, -w.position - 1))
+FROM wanted w LEFT JOIN queries q ON q.hash = w.hash GROUP BY 1
+"""
+
+_CHUNK = 64
+
+Sizes = Mapping[str, tuple[int, int]]
+"""Height and width of images by name, as they are sent."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image of the run.
+
+    Attributes:
+        position: Among the run's images, in the order of their names.
+        name: What it is called where it comes from.
+        signature: See :meth:`~mea_plugin.data.references.ImageRef.signature`; with the options that change the pixels.
+        busy: Whether another living process has it on its way, or is done with it.
+    """
+
+    position: int
+    name: str
+    signature: str
+    busy: bool
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """An answered image of the run: its name, the query's number, both hashes, and the response's size."""
+
+    name: str
+    query: int
+    content: str
+    response: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of the run's distinct contents, as far as they are known, are in which state; images by ``images``."""
+
+    images: int
+    settled: int
+    given_up: int
+    doubt: int
+    sent: int
+    open: int
+
+
+def check_headers(images: Mapping[str, ImageRef], shrink: int) -> dict[str, tuple[int, int]]:
+    """Read every image's header, so that a bad one is met before anything is sent.
+
+    Returns:
+        Height and width by name, as they will be sent.
+
+    Raises:
+        InputError: An image cannot be used, or is too small to be shrunk.
+    """
+    return {name: _sent_size(image, shrink) for name, image in images.items()}
+
+
+def read_query(image: ImageRef, shrink: int) -> tuple[np.ndarray, str]:
+    """The pixels that are sent, uint8 ``(H, W, 3)``, and their hash."""
+    pixels = image.read()
+    pixels = downscale(pixels, shrink) if shrink > 1 else pixels
+    return pixels, hash_array(pixels)
+
+
+class Plan:
+    """The images of a run beside a ledger. It lives in the ledger's connection, so memory does not grow with it.
+
+    Args:
+        ledger: What is known.
+        images: By name; they are numbered in this order.
+        shrink: By which factor each is shrunk before it is sent.
+        sizes: What :func:`check_headers` found, where it has been called.
+
+    Raises:
+        InputError: The header of an image that is not known yet shows that it cannot be used.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        images: Mapping[str, ImageRef],
+        *,
+        shrink: int = 1,
+        sizes: Sizes | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.images = list(images.values())
+        self.shrink = shrink
+        with ledger.transaction() as db:
+            db.execute('DROP TABLE IF EXISTS temp.wanted')
+            db.execute(_TABLE)
+            db.executemany(
+                'INSERT INTO wanted (position, name, signature) VALUES (?, ?, ?)',
+                ((position, name, self._signature(image)) for position, (name, image) in enumerate(images.items())),
+            )
+            self._take_over(db)
+            new = db.execute('SELECT position, name FROM wanted WHERE hash IS NULL').fetchall()
+            db.executemany(
+                'UPDATE wanted SET height = ?, width = ? WHERE position = ?',
+                (
+                    (*(sizes[name] if sizes else _sent_size(self.images[position], shrink)), position)
+                    for position, name in new
+                ),
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def unfinished(self) -> Sequence[int]:
+        """Positions of images without an answer, those of equal size together."""
+        with self.ledger.transaction() as db:
+            self._take_over(db)
+        return array('l', (position for (position,) in self.ledger.rows(_UNFINISHED)))
+
+    def look_up(self, positions: Sequence[int]) -> list[Wanted]:
+        """A few of the images, with what other processes have found out about them meanwhile."""
+        places = ','.join(map(str, positions))
+        rows = self.ledger.rows(
+            'SELECT w.position, w.name, w.signature, q.state FROM wanted w '
+            'LEFT JOIN images i ON i.signature = w.signature LEFT JOIN queries q ON q.hash = COALESCE(w.hash, i.hash) '
+            f'WHERE w.position IN ({places})'
+        )
+        found = {row[0]: Wanted(*row[:3], busy=row[3] in ('settled', 'given up', 'sent')) for row in rows}
+        return [found[position] for position in positions]
+
+    def identify(self, contents: Sequence[tuple[Wanted, str, tuple[int, int]]]) -> dict[str, int]:
+        """Note what images hold: hash and size of the pixels that are sent. Returns the queries' numbers by hash."""
+        numbers = self.ledger.register((one.signature, content, size) for one, content, size in contents)
+        with self.ledger.transaction() as db:
+            db.executemany(
+                'UPDATE wanted SET hash = ? WHERE position = ?',
+                ((content, one.position) for one, content, _ in contents),
+            )
+        return numbers
+
+    def pairs(self) -> Iterator[PairRow]:
+        """The answered images in the order of the plan; equal images are one pair, called by the first of them."""
+        for name, query, content, response, height, width, _ in self.ledger.rows(_PAIRS):
+            yield PairRow(name, query, content, response, (height, width))
+
+    def counts(self) -> Counts:
+        """How far the run is."""
+        found = {state: (images, distinct) for state, images, distinct in self.ledger.rows(_COUNTS)}
+        states = {state: found.get(state, (0, 0))[1] for state in ('settled', 'given up', 'doubt', 'sent', 'open')}
+        return Counts(len(self), *states.values())
+
+    def lose_damaged(self, *, verify: bool = False) -> int:
+        """Open those answers again whose files are gone or not as they were written; returns how many.
+
+        Args:
+            verify: Compare the pixels' hashes, not only the files' sizes.
+        """
+        sizes = _file_sizes(self.ledger.folder / 'pairs')
+        lost = []
+        rows = self.ledger.rows(
+            'SELECT DISTINCT q.id, q.query_bytes, q.response_bytes, q.hash, q.response FROM wanted w '
+            "JOIN queries q ON q.hash = w.hash WHERE q.state = 'settled'"
+        )
+        for query, query_bytes, response_bytes, content, response in rows:
+            files = self.ledger.pair(query)
+            if [sizes.get(file.name) for file in files] != [query_bytes, response_bytes] or (
+                verify and not _hold(files, (content, response))
+            ):
+                lost.append(query)
+        if lost:
+            self.ledger.forget_answers(lost, f'{len(lost)} answers were damaged or gone')
+        return len(lost)
+
+    def verify(self) -> int:
+        """Read and hash everything again: images whose file's size, time and inode were known, and the answers' files.
+
+        Returns:
+            How many answers were damaged or gone.
+        """
+        for start in range(0, len(self), _CHUNK):
+            contents = []
+            for wanted in self.look_up(range(start, min(start + _CHUNK, len(self)))):
+                pixels, content = read_query(self.images[wanted.position], self.shrink)
+                contents.append((wanted, content, (pixels.shape[0], pixels.shape[1])))
+            self.identify(contents)
+        return self.lose_damaged(verify=True)
+
+    @staticmethod
+    def _take_over(db: sqlite3.Connection) -> None:
+        """What this run or others have found out about files that look the same."""
+        db.execute(
+            'UPDATE wanted SET (hash, height, width) = (SELECT hash, height, width FROM images i '
+            'WHERE i.signature = wanted.signature) WHERE hash IS NULL AND signature IN (SELECT signature FROM images)'
+        )
+
+    def _signature(self, image: ImageRef) -> str:
+        return json.dumps([*image.signature(), self.shrink])
+
+
+def _sent_size(image: ImageRef, shrink: int) -> tuple[int, int]:
+    height, width = image.size()
+    if min(height, width) < shrink:
+        raise InputError(f'is too small to be shrunk {shrink} times', where=str(image), do='Remove the image')
+    return height // shrink, width // shrink
+
+
+def _file_sizes(folder: Path) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    if folder.is_dir():
+        for part in os.scandir(folder):
+            sizes.update((entry.name, entry.stat().st_size) for entry in os.scandir(part.path))
+    return sizes
+
+
+def _hold(files: tuple[Path, Path], hashes: tuple[str, str]) -> bool:
+    try:
+        return all(hash_array(read_rgb(file)) == content for file, content in zip(files, hashes, strict=True))
+    except InputError:
+        return False
