@@ -1,9 +1,10 @@
-"""Runs the queries of an option file: within the budget, no content twice, and every answer kept as soon as it is there."""
+"""Runs queries: within the budget, no content twice, and every answer kept as soon as it is there."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import sys
@@ -20,7 +21,9 @@ from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
 from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
 from mea_plugin.query.query_set import MANIFEST, PairFiles, QuerySet
+from mea_plugin.query.remote import RemoteSender
 from mea_plugin.victims import Victim
+from mea_plugin.victims.remote import RemoteVictim
 
 __all__ = ['ledger_folder', 'run_queries']
 
@@ -153,7 +156,12 @@ def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, i
         unit='query',
         disable=not (first and sys.stderr.isatty()),
     ) as bar:
-        sender = LocalSender(victim, plan, budget=budget, batch_size=batch_size, progress=bar.update)
+        sender: LocalSender | RemoteSender
+        if isinstance(victim, RemoteVictim):
+            report = functools.partial(tqdm.write, file=sys.stderr)
+            sender = RemoteSender(victim, plan, budget=budget, in_doubt=in_doubt, progress=bar.update, report=report)
+        else:
+            sender = LocalSender(victim, plan, budget=budget, batch_size=batch_size, progress=bar.update)
         while positions := _own_share(plan.unfinished()):
             plan.ledger.recover()
             answered = sender.send(positions)

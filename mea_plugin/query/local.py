@@ -1,4 +1,4 @@
-"""Asking a victim in this process: images read ahead, one batch in the network, answers encoded and written beside it."""
+"""Asking a victim in this process: images are read ahead and answers written while the network has a batch."""
 
 from __future__ import annotations
 
@@ -153,20 +153,21 @@ class LocalSender:
                 future.result()  # raises what went wrong, after the others are settled
 
 
-def write_pair(ledger: Ledger, query: int, pixels: np.ndarray, response: np.ndarray) -> tuple[int, int]:
+def write_pair(ledger: Ledger, query: int, pixels: np.ndarray, response: np.ndarray | bytes) -> tuple[int, int]:
     """Write a query and its response into a ledger's folder, whole and synced; the ledger itself is not touched.
 
     Args:
         ledger: Whose folder.
         query: The query's number.
         pixels: uint8 ``(H, W, 3)``.
-        response: uint8 ``(scale * H, scale * W, 3)``.
+        response: uint8 ``(scale * H, scale * W, 3)``, or the PNG that it came as.
 
     Returns:
         The files' sizes in bytes.
     """
-    files, data = ledger.pair(query), (encode_png(pixels), encode_png(response))
-    for file, content in zip(files, data, strict=True):
+    answer = response if isinstance(response, bytes) else encode_png(response)
+    data = (encode_png(pixels), answer)
+    for file, content in zip(ledger.pair(query), data, strict=True):
         write_bytes(file, content)
     return len(data[0]), len(data[1])
 

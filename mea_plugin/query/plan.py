@@ -162,7 +162,10 @@ class Plan:
             'LEFT JOIN images i ON i.signature = w.signature LEFT JOIN queries q ON q.hash = COALESCE(w.hash, i.hash) '
             f'WHERE w.position IN ({places})'
         )
-        found = {row[0]: Wanted(*row[:3], busy=row[3] in ('settled', 'given up', 'sent')) for row in rows}
+        found = {
+            position: Wanted(position, name, signature, state in ('settled', 'given up', 'sent'))
+            for position, name, signature, state in rows
+        }
         return [found[position] for position in positions]
 
     def identify(self, contents: Sequence[tuple[Wanted, str, tuple[int, int]]]) -> dict[str, int]:

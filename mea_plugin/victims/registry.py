@@ -17,6 +17,7 @@ _LOCATIONS: dict[str, str] = {
     'basicsr': 'mea_plugin.victims.basicsr:BasicSRVictim',
     'bicubic': 'mea_plugin.victims.bicubic:BicubicVictim',
     'embedded': 'mea_plugin.victims.embedded:build_embedded',
+    'http': 'mea_plugin.victims.http:HTTPVictim',
     'mmagic': 'mea_plugin.victims.mmagic:MMagicVictim',
     'opencv': 'mea_plugin.victims.opencv:OpenCVVictim',
 }

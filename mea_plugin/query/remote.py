@@ -1,0 +1,167 @@
+"""Asking a victim behind a network: many queries on their way at once, each attempt charged before it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mea_plugin.errors import InputError
+from mea_plugin.files import hash_array
+from mea_plugin.query.ledger import Attempt, InDoubt, Ledger, Settled
+from mea_plugin.query.local import Answered, sync_pairs, write_pair
+from mea_plugin.query.plan import Plan, Wanted, read_query
+from mea_plugin.victims.remote import (
+    InDoubtError,
+    NotAnsweredError,
+    RefusedError,
+    RejectedError,
+    RemoteVictim,
+    Reply,
+    Session,
+)
+from mea_plugin.victims.retrying import attempts, failure
+
+__all__ = ['RemoteSender']
+
+_FAILURES = 3  # queries in a row that fail for good, or are given up, before the run stops
+
+T = TypeVar('T')
+
+
+class RemoteSender:
+    """Sends images to a victim behind a network.
+
+    Args:
+        victim: Who is asked.
+        plan: The images.
+        budget: See :meth:`~mea_plugin.query.ledger.Ledger.reserve`.
+        in_doubt: Likewise, where the service does not honour keys.
+        progress: Called with the number of images that were settled.
+        report: Called with a line about each attempt that is in doubt.
+    """
+
+    def __init__(
+        self,
+        victim: RemoteVictim,
+        plan: Plan,
+        *,
+        budget: int | None,
+        in_doubt: InDoubt,
+        progress: Callable[[int], object],
+        report: Callable[[str], object],
+    ) -> None:
+        self._victim, self._plan, self._ledger = victim, plan, plan.ledger
+        self._budget = budget
+        self._in_doubt: InDoubt = 'free' if victim.idempotent else in_doubt
+        self._progress, self._report = progress, report
+        self._count, self._failures, self._exhausted = 0, 0, False
+        self._last: InputError | None = None
+
+    def send(self, positions: Iterable[int]) -> Answered:
+        """Ask about images, as far as the budget goes and no other process is at them.
+
+        Raises:
+            InputError: An image cannot be read, the service refuses for good, or several queries in a row fail. What
+                was answered before is settled.
+        """
+        self._count, self._exhausted = 0, False
+        asyncio.run(self._send(list(positions)))
+        if self._last is not None and not self._count:
+            raise self._last
+        return Answered(self._count, self._exhausted)
+
+    async def _send(self, positions: list[int]) -> None:
+        """As many workers as queries may be on their way, each taking the next image when it is free."""
+        remaining = iter(positions)
+        # The ledger's transactions run one after another, off the loop: they wait for the disk.
+        with ThreadPoolExecutor(1, 'ledger') as self._clerk, ThreadPoolExecutor(2, 'images') as self._pool:
+            async with self._victim.session() as session:
+                workers = [asyncio.create_task(self._work(session, remaining)) for _ in range(self._victim.concurrency)]
+                try:
+                    await asyncio.gather(*workers)
+                finally:
+                    for worker in workers:
+                        worker.cancel()
+                    await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, session: Session, remaining: Iterable[int]) -> None:
+        for position in remaining:
+            if self._exhausted:
+                return
+            (wanted,) = await self._in_ledger(self._plan.look_up, [position])
+            if not wanted.busy:
+                await self._one(session, wanted)
+
+    async def _one(self, session: Session, wanted: Wanted) -> None:
+        """One image until it is settled, given up, or has failed as often as it may."""
+        pixels, content = await self._in_pool(read_query, self._plan.images[wanted.position], self._plan.shrink)
+        numbers = await self._in_ledger(self._plan.identify, [(wanted, content, pixels.shape[:2])])
+        try:
+            async for attempt in attempts(self._victim.retrying):
+                with attempt:
+                    await self._attempt(session, wanted, numbers[content], pixels)
+        except NotAnsweredError as error:
+            self._fail(failure(error))
+
+    async def _attempt(self, session: Session, wanted: Wanted, query: int, pixels: np.ndarray) -> None:
+        reserve = self._ledger.reserve
+        reserved = await self._in_ledger(reserve, [query], budget=self._budget, in_doubt=self._in_doubt)
+        self._exhausted |= reserved.exhausted
+        attempt = reserved.attempts.get(query)
+        if attempt is None:
+            return  # the budget is spent, another process has it, or it was given up
+        try:
+            reply = await session.ask(pixels, attempt.key)
+        except (RefusedError, RejectedError) as error:
+            await self._in_ledger(self._ledger.refuse, [attempt], str(error)[:200])
+            raise
+        except BaseException as error:  # also Ctrl-C, and what nobody foresaw
+            await asyncio.shield(self._doubt(wanted, attempt, error))
+            raise
+        # From here on the answer is on its way to the disk, whoever wants to stop.
+        await asyncio.shield(self._keep(attempt, pixels, reply))
+
+    async def _doubt(self, wanted: Wanted, attempt: Attempt, error: BaseException) -> None:
+        reason = str(error) or type(error).__name__
+        await self._in_ledger(self._ledger.doubt, attempt, reason[:200])
+        outcome = {
+            'free': 'it is sent again under the same key',
+            'resend': 'it is sent again, and charged again',
+            'abandon': 'it is given up',
+        }[self._in_doubt]
+        self._report(f'{wanted.name}: in doubt ({reason}); {outcome}')
+        if self._in_doubt == 'abandon' and isinstance(error, InDoubtError):
+            self._fail(InputError(f'answers that cannot be used: {reason}', where='victim', do='Check its options'))
+
+    async def _keep(self, attempt: Attempt, pixels: np.ndarray, reply: Reply) -> None:
+        settled = await self._in_pool(_write, self._ledger, attempt, pixels, reply)
+        await self._in_ledger(self._ledger.settle, [settled])
+        self._count += 1
+        self._failures = 0
+        self._progress(1)
+
+    def _fail(self, error: InputError) -> None:
+        """Go on with other images, but not when nothing works any more."""
+        self._failures += 1
+        self._last = error
+        if self._failures >= _FAILURES:
+            raise error
+
+    async def _in_ledger(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._clerk, lambda: function(*args, **kwargs))
+
+    async def _in_pool(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+
+def _write(ledger: Ledger, attempt: Attempt, pixels: np.ndarray, reply: Reply) -> Settled:
+    response = reply.image if reply.png is None else reply.png
+    sizes = write_pair(ledger, attempt.query, pixels, response)
+    sync_pairs(ledger, [attempt.query])
+    size = (reply.image.shape[0], reply.image.shape[1])
+    traffic = (reply.sent_bytes, reply.received_bytes)
+    return Settled(attempt, hash_array(reply.image), size, sizes, *traffic, reply.note)

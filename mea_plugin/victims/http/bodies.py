@@ -1,0 +1,134 @@
+"""From an image to a request's body, and from a response's body to a checked image."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mea_plugin.errors import InputError
+from mea_plugin.images import decode_rgb, decode_size, encode_png
+from mea_plugin.victims.http.options import RequestOptions, ResponseOptions
+from mea_plugin.victims.remote import InDoubtError, Reply
+
+__all__ = ['build_request', 'look_up', 'read_image', 'read_json']
+
+
+def build_request(image: np.ndarray, options: RequestOptions) -> dict[str, Any]:
+    """The arguments of httpx that carry an image: uint8 ``(H, W, 3)``, RGB."""
+    data, kind = _encode(image, options)
+    if options.body == 'raw':
+        return {'content': data, 'headers': {'Content-Type': kind}}
+    if options.body == 'multipart':
+        suffix = kind.partition('/')[2]
+        fields = {key: str(value) for key, value in options.fields.items()}
+        return {'files': {options.field: (f'image.{suffix}', data, kind)}, 'data': fields}
+    content: dict[str, Any] = dict(options.fields)
+    *parents, name = options.field.split('.')
+    place = content
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[name] = base64.b64encode(data).decode()
+    return {'json': content}
+
+
+def _encode(image: np.ndarray, options: RequestOptions) -> tuple[bytes, str]:
+    if options.format == 'png':
+        return encode_png(image), 'image/png'
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, 'JPEG', quality=options.quality, subsampling=0)
+    return buffer.getvalue(), 'image/jpeg'
+
+
+def read_json(body: bytes) -> Any:
+    """JSON of a response.
+
+    Raises:
+        InDoubtError: It is none.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InDoubtError(f'the reply is no JSON but {_glimpse(body)}') from None
+
+
+def look_up(content: Any, field: str) -> Any:
+    """A field of JSON; dots lead into nested objects, numbers into lists.
+
+    Raises:
+        InDoubtError: There is none of that name.
+    """
+    for part in field.split('.'):
+        if isinstance(content, list) and part.isdigit() and int(part) < len(content):
+            content = content[int(part)]
+        elif isinstance(content, Mapping) and part in content:
+            content = content[part]
+        else:
+            raise InDoubtError(f"the reply has no field '{field}'")
+    return content
+
+
+def read_image(body: bytes, size: tuple[int, int], options: ResponseOptions, *, sent_bytes: int) -> Reply:
+    """Check what came back before it counts as an answer.
+
+    Args:
+        body: A response's body, whole.
+        size: Height and width that the answer should have.
+        options: What is expected.
+        sent_bytes: Of the request, for the record.
+
+    Raises:
+        InDoubtError: It is no such image, though the service may have charged for it.
+    """
+    data = body
+    if options.body == 'json':
+        data = _from_base64(look_up(read_json(body), options.field))
+    found, plain = _sniff(data)
+    if found not in options.formats:
+        raise InDoubtError(f'the reply is {f"a {found} image" if found else _glimpse(data)}, not {options.formats[0]}')
+    try:
+        if options.size == 'exact' and (own := decode_size(data, where='reply')) != size:
+            raise InDoubtError(f'the reply has {own[1]}x{own[0]} pixels, not {size[1]}x{size[0]}')
+        image = decode_rgb(data, where='reply')
+    except InputError as error:
+        raise InDoubtError(f'the {str(error).rstrip(".")}') from None
+    notes = [] if found == 'png' else [found]
+    if image.shape[:2] != size:
+        notes.append(f'{image.shape[1]}x{image.shape[0]} pixels')
+        image = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    keeps = found == 'png' and plain and len(notes) == 0
+    return Reply(
+        image, data if keeps else None, sent_bytes, len(body), f'came as {", ".join(notes)}' if notes else None
+    )
+
+
+def _from_base64(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise InDoubtError('the image in the reply is no base64 text')
+    try:
+        return base64.b64decode(text.rpartition('base64,')[2], validate=True)  # a data: address has a head
+    except (binascii.Error, ValueError):
+        raise InDoubtError('the image in the reply is no base64 text') from None
+
+
+def _sniff(data: bytes) -> tuple[str | None, bool]:
+    """The image format, and whether its pixels are stored just as they are read: RGB, not turned."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return str(image.format).lower(), image.mode == 'RGB' and 'exif' not in image.info
+    except Exception:  # Pillow raises almost anything on what is no image
+        return None, False
+
+
+def _glimpse(data: bytes) -> str:
+    """What a body looks like, in a few words."""
+    if not data:
+        return 'empty'
+    text = ' '.join(data[:60].decode('utf-8', 'replace').split())
+    return f'something that begins with {"".join(c if c.isprintable() else "?" for c in text)!r}'

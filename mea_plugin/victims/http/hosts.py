@@ -1,0 +1,69 @@
+"""Which hosts may be talked to: this machine, and those that the user names and says to be authorised to test."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+import httpx
+
+from mea_plugin.errors import InputError
+
+__all__ = ['Hosts']
+
+
+class Hosts:
+    """The hosts that queries may go to.
+
+    Args:
+        allowed: Names beyond this machine's own.
+        authorized: Whether the user says that they own these services or are authorised to test them.
+
+    Raises:
+        InputError: Hosts are named without ``authorized``.
+    """
+
+    def __init__(self, allowed: Sequence[str], authorized: bool) -> None:
+        if isinstance(allowed, str) or not all(isinstance(host, str) and host for host in allowed):
+            raise InputError(f'allowed_hosts is {allowed!r}', where='victim.allowed_hosts', do='Give a list of names')
+        self._allowed = {host.lower() for host in allowed}
+        if self._allowed and authorized is not True:
+            raise InputError(
+                'querying other hosts needs your word that you own the service or are authorised to test it',
+                where='victim.authorized',
+                do='Add authorized: true if you do and are',
+            )
+
+    def check(self, url: httpx.URL | str, *, what: str, where: str = 'victim.url') -> None:
+        """Refuse an address that is not among them.
+
+        Args:
+            url: The address.
+            what: What it is, for the error.
+            where: Likewise.
+
+        Raises:
+            InputError: It is another scheme than http or https, or another host.
+        """
+        try:
+            url = httpx.URL(url)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise InputError(f'{what} {url!r} is no address ({error})', where=where, do='Write http://...') from None
+        if url.scheme not in ('http', 'https') or not url.host:
+            raise InputError(f'{what} {url} is no http address', where=where, do='Write http://... or https://...')
+        if not is_loopback(url.host) and url.host.lower() not in self._allowed:
+            raise InputError(
+                f'{what} goes to the host {url.host}, which is not allowed',
+                where=where,
+                do='If you own it or are authorised to test it, list it in allowed_hosts and add authorized: true',
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host.lower() == 'localhost':
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
