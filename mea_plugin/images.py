@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
@@ -14,7 +17,9 @@ from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedIm
 from mea_plugin.errors import InputError
 from mea_plugin.files import write_bytes
 
-__all__ = ['EXTENSIONS', 'check_pair', 'image_size', 'list_images', 'read_rgb', 'write_png']
+__all__ = [
+    *('EXTENSIONS', 'check_pair', 'decode_rgb', 'decode_size', 'image_size', 'list_images', 'read_rgb', 'write_png'),
+]
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 """What counts as an image in a folder, compared in lower case."""
@@ -63,53 +68,71 @@ def read_rgb(path: str | Path) -> np.ndarray:
         InputError: The file is missing, unreadable or truncated, holds several frames, or is not plain 8-bit grey or
             RGB (16 bits, palette, alpha): converting those silently would change what the victim sees.
     """
-    path = Path(path)
-    with _open(path) as image:
-        _check_plain(image, path)
+    return _pixels(Path(path), path)
+
+
+def decode_rgb(data: bytes, *, where: str | PathLike[str]) -> np.ndarray:
+    """Decode an image file's content, as strictly as :func:`read_rgb` reads a file.
+
+    Args:
+        data: What the file would hold, in any format of :data:`EXTENSIONS`.
+        where: What it is, for errors.
+
+    Returns:
+        uint8 array ``(H, W, 3)``, RGB.
+
+    Raises:
+        InputError: As :func:`read_rgb`.
+    """
+    return _pixels(data, where)
+
+
+def _pixels(source: Path | bytes, where: str | PathLike[str]) -> np.ndarray:
+    with _open(source, where) as image:
+        _check_plain(image, source, where)
         return np.array(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(source: Path | bytes, where: str | PathLike[str]) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow raises about the file, while it is open, becomes an :class:`InputError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)  # remarks on metadata
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 yield image
     except InputError:  # is a ValueError, too
         raise
     except FileNotFoundError:
-        raise InputError('no such image', where=path, do='Check the path') from None
+        raise InputError('no such image', where=where, do='Check the path') from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InputError('image has too many pixels to be read safely', where=path, do='Cut it into tiles') from None
+        raise InputError('image has too many pixels to be read safely', where=where, do='Cut it into tiles') from None
     except (OSError, SyntaxError, EOFError, ValueError, TypeError) as error:  # what Pillow raises for damaged files
         reason = 'not an image' if isinstance(error, UnidentifiedImageError) else str(error).rstrip('.')
-        raise InputError(f'cannot be read ({reason})', where=path, do='Replace or remove the file') from None
+        raise InputError(f'cannot be read ({reason})', where=where, do='Replace or remove the file') from None
 
 
-def _check_plain(image: Image.Image, path: Path) -> None:
+def _check_plain(image: Image.Image, source: Path | bytes, where: str | PathLike[str]) -> None:
     kind = ''
     frames = getattr(image, 'n_frames', 1)
     if frames > 1:
         kind = f'an image of {frames} frames'
     elif image.mode in _REFUSED_MODES:
         kind = _REFUSED_MODES[image.mode]
-    elif image.mode not in ('RGB', 'L') or _bits_per_channel(image, path) > 8:
+    elif image.mode not in ('RGB', 'L') or _bits_per_channel(image, source) > 8:
         kind = f'an image of more than 8 bits per channel (mode {image.mode})'
     elif 'transparency' in image.info:
         kind = 'an image with a transparent colour'
     if kind:
-        raise InputError(f'is {kind}', where=path, do='Convert it to 8-bit RGB')
+        raise InputError(f'is {kind}', where=where, do='Convert it to 8-bit RGB')
 
 
-def _bits_per_channel(image: Image.Image, path: Path) -> int:
+def _bits_per_channel(image: Image.Image, source: Path | bytes) -> int:
     """Bits per channel in the file; Pillow cuts 16-bit RGB to 8 without a word."""
     if image.format == 'PNG':
-        with path.open('rb') as file:
-            header = file.read(26)
-        return header[24]
+        with _bytes_of(source) as file:
+            return file.read(25)[24]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
     if isinstance(image, PpmImagePlugin.PpmImageFile) and image.tile:
@@ -117,6 +140,13 @@ def _bits_per_channel(image: Image.Image, path: Path) -> int:
         if codec == 'ppm' and isinstance(arguments, tuple):
             return int(arguments[1]).bit_length()  # the maximum, which Pillow scales to 255
     return 8
+
+
+@contextlib.contextmanager
+def _bytes_of(source: Path | bytes) -> Iterator[BinaryIO]:
+    """A file, or what would be its content, from the start; Pillow's own place in it stays where it is."""
+    with source.open('rb') if isinstance(source, Path) else io.BytesIO(source) as file:
+        yield file
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
@@ -147,15 +177,27 @@ def image_size(path: str | Path) -> tuple[int, int]:
         InputError: As :func:`read_rgb`, where the header or the end of the file shows it; a PNG or JPEG that was cut
             off lacks its end marker.
     """
-    path = Path(path)
-    with _open(path) as image:
-        _check_plain(image, path)
+    return _size(Path(path), path)
+
+
+def decode_size(data: bytes, *, where: str | PathLike[str]) -> tuple[int, int]:
+    """Height and width of an image file's content, as :func:`image_size` reads them of a file.
+
+    Raises:
+        InputError: As :func:`image_size`.
+    """
+    return _size(data, where)
+
+
+def _size(source: Path | bytes, where: str | PathLike[str]) -> tuple[int, int]:
+    with _open(source, where) as image:
+        _check_plain(image, source, where)
         turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation, which read_rgb applies
         size = (image.width, image.height) if turned else (image.height, image.width)
         marker = _END_MARKERS.get(image.format or '')
     if marker:
-        with path.open('rb') as file:
-            file.seek(max(path.stat().st_size - 4096, 0))
+        with _bytes_of(source) as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 4096, 0))
             if marker not in file.read():
-                raise InputError('the image is truncated', where=path, do='Replace or remove the file')
+                raise InputError('the image is truncated', where=where, do='Replace or remove the file')
     return size
