@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ __all__ = ['ToolParser', 'run_tool']
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+
+# A full or read-only disk and missing rights are no bugs, wherever they are met.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -27,7 +31,8 @@ class ToolParser(argparse.ArgumentParser):
 def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
     """Run a tool's ``main`` and return its exit code.
 
-    0 when it returns, 2 with one line on standard error for an :class:`InputError`, 130 for Ctrl-C. Anything else is
+    0 when it returns, 2 with one line on standard error for an :class:`InputError` or a full or read-only disk, 130 for
+    Ctrl-C. Anything else is
     a bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, an :class:`InputError` keeps its own, too.
     """
     try:
@@ -36,6 +41,12 @@ def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
         if os.environ.get('MEA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK or os.environ.get('MEA_DEBUG'):
+            raise
+        where = f'{error.filename}: ' if error.filename else ''
+        print(f'error: {where}{error.strerror}. Check the disk and the rights to the folder.', file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print('interrupted; run the same command again to go on', file=sys.stderr)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ __all__ = ['Attempt', 'InDoubt', 'Ledger', 'Reservation', 'Settled']
 
 _FORMAT = 1
 _BUSY_SECONDS = 60
+_SPARE = 32 << 20  # bytes that must be free before anything is sent
 
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,6 +70,8 @@ CREATE TABLE images (
     signature TEXT PRIMARY KEY, hash TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+
+_GIVE_UP = "UPDATE queries SET state = 'given up', owner = NULL WHERE id = ? AND state = 'doubt'"
 
 InDoubt = Literal['free', 'resend', 'abandon']
 """What to do with a query in doubt: send it again at no cost (the victim is a network here, or honours the key that it
@@ -231,7 +235,16 @@ class Ledger:
             queries: Their numbers.
             budget: How many charges there may be in all; None for any number.
             in_doubt: What to do with those in doubt.
+
+        Raises:
+            InputError: The ledger cannot be written, or the disk is so full that an answer might not fit.
         """
+        if (free := shutil.disk_usage(self.folder).free) < _SPARE:
+            raise InputError(
+                f'the disk has {free >> 20} MiB left, and an answer that was paid for might not fit',
+                where=self.folder,
+                do='Free some space, then run the same command again',
+            )
         owner = self._own()
         attempts: dict[int, Attempt] = {}
         with self.transaction() as db:
@@ -247,7 +260,7 @@ class Ledger:
                     self._to_doubt(db, query, 'the process ended')
                     state = 'doubt'
                 if state == 'doubt' and in_doubt == 'abandon':
-                    db.execute("UPDATE queries SET state = 'given up', owner = NULL WHERE id = ?", (query,))
+                    db.execute(_GIVE_UP, (query,))
                     continue
                 charge = int(not (state == 'doubt' and in_doubt == 'free'))
                 if budget is not None and spent + charge > budget:
@@ -293,6 +306,11 @@ class Ledger:
         """Note that nobody knows whether an attempt was answered."""
         with self.transaction() as db:
             self._to_doubt(db, attempt.query, note)
+
+    def give_up(self, query: int) -> None:
+        """Never send a query again that is in doubt; its charges stay."""
+        with self.transaction() as db:
+            db.execute(_GIVE_UP, (query,))
 
     def forget_answers(self, queries: Iterable[int], note: str) -> None:
         """Note that the files of answers are gone or damaged: the queries are open again, and to be charged again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -28,6 +28,12 @@ from mea_plugin.victims.retrying import attempts, failure
 __all__ = ['RemoteSender']
 
 _FAILURES = 3  # queries in a row that fail for good, or are given up, before the run stops
+
+_OUTCOMES = {
+    'free': 'it is sent again under the same key',
+    'resend': 'it is sent again, and charged again',
+    'abandon': 'it is given up',
+}
 
 T = TypeVar('T')
 
@@ -60,6 +66,7 @@ class RemoteSender:
         self._progress, self._report = progress, report
         self._count, self._failures, self._exhausted = 0, 0, False
         self._last: InputError | None = None
+        self._finishing: set[asyncio.Task[None]] = set()
 
     def send(self, positions: Iterable[int]) -> Answered:
         """Ask about images, as far as the budget goes and no other process is at them.
@@ -87,6 +94,7 @@ class RemoteSender:
                     for worker in workers:
                         worker.cancel()
                     await asyncio.gather(*workers, return_exceptions=True)
+                    await asyncio.gather(*self._finishing, return_exceptions=True)
 
     async def _work(self, session: Session, remaining: Iterable[int]) -> None:
         for position in remaining:
@@ -119,23 +127,29 @@ class RemoteSender:
         except (RefusedError, RejectedError) as error:
             await self._in_ledger(self._ledger.refuse, [attempt], str(error)[:200])
             raise
-        except BaseException as error:  # also Ctrl-C, and what nobody foresaw
-            await asyncio.shield(self._doubt(wanted, attempt, error))
+        except InDoubtError as error:
+            await self._finish(self._doubt(wanted, attempt, str(error)))
+            if self._in_doubt == 'abandon':
+                self._fail(InputError(f'no usable answer: {error}', where='victim', do='Check the options of the victim'))
+                return
             raise
-        # From here on the answer is on its way to the disk, whoever wants to stop.
-        await asyncio.shield(self._keep(attempt, pixels, reply))
+        except BaseException as error:  # also Ctrl-C, and what nobody foresaw
+            await self._finish(self._doubt(wanted, attempt, type(error).__name__))
+            raise
+        await self._finish(self._keep(attempt, pixels, reply))
 
-    async def _doubt(self, wanted: Wanted, attempt: Attempt, error: BaseException) -> None:
-        reason = str(error) or type(error).__name__
+    async def _finish(self, what: Coroutine[Any, Any, None]) -> None:
+        """Do something to its end, whoever wants to stop meanwhile."""
+        task = asyncio.create_task(what)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        await asyncio.shield(task)
+
+    async def _doubt(self, wanted: Wanted, attempt: Attempt, reason: str) -> None:
         await self._in_ledger(self._ledger.doubt, attempt, reason[:200])
-        outcome = {
-            'free': 'it is sent again under the same key',
-            'resend': 'it is sent again, and charged again',
-            'abandon': 'it is given up',
-        }[self._in_doubt]
-        self._report(f'{wanted.name}: in doubt ({reason}); {outcome}')
-        if self._in_doubt == 'abandon' and isinstance(error, InDoubtError):
-            self._fail(InputError(f'answers that cannot be used: {reason}', where='victim', do='Check its options'))
+        if self._in_doubt == 'abandon':
+            await self._in_ledger(self._ledger.give_up, attempt.query)
+        self._report(f'{wanted.name}: in doubt ({reason}); {_OUTCOMES[self._in_doubt]}')
 
     async def _keep(self, attempt: Attempt, pixels: np.ndarray, reply: Reply) -> None:
         settled = await self._in_pool(_write, self._ledger, attempt, pixels, reply)

@@ -1,0 +1,135 @@
+"""Jobs in the store, where their images survive a restart. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from dataclasses import dataclass
+
+from mea_plugin.serving.ledger import Reply, bill, find_reply, release, reserve
+
+__all__ = ['FullError', 'Job', 'add_job', 'claim_jobs', 'count_waiting', 'find_job', 'finish_job', 'requeue']
+
+
+class FullError(Exception):
+    """As many jobs wait as may."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Attributes:
+        id: 128 random bits in hexadecimal digits.
+        customer: Whose it is.
+        status: ``queued``, ``running``, ``done`` or ``failed``.
+        error: Why it failed.
+        input: The encoded image, while it waits.
+        reply: The answer, once it is done.
+    """
+
+    id: str
+    customer: int
+    status: str
+    error: str | None = None
+    input: bytes = b''
+    reply: Reply | None = None
+
+
+def add_job(
+    connection: sqlite3.Connection,
+    customer: int,
+    idempotency_key: str | None,
+    digest: bytes,
+    content: bytes,
+    limit: int,
+    now: float,
+    expires: float,
+) -> tuple[Job, bool]:
+    """Store a job, with a bill set aside for it.
+
+    Args:
+        connection: The store.
+        customer: Whose it is.
+        idempotency_key: As the request had it.
+        digest: Of the request.
+        content: The encoded image.
+        limit: How many jobs may wait.
+        now: The time.
+        expires: When the idempotency key is forgotten.
+
+    Returns:
+        The job, and whether it was there already.
+
+    Raises:
+        ConflictError: The idempotency key was used for something else.
+        QuotaError: The quota is used up.
+        FullError: Too many jobs wait.
+    """
+    row = find_reply(connection, customer, idempotency_key, digest, now)
+    if row is not None and row.job_id is not None:
+        found = find_job(connection, row.job_id, customer)
+        if found is not None:
+            return found, True
+    if count_waiting(connection) >= limit:
+        raise FullError
+    reserve(connection, customer)
+    job = Job(secrets.token_hex(16), customer, 'queued')
+    connection.execute(
+        "INSERT INTO jobs (id, key_id, status, input) VALUES (?, ?, 'queued', ?)", (job.id, customer, content)
+    )
+    if idempotency_key is not None:
+        connection.execute(
+            'INSERT OR REPLACE INTO replies (key_id, idempotency_key, digest, job_id, expires) VALUES (?, ?, ?, ?, ?)',
+            (customer, idempotency_key, digest, job.id, expires),
+        )
+    return job, False
+
+
+def find_job(connection: sqlite3.Connection, identifier: str, customer: int) -> Job | None:
+    """A customer's job; None when there is none of that id, or it is another's."""
+    row = connection.execute(
+        'SELECT status, error, format, image FROM jobs WHERE id = ? AND key_id = ?', (identifier, customer)
+    ).fetchone()
+    if row is None:
+        return None
+    status, error, kind, image = row
+    return Job(identifier, customer, status, error, reply=Reply(kind, image) if image is not None else None)
+
+
+def count_waiting(connection: sqlite3.Connection) -> int:
+    """How many jobs are neither done nor failed."""
+    return connection.execute("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')").fetchone()[0]
+
+
+def claim_jobs(connection: sqlite3.Connection, count: int) -> list[Job]:
+    """The jobs that waited longest, now running."""
+    rows = connection.execute(
+        "SELECT id, key_id, input FROM jobs WHERE status = 'queued' ORDER BY number LIMIT ?", (count,)
+    ).fetchall()
+    connection.executemany("UPDATE jobs SET status = 'running' WHERE id = ?", [(row[0],) for row in rows])
+    return [Job(identifier, customer, 'running', input=content) for identifier, customer, content in rows]
+
+
+def finish_job(connection: sqlite3.Connection, job: Job, outcome: Reply | str, expires: float) -> None:
+    """Store a job's answer and bill it, or store why it failed and bill nothing."""
+    if isinstance(outcome, Reply):
+        bill(connection, job.customer)
+        connection.execute(
+            "UPDATE jobs SET status = 'done', format = ?, image = ?, expires = ?, input = NULL WHERE id = ?",
+            (outcome.format, outcome.image, expires, job.id),
+        )
+    else:
+        release(connection, job.customer)
+        connection.execute(
+            "UPDATE jobs SET status = 'failed', error = ?, expires = ?, input = NULL WHERE id = ?",
+            (outcome, expires, job.id),
+        )
+
+
+def requeue(connection: sqlite3.Connection) -> None:
+    """After a start: jobs that were running wait again, and they are all that bills are reserved for."""
+    connection.execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
+    connection.execute(
+        "UPDATE keys SET reserved = (SELECT count(*) FROM jobs WHERE jobs.key_id = keys.id AND jobs.status = 'queued')"
+    )

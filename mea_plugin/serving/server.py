@@ -1,0 +1,131 @@
+"""Runs a service until it is told to stop, and then answers what it has accepted."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+
+from mea_plugin.errors import InputError
+from mea_plugin.serving.app import create_app
+from mea_plugin.serving.options import ServeOptions
+from mea_plugin.serving.protocol import patient_protocol
+from mea_plugin.serving.service import Service
+from mea_plugin.victims import Victim
+
+__all__ = ['check_address', 'serve']
+
+
+def check_address(options: ServeOptions, *, public: bool) -> None:
+    """Refuse to listen to other machines unless that is meant.
+
+    Raises:
+        InputError: The host is no loopback address, and ``public`` is false.
+    """
+    if _is_loopback(options.host):
+        return
+    if not public:
+        raise InputError(
+            f'{options.host} can be reached from other machines', where='host', do='Add --public if that is meant'
+        )
+    keyless = ' and without keys' if options.open else ''
+    print(
+        f'warning: {options.host} can be reached from other machines, without encryption{keyless};'
+        ' put a proxy with TLS before it, and serve only a model that you may offer',
+        file=sys.stderr,
+    )
+
+
+def serve(options: ServeOptions, victim: Victim) -> None:
+    """Serve until SIGTERM or Ctrl-C; then requests that were accepted are answered, and new ones get 503.
+
+    Prints the address once requests are answered.
+
+    Raises:
+        InputError: The address or the store cannot be used.
+    """
+    listener = _listen(options.host, options.port)
+    try:
+        app = create_app(options, victim)
+        config = uvicorn.Config(
+            app,
+            http=patient_protocol(options.limits.body_timeout_s),
+            ws='none',
+            lifespan='on',
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        host = f'[{options.host}]' if ':' in options.host else options.host
+        address = f'http://{host}:{listener.getsockname()[1]}'
+        _Server(config, app.state.service, f'serving {options.name} on {address}').run([listener])
+    finally:
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which stays reachable (503) until what was accepted is answered.
+
+    Args:
+        config: uvicorn's.
+        service: Who has accepted it.
+        announcement: Printed once requests are answered.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, announcement: str) -> None:
+        super().__init__(config)
+        self._service = service
+        self._announcement = announcement
+        self._deadline: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        print(self._announcement, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end, the second one makes it short."""
+        if self._service.stopping:
+            self.should_exit = True
+        self._service.stopping = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Stop listening when nothing is under way any more, or when that takes too long."""
+        if self._service.stopping:
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self._service.options.stop_timeout_s
+            if not self._service.active or time.monotonic() > self._deadline:
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket: a port that is taken is found before the service starts."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f'no address {host} ({error.strerror})', where='host', do='Correct it') from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f'cannot listen on {host}:{port} ({error.strerror})', where='port', do='Choose another, or 0 for a free one'
+        ) from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'

@@ -1,0 +1,320 @@
+"""A service without its HTTP: who may ask, what an answer takes, what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from mea_plugin.serving import jobs, keys, ledger
+from mea_plugin.serving.batching import Batcher
+from mea_plugin.serving.bodies import BodyReader
+from mea_plugin.serving.database import Database
+from mea_plugin.serving.flights import Flights
+from mea_plugin.serving.images import decode, encode
+from mea_plugin.serving.jobs import Job
+from mea_plugin.serving.keys import Customer
+from mea_plugin.serving.ledger import ConflictError, QuotaError, Reply
+from mea_plugin.serving.metrics import Metrics
+from mea_plugin.serving.options import ServeOptions
+from mea_plugin.serving.refusal import Refusal
+from mea_plugin.victims import Victim
+
+__all__ = ['Service', 'VictimError']
+
+_LOGGER = logging.getLogger(__name__)
+_PURGE_S = 600.0
+_RETRY_S = 1.0
+
+
+class VictimError(Exception):
+    """The victim failed, or answered something that is no answer."""
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What is asked.
+
+    Attributes:
+        customer: Who asks.
+        content: The encoded image.
+        idempotency_key: Names this request among the customer's.
+    """
+
+    customer: Customer
+    content: bytes
+    idempotency_key: str | None
+
+    def digest(self, kind: str) -> bytes:
+        """What makes two requests the same; how the image was wrapped does not."""
+        return hashlib.sha256(kind.encode() + b'\0' + self.content).digest()
+
+
+class Service:
+    """A victim, its customers and its queue.
+
+    Args:
+        options: How it serves.
+        victim: Who answers; called from one thread.
+
+    Raises:
+        InputError: The store cannot be used.
+    """
+
+    def __init__(self, options: ServeOptions, victim: Victim) -> None:
+        self.options = options
+        self.victim = victim
+        self.stopping = False
+        self.active = 0  # HTTP requests under way, counted by the application
+        self.bodies = BodyReader(options.limits)
+        self._accepted = 0
+        self._database = Database(options.store)
+        self._batcher = Batcher(self._query, size=options.batch.size, wait_s=options.batch.wait_ms / 1000)
+        self.metrics = Metrics(waiting=lambda: self._batcher.depth, accepted=lambda: self._accepted)
+        # Decoding catches Pillow's warnings, which is for one thread at a time.
+        self._decoder = ThreadPoolExecutor(1, 'decode')
+        self._encoder = ThreadPoolExecutor(max(os.cpu_count() or 1, 1), 'encode')
+        self._flights: Flights[tuple[Reply, bool]] = Flights()
+        self._job_flights: Flights[tuple[Job, bool]] = Flights()
+        self._job_waits = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up the jobs that were waiting."""
+        await self._database.call(jobs.requeue, durable=True)
+        if self.options.open:
+            await self._database.call(keys.ensure_anonymous, durable=True)
+        self._job_waits.set()
+        self._tasks = [asyncio.create_task(self._run_jobs()), asyncio.create_task(self._purge())]
+
+    async def stop(self) -> None:
+        """Finish what runs; jobs that wait stay in the store."""
+        self.stopping = True
+        self._job_waits.set()
+        job_runner, purger = self._tasks
+        purger.cancel()
+        with suppress(asyncio.CancelledError):
+            await purger
+        done, _ = await asyncio.wait([job_runner], timeout=self.options.stop_timeout_s)
+        if not done:
+            job_runner.cancel()
+        await asyncio.to_thread(self._batcher.close)
+        self._decoder.shutdown()
+        self._encoder.shutdown()
+        await asyncio.to_thread(self._database.close)
+
+    async def identify(self, key: str | None) -> Customer:
+        """Whose key it is.
+
+        Raises:
+            Refusal: 401, nobody's.
+        """
+        return self._known(await self._database.call(keys.find_customer, key, self.options.open))
+
+    async def admit(self, key: str | None) -> Customer:
+        """Whose key it is, for a request that sends an image.
+
+        Raises:
+            Refusal: 401, nobody's; 429, above the key's rate, or the queue is full.
+        """
+        customer, wait_s = await self._database.call(keys.admit, key, self.options.open, time.time())
+        known = self._known(customer)
+        if wait_s:
+            raise Refusal(429, f'more than {known.rate:g} requests per second', retry_after=wait_s)
+        self._check_room()
+        return known
+
+    async def translate(self, request: ImageRequest) -> tuple[Reply, bool]:
+        """Answer an image.
+
+        Returns:
+            The answer, and whether it is a stored one, which is not billed again.
+
+        Raises:
+            Refusal: 400 or 413 for the image, 402 without quota, 422 for an idempotency key that was used for
+                something else, 429 when too many requests wait.
+            VictimError: The victim failed.
+        """
+        digest = await asyncio.to_thread(request.digest, 'translate')
+        with _refusals():
+            if request.idempotency_key is None:
+                return await self._translate(request, digest)
+            (reply, replayed), joined = await self._flights.join(
+                (request.customer.id, request.idempotency_key), digest, lambda: self._translate(request, digest)
+            )
+        return reply, replayed or joined
+
+    async def add_job(self, request: ImageRequest) -> tuple[Job, bool]:
+        """Accept an image to be answered later.
+
+        Returns:
+            The job, and whether it was there already.
+
+        Raises:
+            Refusal: As :meth:`translate`.
+        """
+        digest = await asyncio.to_thread(request.digest, 'job')
+        with _refusals():
+            if request.idempotency_key is None:
+                return await self._add_job(request, digest)
+            (job, replayed), joined = await self._job_flights.join(
+                (request.customer.id, request.idempotency_key), digest, lambda: self._add_job(request, digest)
+            )
+        return job, replayed or joined
+
+    async def find_job(self, customer: Customer, identifier: str) -> Job:
+        """A customer's job.
+
+        Raises:
+            Refusal: 404, there is none of that id, or it is another customer's.
+        """
+        job = await self._database.call(jobs.find_job, identifier, customer.id)
+        if job is None:
+            raise Refusal(404, 'no such job')
+        return job
+
+    async def _translate(self, request: ImageRequest, digest: bytes) -> tuple[Reply, bool]:
+        customer, key = request.customer.id, request.idempotency_key
+        stored = await self._database.call(ledger.begin, customer, key, digest, time.time())
+        if stored is not None:
+            self.metrics.replayed.inc()
+            return stored, True
+        settled = False
+        try:
+            with self._place():
+                reply = await self._answer(request.content)
+                await self._database.call(ledger.settle, customer, key, digest, reply, self._expiry(), durable=True)
+                settled = True
+        finally:
+            if not settled:
+                await self._database.call(ledger.release, customer)
+        self.metrics.billed.inc()
+        return reply, False
+
+    async def _add_job(self, request: ImageRequest, digest: bytes) -> tuple[Job, bool]:
+        with self._place():
+            await self._decode(request.content)  # what cannot be answered is refused now
+            job, replayed = await self._database.call(
+                jobs.add_job,
+                request.customer.id,
+                request.idempotency_key,
+                digest,
+                request.content,
+                self.options.limits.queue,
+                time.time(),
+                self._expiry(),
+                durable=True,
+            )
+        self._job_waits.set()
+        return job, replayed
+
+    async def _answer(self, content: bytes) -> Reply:
+        """From an encoded image to an encoded answer."""
+        image = await self._decode(content)
+        answer = await asyncio.wrap_future(self._batcher.submit(image))
+        # A defence acts here, on the answer, and knows the image.
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, encode, answer, self.options.output)
+
+    async def _decode(self, content: bytes) -> np.ndarray:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoder, decode, content, self.options.limits.pixels)
+
+    def _query(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Ask the victim; runs in the batcher's thread. Whatever goes wrong is logged once, for the whole batch."""
+        self.metrics.batch_size.observe(len(images))
+        try:
+            with self.metrics.victim_seconds.time():
+                answers = self.victim.query(images)
+            for image, answer in zip(images, answers, strict=True):
+                self._check(image, answer)
+        except Exception as error:
+            _LOGGER.exception('the victim failed on %d images of %s', len(images), images[0].shape)
+            raise VictimError('the model failed on this image') from error
+        return answers
+
+    def _check(self, image: np.ndarray, answer: np.ndarray) -> None:
+        expected = (image.shape[0] * self.victim.scale, image.shape[1] * self.victim.scale, 3)
+        if answer.dtype != np.uint8 or answer.shape != expected:
+            raise ValueError(f'answered {answer.dtype} {answer.shape} to {image.shape}; expected uint8 {expected}')
+
+    async def _run_jobs(self) -> None:
+        """Answer the jobs that wait, a batch at a time, until the service stops."""
+        while not self.stopping:
+            self._job_waits.clear()
+            try:
+                claimed = await self._database.call(jobs.claim_jobs, self.options.batch.size, durable=True)
+            except Exception:
+                _LOGGER.exception('the jobs that wait could not be read; trying again')
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if claimed:
+                await asyncio.gather(*(self._run_job(job) for job in claimed))
+            elif not self.stopping:
+                await self._job_waits.wait()
+
+    async def _run_job(self, job: Job) -> None:
+        outcome: Reply | str
+        try:
+            outcome = await self._answer(job.input)
+        except Refusal as error:  # the limits are lower than when it was accepted
+            outcome = str(error.detail)
+        except VictimError as error:
+            outcome = str(error)
+        try:
+            await self._database.call(jobs.finish_job, job, outcome, self._expiry(), durable=True)
+        except Exception:
+            _LOGGER.exception('the result of job %s could not be stored; it runs again after a restart', job.id)
+            return
+        if isinstance(outcome, Reply):
+            self.metrics.billed.inc()
+
+    async def _purge(self) -> None:
+        while True:
+            try:
+                await self._database.call(ledger.purge, time.time())
+            except Exception:
+                _LOGGER.exception('what has expired could not be removed')
+            await asyncio.sleep(_PURGE_S)
+
+    def _known(self, customer: Customer | None) -> Customer:
+        if customer is None:
+            raise Refusal(401, 'send a valid key: Authorization: Bearer KEY', headers={'WWW-Authenticate': 'Bearer'})
+        return customer
+
+    def _check_room(self) -> None:
+        if self._accepted >= self.options.limits.queue:
+            raise Refusal(429, 'the queue is full', retry_after=1)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place in the queue, from before the image is decoded until its answer is stored."""
+        self._check_room()
+        self._accepted += 1
+        try:
+            yield
+        finally:
+            self._accepted -= 1
+
+    def _expiry(self) -> float:
+        return time.time() + self.options.idempotency_hours * 3600
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the store refuses, as HTTP says it."""
+    try:
+        yield
+    except ConflictError:
+        raise Refusal(422, 'the Idempotency-Key was used for another request') from None
+    except QuotaError:
+        raise Refusal(402, 'the quota of this key is used up') from None
+    except jobs.FullError:
+        raise Refusal(429, 'too many jobs are waiting', retry_after=5) from None
