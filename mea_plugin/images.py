@@ -210,7 +210,10 @@ def decode_size(data: bytes, *, where: str | PathLike[str]) -> tuple[int, int]:
 def _size(source: Path | bytes, where: str | PathLike[str]) -> tuple[int, int]:
     with _open(source, where) as image:
         _check_plain(image, source, where)
-        turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation, which read_rgb applies
+        # Pillow decodes all of a PNG for the EXIF data that may follow its pixels.
+        early = image.format == 'PNG' and _ends_with_pixels(source)
+        exif = Image.Image.getexif(image) if early else image.getexif()
+        turned = exif.get(0x0112, 1) >= 5  # the orientation, which read_rgb applies
         size = (image.width, image.height) if turned else (image.height, image.width)
         marker = _END_MARKERS.get(image.format or '')
     if marker:
@@ -219,3 +222,16 @@ def _size(source: Path | bytes, where: str | PathLike[str]) -> tuple[int, int]:
             if marker not in file.read():
                 raise InputError('the image is truncated', where=where, do='Replace or remove the file')
     return size
+
+
+def _ends_with_pixels(source: Path | bytes) -> bool:
+    """Whether no other chunk comes after those of a PNG's pixels, or the file is cut off before one could."""
+    pixels = False
+    with _bytes_of(source) as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b'IEND':
+            if pixels and head[4:] != b'IDAT':
+                return False
+            pixels = pixels or head[4:] == b'IDAT'
+            file.seek(int.from_bytes(head[:4], 'big') + 4, os.SEEK_CUR)
+    return True

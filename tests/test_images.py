@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mea_plugin.errors import InputError
 from mea_plugin.images import check_pair, image_size, list_images, read_rgb, write_png
@@ -65,6 +65,25 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation):
     Image.fromarray(RGB).save(path, exif=exif)
     np.testing.assert_array_equal(read_rgb(path), turn(RGB))
     assert image_size(path) == turn(RGB).shape[:2]
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encode(Image.fromarray(RGB), format='PNG')
+    at = whole.index(b'IEND') - 4
+    (tmp_path / 'late.png').write_bytes(whole[:at] + png_chunk(b'eXIf', exif.tobytes()[6:]) + whole[at:])
+    np.testing.assert_array_equal(read_rgb(tmp_path / 'late.png'), np.rot90(RGB, -1))
+    assert image_size(tmp_path / 'late.png') == (17, 12)
+
+
+def test_the_size_is_read_without_the_pixels(tmp_path, monkeypatch):
+    for extension in ('png', 'jpg', 'bmp', 'tif', 'webp', 'ppm'):
+        save(tmp_path / f'image.{extension}', RGB)
+    monkeypatch.setattr(Image.Image, 'load', None)
+    monkeypatch.setattr(ImageFile.ImageFile, 'load', None)
+    for path in tmp_path.iterdir():
+        assert image_size(path) == (12, 17), path
 
 
 def test_writing_round_trips(tmp_path):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Make folders of images: bicubic low resolution, benchmarks, crops for training.
+"""Make folders of images: bicubic low resolution, benchmarks, crops for training; and make other forms of a query set.
 
-Each command goes on where it was when it was interrupted, and makes again only what its input or settings have changed.
-IMAGES is a folder, embedded:query or embedded:test.
+bicubic, benchmark, embedded and sub-images go on where they were when they were interrupted, and make again only what
+their input or settings have changed. IMAGES is a folder, embedded:query or embedded:test.
+lmdb, crop, split and mmagic take a complete query set, SET; their OUTPUT appears when it is whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.embedded import SPLITS
 from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
+from mea_plugin.data.query_set_crops import crop_query_set
+from mea_plugin.data.query_set_lmdb import export_lmdb
+from mea_plugin.data.query_set_mmagic import export_mmagic
+from mea_plugin.data.query_set_split import parse_parts, split_query_set
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,6 +47,24 @@ def _sub_images(args: argparse.Namespace) -> BatchResult:
 def _embedded(args: argparse.Namespace) -> BatchResult:
     source = f'embedded:{args.split}'
     return make_benchmark([source], args.output, scale=args.scale, like=args.like, jobs=args.jobs, where='--split')
+
+
+def _lmdb(args: argparse.Namespace) -> BatchResult:
+    return export_lmdb(args.input, args.output, jobs=args.jobs)
+
+
+def _crop(args: argparse.Namespace) -> BatchResult:
+    settings = {key: getattr(args, key) for key in ('crop', 'step', 'thresh', 'skip_small', 'jobs')}
+    return crop_query_set(args.input, args.output, **settings)
+
+
+def _split(args: argparse.Namespace) -> BatchResult:
+    return split_query_set(args.input, args.output, parts=parse_parts(args.parts), seed=args.seed, jobs=args.jobs)
+
+
+def _mmagic(args: argparse.Namespace) -> BatchResult:
+    sources = {phase: getattr(args, phase) for phase in ('train', 'val', 'test') if getattr(args, phase)}
+    return export_mmagic(sources, args.output, layout=args.layout, jobs=args.jobs)
 
 
 def _parser() -> ToolParser:
@@ -74,13 +97,48 @@ def _parser() -> ToolParser:
     crops.set_defaults(run=_sub_images)
 
     for command in (bicubic, benchmark, embedded, crops):
-        command.add_argument('--output', required=True, type=Path, metavar='DIR')
         command.add_argument('--scale', type=int, choices=(2, 3, 4, 8), default=4, help='default: 4')
-        command.add_argument('--jobs', type=whole_number, default=_cores(), help='processes (default: one per core)')
         if command is not crops:
             help_like = "imresize of MATLAB on 8-bit images (default), or BasicSR's port, which rounds less"
             command.add_argument('--like', choices=('matlab', 'basicsr'), default='matlab', help=help_like)
+    _add_query_set_commands(commands)
+    for command in commands.choices.values():
+        command.add_argument('--output', required=True, type=Path, metavar='DIR')
+        command.add_argument('--jobs', type=whole_number, default=_cores(), help='processes (default: one per core)')
     return parser
+
+
+def _add_query_set_commands(commands: argparse._SubParsersAction[ToolParser]) -> None:
+    lmdb = commands.add_parser('lmdb', help='SET -> OUTPUT/query.lmdb and OUTPUT/response.lmdb')
+    lmdb.set_defaults(run=_lmdb)
+
+    crop = commands.add_parser('crop', help='SET -> OUTPUT, a query set of aligned crops')
+    crop.add_argument('--crop', type=int, required=True, help='size of a crop in pixels of the query')
+    crop.add_argument('--step', type=int, help='from one crop to the next, in the same pixels (default: --crop)')
+    crop.add_argument(
+        '--thresh',
+        type=int,
+        default=0,
+        help='a last strip wider than this gets a crop that overlaps the one before (default: 0), others are dropped',
+    )
+    crop.add_argument('--skip-small', action='store_true', help='leave out queries smaller than a crop')
+    crop.set_defaults(run=_crop)
+
+    split = commands.add_parser('split', help='SET -> query sets OUTPUT/NAME; crops of an image stay together')
+    help_parts = 'NAME=FRACTION (0.9) or, in all of them, NAME=COUNT (900)'
+    split.add_argument('--parts', required=True, nargs='+', metavar='NAME=NUMBER', help=help_parts)
+    split.add_argument('--seed', type=int, default=0, help='which images go where (default: 0)')
+    split.set_defaults(run=_split)
+
+    mmagic = commands.add_parser('mmagic', help="SETs -> folders of MMagic's own data sets for pix2pix or CycleGAN")
+    for phase in ('train', 'val', 'test'):
+        mmagic.add_argument(f'--{phase}', type=Path, required=phase == 'train', metavar='SET')
+    help_layout = 'pairs: OUTPUT/train, side by side (default); unpaired: OUTPUT/trainA, OUTPUT/trainB'
+    mmagic.add_argument('--layout', choices=('pairs', 'unpaired'), default='pairs', help=help_layout)
+    mmagic.set_defaults(run=_mmagic)
+
+    for command in (lmdb, crop, split):
+        command.add_argument('--input', required=True, type=Path, metavar='SET')
 
 
 def whole_number(text: str) -> int:

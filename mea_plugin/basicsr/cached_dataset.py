@@ -27,7 +27,7 @@ class CachedPairedImageDataset(PairedImageDataset):
         super().__init__(opt)
         self.file_client: Any = None
         self._free = int(opt.get('cache_mb', 1024)) << 20
-        self._cache: dict[str, np.ndarray] = {}
+        self._cache: dict[tuple[str, str], np.ndarray] = {}  # in an LMDB, lq and gt have the same key
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """``lq``, ``gt``: float32 ``(3, h, w)``, RGB, 0 to 1; ``lq_path``, ``gt_path``."""
@@ -43,12 +43,12 @@ class CachedPairedImageDataset(PairedImageDataset):
 
     def _image(self, path: str, kind: str) -> np.ndarray:
         """uint8 ``(H, W, 3)``, BGR as OpenCV has it."""
-        image = self._cache.get(path)
+        image = self._cache.get((kind, path))
         if image is None:
             if self.file_client is None:
                 self.file_client = FileClient(self.io_backend_opt.pop('type'), **self.io_backend_opt)
             image = imfrombytes(self.file_client.get(path, kind))
             if image.nbytes <= self._free:
                 self._free -= image.nbytes
-                self._cache[path] = image
+                self._cache[kind, path] = image
         return image

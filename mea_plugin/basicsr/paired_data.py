@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.errors import InputError
 from mea_plugin.images import check_pair, image_size, list_images
 from mea_plugin.options import require
@@ -30,8 +31,14 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
     """
     scale = int(require(opt, 'scale', where.partition(':')[0]))
     folders = {key: Path(require(dataset, key, where)).expanduser() for key in ('dataroot_lq', 'dataroot_gt')}
-    backend = require(dataset, 'io_backend', where)
-    if require(backend, 'type', f'{where}.io_backend') != 'disk':
+    crop = int(require(dataset, 'gt_size', where)) if phase == 'train' else 0
+    if crop % scale:
+        raise InputError(f'gt_size {crop} is no multiple of the scale {scale}', where=where, do='Change gt_size')
+    backend = require(require(dataset, 'io_backend', where), 'type', f'{where}.io_backend')
+    if backend == 'lmdb':
+        _check_lmdb(dataset, scale, crop, phase, where)
+        return
+    if backend != 'disk':
         for key, folder in folders.items():
             if not folder.exists():
                 raise InputError(f'{folder} does not exist', where=f'{where}.{key}', do='Check the path')
@@ -45,15 +52,36 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
     if missing or len(lqs) != len(gts):
         what = f'{len(lqs)} lq and {len(gts)} gt images do not pair'
         raise InputError(what + (f' ({missing[0]} has no gt)' if missing else ''), where=where, do='Give equal names')
-    crop = int(require(dataset, 'gt_size', where)) if phase == 'train' else 0
-    if crop % scale:
-        raise InputError(f'gt_size {crop} is no multiple of the scale {scale}', where=where, do='Change gt_size')
     for lq in lqs:
-        _check_images(lq, folders['dataroot_gt'] / lq.name, scale, crop, phase)
+        gt = folders['dataroot_gt'] / lq.name
+        _check_sizes(image_size(lq), image_size(gt), scale, crop, phase, gt)
 
 
-def _check_images(lq: Path, gt: Path, scale: int, crop: int, phase: str) -> None:
-    lq_size, gt_size = image_size(lq), image_size(gt)
+def _check_lmdb(dataset: Mapping[str, Any], scale: int, crop: int, phase: str, where: str) -> None:
+    """Check keys and sizes by what the two ``meta_info.txt`` say."""
+    sizes: list[dict[str, tuple[int, int]]] = []
+    for option in ('dataroot_lq', 'dataroot_gt'):
+        folder = str(dataset[option])
+        if not folder.endswith('.lmdb'):
+            do = 'Give a folder NAME.lmdb (tools/prepare_data.py lmdb makes them), or set io_backend.type: disk'
+            raise InputError(f'{folder} does not end in .lmdb', where=f'{where}.{option}', do=do)
+        sizes.append({entry.key: entry.size for entry in lmdb_entries(folder, where=f'{where}.{option}')})
+        dotted = [key for key in sizes[-1] if '.' in key or not key.isascii()]
+        if dotted:
+            what = f"BasicSR cannot find the key '{dotted[0]}' again"
+            raise InputError(what, where=folder, do='Make the LMDB with keys of letters and digits')
+    lqs, gts = sizes
+    odd = lqs.keys() ^ gts.keys()
+    if odd:
+        what = f"{len(lqs)} lq and {len(gts)} gt images do not pair ('{min(odd)}' is alone)"
+        raise InputError(what, where=where, do='Give equal keys')
+    for key, size in lqs.items():
+        _check_sizes(size, gts[key], scale, crop, phase, f'{dataset["dataroot_gt"]}[{key}]')
+
+
+def _check_sizes(
+    lq_size: tuple[int, int], gt_size: tuple[int, int], scale: int, crop: int, phase: str, gt: str | Path
+) -> None:
     if phase != 'train':  # the dataset crops what the scale leaves over
         gt_size = (gt_size[0] // scale * scale, gt_size[1] // scale * scale)
     check_pair(lq_size, gt_size, scale, where=gt)

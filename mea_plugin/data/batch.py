@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-
-from tqdm import tqdm
 
 from mea_plugin.data.batch_state import BatchState, Made
+from mea_plugin.data.parallel import mapper
 from mea_plugin.data.recipes import Recipe
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_file, hash_json
@@ -24,10 +17,6 @@ from mea_plugin.images import EXTENSIONS, read_rgb, write_png
 __all__ = ['BatchResult', 'run_batch']
 
 _VERSION = 1  # of what the recipes make; with another, everything is made again
-_IMAGES_PER_WORKER = 16  # fewer take less time than starting the worker
-
-T = TypeVar('T')
-R = TypeVar('R')
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,7 @@ def run_batch(
     state = BatchState.load(output, recipe_name=type(recipe).__name__)
     _refuse_foreign(output, recipe.folders, state.ours)
     items = [_Item(name, tuple(paths), state.made.get(name)) for name, paths in images.items()]
-    with _mapper(jobs, len(items)) as each:
+    with mapper(jobs, len(items)) as each:
         plans = list(each(partial(_plan, recipe, output), items, 'check'))
         files = {file for plan in plans for file in plan.files}
         if not files:
@@ -134,27 +123,3 @@ def _make(recipe: Recipe, output: Path, plan: _Plan) -> tuple[str, Made]:
         write_png(output / file, image)
         made[file] = hash_file(output / file)
     return plan.item.name, Made(plan.key, made)
-
-
-@contextlib.contextmanager
-def _mapper(jobs: int, count: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T], str], Iterator[R]]]:
-    """A ``map`` with a progress bar, over processes where the work is worth starting them."""
-    workers = min(jobs, math.ceil(count / _IMAGES_PER_WORKER))
-    pool = None
-    if workers > 1:
-        pool = ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context('spawn'),  # torch's threads do not survive a fork
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is the parent's to answer
-        )
-
-    def each(function: Callable[[T], R], items: Sequence[T], label: str) -> Iterator[R]:
-        results = pool.map(function, items, chunksize=4) if pool else map(function, items)
-        yield from tqdm(results, total=len(items), desc=label, unit='image', disable=None)
-
-    try:
-        yield each
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)

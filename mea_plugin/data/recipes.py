@@ -13,7 +13,7 @@ from mea_plugin.data.resize import Like, downscale, mod_crop
 from mea_plugin.errors import InputError
 from mea_plugin.images import check_pair
 
-__all__ = ['BenchmarkRecipe', 'BicubicRecipe', 'Recipe', 'SubImageRecipe']
+__all__ = ['BenchmarkRecipe', 'BicubicRecipe', 'Recipe', 'SubImageRecipe', 'crop_starts']
 
 
 class Recipe(Protocol):
@@ -131,15 +131,27 @@ class SubImageRecipe:
 
     def _corners(self, hr: np.ndarray) -> Iterator[tuple[int, int]]:
         """Top left corners, row by row."""
-        for y in self._starts(hr.shape[0]):
-            for x in self._starts(hr.shape[1]):
+        for y in crop_starts(hr.shape[0], self.crop, self.step, self.thresh):
+            for x in crop_starts(hr.shape[1], self.crop, self.step, self.thresh):
                 yield y, x
 
-    def _starts(self, length: int) -> list[int]:
-        starts = list(range(0, length - self.crop + 1, self.step))
-        if starts and length - (starts[-1] + self.crop) > self.thresh:
-            starts.append(length - self.crop)
-        return starts
+
+def crop_starts(length: int, crop: int, step: int, thresh: int) -> list[int]:
+    """Where the crops of an axis start.
+
+    Args:
+        length: Of the axis.
+        crop: Of a crop.
+        step: From one crop to the next.
+        thresh: A last strip wider than this gets a crop that overlaps the one before.
+
+    Returns:
+        The starts, rising; none when the axis is shorter than a crop.
+    """
+    starts = list(range(0, length - crop + 1, step))
+    if starts and length - (starts[-1] + crop) > thresh:
+        starts.append(length - crop)
+    return starts
 
 
 def _check_at_least(

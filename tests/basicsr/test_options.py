@@ -10,8 +10,10 @@ import yaml
 from mea_plugin.basicsr.check import check_options, keys_read_by
 from mea_plugin.basicsr.options import parse_options
 from mea_plugin.basicsr.schedule import hf_factor
+from mea_plugin.data.query_set_lmdb import export_lmdb
 from mea_plugin.errors import InputError
-from tests.helpers import pair_folders, photograph, save, training_options, write_yaml
+from tests.data.sets import make_set
+from tests.helpers import pair_folders, photograph, run_tool, save, training_options, write_yaml
 
 
 @pytest.fixture
@@ -216,7 +218,7 @@ def test_force_yml_runs_nothing(options, tmp_path, capsys):
         ('palette', r'1\.png: is a palette image'),
         ('deep', r'1\.png: is an image of more than 8 bits'),
         ('alpha', r'1\.png: is an image with an alpha channel'),
-        ('truncated', r'1\.png: cannot be read \(.*truncated\)'),
+        ('truncated', r'1\.png: the image is truncated'),
         ('text', r'1\.png: cannot be read \(not an image\)'),
         ('multiple', 'gt_size 50 is no multiple of the scale 4'),
     ],
@@ -252,3 +254,60 @@ def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, me
         train['gt_size'] = 50
     with pytest.raises(InputError, match=message):
         check_options(options, where='x.yml')
+
+
+@pytest.fixture
+def lmdb_options(tmp_path):
+    pytest.importorskip('lmdb')
+    export_lmdb(make_set(tmp_path / 'set', {'a': (24, 28), 'b': (30, 24)}, scale=4), tmp_path / 'lmdb')
+    options = training_options(*(tmp_path / 'lmdb' / f'{side}.lmdb' for side in ('query', 'response')))
+    return change(options, 'datasets.train.io_backend', {'type': 'lmdb'})
+
+
+def test_an_lmdb_can_be_trained_on(lmdb_options, tmp_path):
+    check_options(lmdb_options, where='x.yml')
+    file = write_yaml(tmp_path / 'x.yml', {**lmdb_options, 'path': {}})
+    run = run_tool('train_basicsr', '-opt', file, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_4.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        ('missing', r'train\.dataroot_gt: .*gone\.lmdb is no LMDB of images, it has no data\.mdb'),
+        ('name', r'train\.dataroot_gt: .*response is no LMDB|train\.dataroot_gt: .*response does not end in \.lmdb'),
+        ('keys', r"train: 2 lq and 1 gt images do not pair \('000001' is alone\)"),
+        ('dots', r"query\.lmdb: BasicSR cannot find the key 'a\.b' again"),
+        ('size', r'response\.lmdb\[000001\]: 96x121 pixels are not 4 times the 24x30'),
+        ('small', r'response\.lmdb\[000000\]: 112x96 pixels are less than the crop gt_size 100'),
+        ('multiple', 'gt_size 50 is no multiple of the scale 4'),
+        ('truncated', r'response\.lmdb/data\.mdb: the LMDB is truncated'),
+    ],
+)
+def test_an_lmdb_that_cannot_be_trained_on_is_refused(lmdb_options, tmp_path, damage, message):
+    import lmdb
+
+    train = lmdb_options['datasets']['train']
+    gt, lq = tmp_path / 'lmdb' / 'response.lmdb', tmp_path / 'lmdb' / 'query.lmdb'
+    meta = gt / 'meta_info.txt'
+    if damage == 'missing':
+        train['dataroot_gt'] = str(tmp_path / 'gone.lmdb')
+    elif damage == 'name':
+        train['dataroot_gt'] = str(gt.rename(tmp_path / 'lmdb' / 'response'))
+    elif damage == 'keys':
+        meta.write_text(meta.read_text().splitlines(keepends=True)[0])
+        with lmdb.open(str(gt)) as environment, environment.begin(write=True) as transaction:
+            transaction.delete(b'000001')
+    elif damage == 'dots':
+        (lq / 'meta_info.txt').write_text('000000.png (24,28,3) 1\na.b.png (30,24,3) 1\n')
+    elif damage == 'size':
+        meta.write_text(meta.read_text().replace('(120,', '(121,'))
+    elif damage == 'small':
+        train['gt_size'] = 100
+    elif damage == 'truncated':
+        (gt / 'data.mdb').write_bytes((gt / 'data.mdb').read_bytes()[:-4096])
+    else:
+        train['gt_size'] = 50
+    with pytest.raises(InputError, match=message):
+        check_options(lmdb_options, where='x.yml')

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mea_plugin.data import batch
+from mea_plugin.data.parallel import ITEMS_PER_WORKER
 from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
 from mea_plugin.data.resize import downscale
 from mea_plugin.errors import InputError
@@ -112,13 +113,13 @@ def test_sub_images_are_aligned_row_by_row(pairs, tmp_path, settings, corners):
 
 
 def test_processes_make_the_same(tmp_path):
-    for index in range(2 * batch._IMAGES_PER_WORKER):
+    for index in range(2 * ITEMS_PER_WORKER):
         image = photograph((24, 24), index)
         save(tmp_path / 'pairs' / 'HR' / f'{index}.png', image)
         save(tmp_path / 'pairs' / 'LRx2' / f'{index}.png', image[::2, ::2])
     for jobs in (1, 2):
         result = make_sub_images(tmp_path / 'pairs', tmp_path / f'out{jobs}', scale=2, crop=12, step=12, jobs=jobs)
-        assert counts(result) == (2 * batch._IMAGES_PER_WORKER, 0)
+        assert counts(result) == (2 * ITEMS_PER_WORKER, 0)
     assert contents(tmp_path / 'out1') == contents(tmp_path / 'out2')
     save(tmp_path / 'pairs' / 'HR' / '0.png', photograph((10, 10)))
     with pytest.raises(InputError, match=r'HR/0\.png: 10x10 pixels are not 2 times the 12x12 .*prepare_data\.py\.$'):
