@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -42,6 +43,9 @@ _REFUSED_MODES = {
     'CMYK': 'a CMYK image',
     '1': 'a 1-bit image',
 }
+
+# Which warnings are shown is one setting for all threads of a process.
+_WARNINGS = threading.Lock()
 
 _END_MARKERS = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
 
@@ -107,16 +111,19 @@ def _pixels(source: Path | bytes, where: str | PathLike[str]) -> np.ndarray:
 def _open(source: Path | bytes, where: str | PathLike[str]) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow raises about the file, while it is open, becomes an :class:`InputError`."""
     try:
-        with warnings.catch_warnings():
+        with _WARNINGS, warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)  # remarks on metadata
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                yield image
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # an error, below
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        with opened as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
     except InputError:  # is a ValueError, too
         raise
     except FileNotFoundError:
         raise InputError('no such image', where=where, do='Check the path') from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise InputError('image has too many pixels to be read safely', where=where, do='Cut it into tiles') from None
     except (OSError, SyntaxError, EOFError, ValueError, TypeError) as error:  # what Pillow raises for damaged files
         reason = 'not an image' if isinstance(error, UnidentifiedImageError) else str(error).rstrip('.')

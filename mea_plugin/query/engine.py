@@ -21,11 +21,11 @@ from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
 from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
 from mea_plugin.query.query_set import MANIFEST, PairFiles, QuerySet
-from mea_plugin.query.remote import RemoteSender
+from mea_plugin.query.remote import OUTCOMES, RemoteSender
 from mea_plugin.victims import Victim
 from mea_plugin.victims.remote import RemoteVictim
 
-__all__ = ['ledger_folder', 'run_queries']
+__all__ = ['answer_all', 'ledger_folder', 'run_queries']
 
 _LOOK_AGAIN = 0.2  # seconds between two looks at what another process is doing
 
@@ -88,6 +88,7 @@ def run_queries(
         plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
         if lost := plan.verify() if verify else plan.lose_damaged():
             print(f'{lost} answers were damaged or gone, and are asked for again.')
+        _say_what_is_in_doubt(victim, plan, in_doubt)
         if plan.unfinished():
             with _locked(place):
                 queries.open(description)
@@ -95,6 +96,22 @@ def run_queries(
         with _locked(place):
             _build(queries, plan, description, options or {})
     return queries
+
+
+def answer_all(
+    victim: Victim, images: Mapping[str, ImageRef], ledger: Ledger, *, in_doubt: InDoubt = 'abandon'
+) -> Plan:
+    """Ask about images and keep the answers in a ledger, without a query set and without a budget.
+
+    Raises:
+        InputError: As :func:`run_queries`.
+    """
+    _claim(ledger, {'name': victim.name, 'scale': victim.scale, 'fingerprint': victim.fingerprint})
+    plan = Plan(ledger, images)
+    plan.lose_damaged()
+    _say_what_is_in_doubt(victim, plan, in_doubt)
+    _send_all(victim, plan, None, 8, in_doubt)
+    return plan
 
 
 def _check_numbers(**numbers: int | None) -> None:
@@ -163,10 +180,18 @@ def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, i
         else:
             sender = LocalSender(victim, plan, budget=budget, batch_size=batch_size, progress=bar.update)
         while positions := _own_share(plan.unfinished()):
-            plan.ledger.recover()
             answered = sender.send(positions)
             if not answered.count:
                 _stop_or_wait(plan, answered, budget)
+
+
+def _say_what_is_in_doubt(victim: Victim, plan: Plan, in_doubt: InDoubt) -> None:
+    """About what earlier runs left; of a victim that answers here, nothing can be in doubt to the user."""
+    plan.ledger.recover()
+    count = plan.counts().doubt
+    if count and isinstance(victim, RemoteVictim):
+        what = OUTCOMES['free' if victim.idempotent else in_doubt]
+        print(f'{count} queries that an earlier run sent are in doubt: each {what.removeprefix("it ")}.')
 
 
 def _own_share(positions: Sequence[int]) -> Sequence[int]:
@@ -180,6 +205,7 @@ def _stop_or_wait(plan: Plan, answered: Answered, budget: int | None) -> None:
     counts = plan.counts()
     if counts.sent:  # by another process, whose charges may come back
         time.sleep(_LOOK_AGAIN)
+        plan.ledger.recover()
     elif answered.exhausted:
         raise _exhausted(plan.ledger, counts, budget)
 

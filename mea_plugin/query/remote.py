@@ -25,15 +25,16 @@ from mea_plugin.victims.remote import (
 )
 from mea_plugin.victims.retrying import attempts, failure
 
-__all__ = ['RemoteSender']
+__all__ = ['OUTCOMES', 'RemoteSender']
 
 _FAILURES = 3  # queries in a row that fail for good, or are given up, before the run stops
 
-_OUTCOMES = {
+OUTCOMES = {
     'free': 'it is sent again under the same key',
     'resend': 'it is sent again, and charged again',
     'abandon': 'it is given up',
 }
+"""What becomes of an attempt in doubt."""
 
 T = TypeVar('T')
 
@@ -130,7 +131,9 @@ class RemoteSender:
         except InDoubtError as error:
             await self._finish(self._doubt(wanted, attempt, str(error)))
             if self._in_doubt == 'abandon':
-                self._fail(InputError(f'no usable answer: {error}', where='victim', do='Check the options of the victim'))
+                self._fail(
+                    InputError(f'no usable answer: {error}', where='victim', do='Check the options of the victim')
+                )
                 return
             raise
         except BaseException as error:  # also Ctrl-C, and what nobody foresaw
@@ -149,7 +152,7 @@ class RemoteSender:
         await self._in_ledger(self._ledger.doubt, attempt, reason[:200])
         if self._in_doubt == 'abandon':
             await self._in_ledger(self._ledger.give_up, attempt.query)
-        self._report(f'{wanted.name}: in doubt ({reason}); {_OUTCOMES[self._in_doubt]}')
+        self._report(f'{wanted.name}: in doubt ({reason}); {OUTCOMES[self._in_doubt]}')
 
     async def _keep(self, attempt: Attempt, pixels: np.ndarray, reply: Reply) -> None:
         settled = await self._in_pool(_write, self._ledger, attempt, pixels, reply)
