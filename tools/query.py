@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Send images to a victim and keep its answers as a query set."""
+"""Send images to a victim and keep its answers. Only for victims that you own or are authorised to test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.data.sources import image_source
+from mea_plugin.data.sources import image_references
 from mea_plugin.options import load_options
 from mea_plugin.query import run_queries
 from mea_plugin.query.options import QueryOptions
+from mea_plugin.query.status import dry_run, status
 from mea_plugin.victims import build_victim
 
 
@@ -19,12 +20,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(description=__doc__)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file with name, victim and queries')
     parser.add_argument('--output', metavar='DIR', help='instead of the output that the file names')
+    parser.add_argument(
+        '--images', nargs='+', metavar='SOURCE', help='instead of queries.images: folders, files, globs, LMDB folders'
+    )
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        '--status', action='store_true', help='show what has been sent and what it cost, and send nothing'
+    )
+    action.add_argument('--dry-run', action='store_true', help='show what would be sent and cost, and send nothing')
+    parser.add_argument('--verify', action='store_true', help='hash images and answers again before anything is sent')
     args = parser.parse_args(argv)
     options = QueryOptions.parse(load_options(args.opt), args.opt, args.output)
-    images = image_source(options.images, where=f'{args.opt}: queries.images')
+    if args.status:
+        print(status(options))
+        return
+    sources = args.images or options.images
+    images = image_references(sources, where='--images' if args.images else f'{args.opt}: queries.images')
     victim = build_victim(options.victim, where=f'{args.opt}: victim')
+    if args.dry_run:
+        print(dry_run(victim, images, options))
+        return
+    noted = options.noted()
+    noted['queries']['images'] = sources
     folder = options.output / 'queries'
-    queries = run_queries(victim, images, folder, **options.numbers, options=options.noted())
+    queries = run_queries(victim, images, folder, **options.settings, verify=args.verify, options=noted)
     print(f'query set: {queries.folder}')
 
 

@@ -17,7 +17,9 @@ from mea_plugin.evaluation.table import image_tables, mean_tables
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
 from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim, build_victim
+from mea_plugin.victims.remote import RemoteVictim
 
 __all__ = ['Evaluation', 'EvaluationPaths', 'evaluate_from_options']
 
@@ -64,6 +66,8 @@ def evaluate_from_options(options: Mapping[str, Any], output: str | Path, *, whe
     panel_images = _panel_images(options.get('panel'), prefix)
     sections = {key: _section(options.get(key), f'{prefix}{key}') for key in ('surrogates', 'baselines')}
     victim = build_victim(_section(require(options, 'victim', where), f'{prefix}victim'), where=f'{prefix}victim')
+    if isinstance(victim, RemoteVictim):  # each answer may cost: it is kept, and asked for once
+        victim = RecordedVictim(victim, output / 'ledger')
     if options.get('baselines') is None and victim.scale > 1:
         sections['baselines'] = {'bicubic': {'type': 'bicubic'}}
     surrogates, baselines = (_build(section, key, victim.scale, prefix) for key, section in sections.items())

@@ -9,7 +9,7 @@ from typing import Any
 
 from mea_plugin.data.prepare import make_benchmark
 from mea_plugin.data.resize import downscale
-from mea_plugin.data.sources import image_source
+from mea_plugin.data.sources import image_references, image_source
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation import evaluate_from_options
 from mea_plugin.extract.options import ExtractionOptions
@@ -66,11 +66,11 @@ def extract(options: ExtractionOptions) -> ExtractionResult:
 
 def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
     start = time.monotonic()
-    images = image_source(options.query.images, where=f'{options.where}: queries.images')
+    images = image_references(options.query.images, where=f'{options.where}: queries.images')
     folder = options.query.output / 'queries'
     before = QuerySet(folder).manifest()
     noted = options.query.noted()
-    queries = run_queries(victim, images, folder, **options.query.numbers, move_other_aside=True, options=noted)
+    queries = run_queries(victim, images, folder, **options.query.settings, move_other_aside=True, options=noted)
     after = queries.manifest()
     assert after is not None
     _report('query', f'{len(after["pairs"])} pairs in {folder}', None if after == before else start)

@@ -25,7 +25,7 @@ from mea_plugin.query.remote import OUTCOMES, RemoteSender
 from mea_plugin.victims import Victim
 from mea_plugin.victims.remote import RemoteVictim
 
-__all__ = ['answer_all', 'ledger_folder', 'run_queries']
+__all__ = ['answer_all', 'choose_images', 'claim', 'ledger_folder', 'run_queries']
 
 _LOOK_AGAIN = 0.2  # seconds between two looks at what another process is doing
 
@@ -76,7 +76,9 @@ def run_queries(
             at, and nothing is lost.
     """
     _check_numbers(budget=budget, shrink=shrink, batch_size=batch_size)
-    chosen = _choose(images, budget)
+    chosen = choose_images(images, budget)
+    if len(chosen) < len(images):
+        print(f'The budget of {budget} covers the first {budget} of {len(images)} images.')
     queries, place = QuerySet(folder), ledger_folder(folder)
     description = {'victim': {'name': victim.name, 'scale': victim.scale, 'fingerprint': victim.fingerprint}}
     if move_other_aside:
@@ -84,7 +86,7 @@ def run_queries(
     queries.check_can_hold(description)
     sizes = None if (place / 'ledger.sqlite').is_file() else check_headers(chosen, shrink)
     with Ledger(place) as ledger:
-        _claim(ledger, description['victim'])
+        claim(ledger, victim)
         plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
         if lost := plan.verify() if verify else plan.lose_damaged():
             print(f'{lost} answers were damaged or gone, and are asked for again.')
@@ -106,7 +108,7 @@ def answer_all(
     Raises:
         InputError: As :func:`run_queries`.
     """
-    _claim(ledger, {'name': victim.name, 'scale': victim.scale, 'fingerprint': victim.fingerprint})
+    claim(ledger, victim)
     plan = Plan(ledger, images)
     plan.lose_damaged()
     _say_what_is_in_doubt(victim, plan, in_doubt)
@@ -121,11 +123,9 @@ def _check_numbers(**numbers: int | None) -> None:
             raise InputError(f'{name} is {value}', where=f'queries.{key}', do='Give 1 or more')
 
 
-def _choose(images: Mapping[str, ImageRef | Path], budget: int | None) -> dict[str, ImageRef]:
-    if budget is not None and budget < len(images):
-        print(f'The budget of {budget} covers the first {budget} of {len(images)} images.')
-    names = sorted(images)[:budget]
-    return {name: _reference(images[name], name) for name in names}
+def choose_images(images: Mapping[str, ImageRef | Path], budget: int | None) -> dict[str, ImageRef]:
+    """The images that a budget covers: the first in the order of their names."""
+    return {name: _reference(images[name], name) for name in sorted(images)[:budget]}
 
 
 def _reference(image: ImageRef | Path, name: str) -> ImageRef:
@@ -144,7 +144,7 @@ def _move_other_aside(queries: QuerySet, ledger: Path, description: Mapping[str,
             folder.rename(folder.with_name(folder.name + suffix))
 
 
-def _claim(ledger: Ledger, victim: Mapping[str, Any]) -> None:
+def claim(ledger: Ledger, victim: Victim) -> None:
     """Let the ledger belong to the victim, or find that it does.
 
     Raises:
@@ -152,11 +152,12 @@ def _claim(ledger: Ledger, victim: Mapping[str, Any]) -> None:
     """
     about = ledger.about()
     if 'fingerprint' not in about:
-        ledger.note(**{key: str(value) for key, value in victim.items()}, begun=str(time.time()))
-    elif about['fingerprint'] != victim['fingerprint']:
+        own = {'name': victim.name, 'scale': str(victim.scale), 'fingerprint': victim.fingerprint}
+        ledger.note(**own, begun=str(time.time()))
+    elif about['fingerprint'] != victim.fingerprint:
         raise InputError(
             f"the ledger is that of another victim ('{about['name']}', {about['fingerprint'][:12]}; this one is "
-            f"'{victim['name']}', {victim['fingerprint'][:12]})",
+            f"'{victim.name}', {victim.fingerprint[:12]})",
             where=ledger.path,
             do='Choose another output, or move it away',
         )

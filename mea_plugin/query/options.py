@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError
+from mea_plugin.errors import InputError, suggestion
 from mea_plugin.options import check_keys, check_section, require
 
 __all__ = ['QueryOptions', 'check_name', 'section']
 
 _NAME_CHARACTERS = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-')
-_QUERIES = ('budget', 'shrink', 'batch_size')
+_NUMBERS = ('budget', 'shrink', 'batch_size')
+_QUERIES = (*_NUMBERS, 'in_doubt', 'cost_per_query')
+_IN_DOUBT = ('abandon', 'resend')
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,22 @@ class QueryOptions:
         name: Of the run; a folder name.
         output: The folder of everything that is written; the query set is its sub-folder ``queries``.
         victim: Options for :func:`~mea_plugin.victims.build_victim`.
-        images: A folder, or ``embedded:query``; see :func:`~mea_plugin.data.sources.image_source`.
-        numbers: ``budget``, ``shrink``, ``batch_size`` for :func:`~mea_plugin.query.engine.run_queries`.
+        images: One or several sources; see :func:`~mea_plugin.data.sources.image_references`.
+        settings: ``budget``, ``shrink``, ``batch_size``, ``in_doubt`` for
+            :func:`~mea_plugin.query.engine.run_queries`, those that are given.
+        cost_per_query: What a charge costs, in whatever currency.
     """
 
     name: str
     output: Path
     victim: dict[str, Any]
-    images: str
-    numbers: dict[str, Any]
+    images: str | list[str]
+    settings: dict[str, Any]
+    cost_per_query: float = 0.0
 
     def noted(self) -> dict[str, Any]:
         """What the manifest of the query set keeps of the option file."""
-        return {'victim': self.victim, 'queries': {'images': self.images, **self.numbers}}
+        return {'victim': self.victim, 'queries': {'images': self.images, **self.settings}}
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> QueryOptions:
@@ -55,12 +60,28 @@ class QueryOptions:
         queries = section(options, 'queries', where)
         at = f'{where}: queries'
         check_keys(queries, ('images', *_QUERIES), at)
-        numbers = {key: value for key, value in queries.items() if key != 'images' and value is not None}
-        for key, value in numbers.items():
+        settings = {key: queries[key] for key in (*_NUMBERS, 'in_doubt') if queries.get(key) is not None}
+        for key in _NUMBERS:
+            value = settings.get(key, 1)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f'{key} is {value!r}', where=at, do='Give a whole number, 1 or more')
+        if settings.get('in_doubt', 'abandon') not in _IN_DOUBT:
+            raise InputError(
+                f'in_doubt is {settings["in_doubt"]!r}', where=at, do=suggestion(str(settings['in_doubt']), _IN_DOUBT)
+            )
+        cost = queries.get('cost_per_query') or 0
+        if isinstance(cost, bool) or not isinstance(cost, int | float) or cost < 0:
+            raise InputError(f'cost_per_query is {cost!r}', where=at, do='Give a number, 0 or more')
         folder = Path(output or options.get('output') or Path('results') / name)
-        return cls(name, folder, victim, str(require(queries, 'images', at)), numbers)
+        return cls(name, folder, victim, _sources(require(queries, 'images', at), at), settings, float(cost))
+
+
+def _sources(images: Any, where: str) -> str | list[str]:
+    if isinstance(images, list) and images and all(isinstance(one, str) for one in images):
+        return images
+    if isinstance(images, list | dict | bool):
+        raise InputError(f'images is {images!r}', where=where, do='Give a folder, a glob, an LMDB, or a list of these')
+    return str(images)
 
 
 def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

@@ -147,6 +147,8 @@ def test_a_step_is_done_again_only_when_its_inputs_have_changed(job, tmp_path, e
 
     # Another content under the same name.
     save(tmp_path / 'photos' / '1.png', photograph((64, 72), 77))
+    assert call_tool('extract', '-opt', job) == 2  # the budget is for all runs
+    edit(job, lambda o: o['queries'].update(budget=4))
     assert extract()[1] == dict.fromkeys(ALL, False)
 
 
@@ -174,7 +176,7 @@ REFUSED = [
     (lambda o: o.pop('evaluation'), "the option 'evaluation' is missing"),
     (lambda o: o['queries'].update(budget=0), 'budget is 0'),
     (lambda o: o['queries'].update(budgets=1), "unknown option 'budgets'. Use 'budget'"),
-    (lambda o: o['queries'].update(images='nowhere'), 'folder nowhere does not exist'),
+    (lambda o: o['queries'].update(images='nowhere'), 'queries.images: nowhere does not exist'),
     (lambda o: o['victim'].update(weights='nowhere.pth'), 'nowhere.pth: no such weight file'),
     (lambda o: o['victim']['network_g'].update(num_feat=9), 'the weights do not fit SRVGGNetCompact'),
     (lambda o: o['surrogates']['proposed'].update(overide={}), "unknown option 'overide'. Use 'override'"),
@@ -202,7 +204,7 @@ def test_a_wrong_file_is_refused_before_anything_is_asked_or_trained(job, tmp_pa
 def test_a_bad_query_image_is_refused(job, tmp_path, capsys):
     (tmp_path / 'photos' / '1.png').write_bytes((tmp_path / 'photos' / '1.png').read_bytes()[:300])
     assert call_tool('extract', '-opt', job) == 2
-    assert 'photos/1.png: cannot be read' in capsys.readouterr().err
+    assert 'photos/1.png: the image is truncated' in capsys.readouterr().err
     assert not (tmp_path / 'out' / 'queries').exists()
 
 

@@ -1,6 +1,8 @@
 """The query engine and the query set: budget, resume, extension, and nothing half-written that passes for whole."""
 
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -10,6 +12,8 @@ from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array
 from mea_plugin.images import read_rgb
 from mea_plugin.query import QuerySet, check_complete, run_queries
+from mea_plugin.query.engine import ledger_folder
+from mea_plugin.query.ledger import Ledger
 from tests.helpers import photograph, save
 
 
@@ -63,9 +67,8 @@ def test_a_query_set_round_trips(images, tmp_path):
 
 
 def test_basicsr_reads_it_as_lq_and_gt(images, tmp_path):
+    import mea_plugin.basicsr  # noqa: F401, I001 - the work-arounds come first
     from basicsr.data import build_dataset
-
-    import mea_plugin.basicsr  # noqa: F401 - work-arounds
 
     queries = run_queries(Doubler(), images, tmp_path / 'set')
     folder = queries.folder
@@ -113,23 +116,129 @@ def test_a_larger_budget_extends_the_set(images, tmp_path):
     assert [pair['name'] for pair in queries.manifest()['pairs']] == ['ape', 'dog', 'my cat']
 
 
-@pytest.mark.parametrize('damage', ['truncate', 'remove', 'replace'])
-def test_a_damaged_pair_is_asked_again(images, tmp_path, damage):
+def test_a_budget_is_for_all_runs(images, tmp_path):
+    victim = Doubler()
+    run_queries(victim, images, tmp_path / 'set', budget=4)
+    save(images['dog'], photograph((16, 16), 50))
+    with pytest.raises(InputError, match=r'budget of 4 is spent \(3 of these images are answered, 1 are not\).* to 5'):
+        run_queries(victim, images, tmp_path / 'set', budget=4)
+    assert victim.asked == 4
+    run_queries(victim, images, tmp_path / 'set', budget=5)
+    assert victim.asked == 5
+
+
+def test_equal_images_are_one_query_and_one_pair(images, tmp_path):
+    victim = Doubler()
+    images['ape twin'] = save(tmp_path / 'images' / 'ape twin.bmp', read_rgb(images['ape']))
+    queries = run_queries(victim, images, tmp_path / 'set', budget=5)
+    assert victim.asked == 4
+    assert [pair['name'] for pair in queries.manifest()['pairs']] == ['ape', 'dog', 'my cat', 'zebra']
+
+
+def test_other_images_of_the_same_victim_use_what_was_paid_for(images, tmp_path):
+    victim = Doubler()
+    run_queries(victim, images, tmp_path / 'set')
+    some = {name: images[name] for name in ('zebra', 'dog')}
+    some['aaa'] = save(tmp_path / 'images' / 'aaa.png', photograph((20, 24), 60))
+    queries = run_queries(victim, some, tmp_path / 'set')
+    assert victim.asked == 5
+    assert [pair['name'] for pair in queries.manifest()['pairs']] == ['aaa', 'dog', 'zebra']
+    for kind in ('query', 'response'):
+        assert sorted(path.name for path in (queries.folder / kind).iterdir()) == [f'00000{i}.png' for i in range(3)]
+    for pair in queries.manifest()['pairs']:
+        query, response = (read_rgb(path) for path in queries.paths(pair['id']))
+        np.testing.assert_array_equal(query, read_rgb(some[pair['name']]))
+        np.testing.assert_array_equal(response[::2, ::2], query)
+    run_queries(victim, images, tmp_path / 'set')
+    assert victim.asked == 5
+
+
+def damage(path):
+    """Other content of the same size, in the very file."""
+    image = read_rgb(path)
+    data = path.read_bytes()
+    save(path, 255 - image)
+    path.write_bytes(path.read_bytes()[: len(data)].ljust(len(data), b'\0'))
+
+
+@pytest.mark.parametrize(
+    ('fault', 'asked', 'verify'),
+    [
+        (lambda query, response: response.write_bytes(response.read_bytes()[:-40]), 5, False),
+        (lambda query, response: save(query, photograph((16, 16), 99)), 5, False),
+        (lambda query, response: response.unlink(), 4, False),  # the ledger has it still
+        (lambda query, response: damage(response), 4, False),  # not to be seen without reading it
+        (lambda query, response: damage(response), 5, True),
+        (lambda query, response: damage(query), 5, True),
+    ],
+)
+def test_a_damaged_pair_is_asked_again(images, tmp_path, fault, asked, verify, capsys):
     victim = Doubler()
     queries = run_queries(victim, images, tmp_path / 'set')
     query, response = queries.paths('000001')
-    if damage == 'truncate':
-        response.write_bytes(response.read_bytes()[:-40])
-    elif damage == 'remove':
-        response.unlink()
+    fault(query, response)
+    if not response.exists():
         with pytest.raises(InputError, match='an image of the query set is gone'):
             check_complete(queries.folder)
-    else:
-        save(query, photograph((16, 16), 99))
+    run_queries(victim, images, tmp_path / 'set', verify=verify)
+    assert victim.asked == asked
+    assert ('1 answers were damaged or gone' in capsys.readouterr().out) == (asked == 5)
+    if asked == 5 or verify:
+        np.testing.assert_array_equal(read_rgb(query), read_rgb(images['dog']))
+        np.testing.assert_array_equal(read_rgb(response)[::2, ::2], read_rgb(images['dog']))
+
+
+def test_a_changed_file_is_noticed_and_one_that_only_looks_so_is_not_asked_again(images, tmp_path):
+    victim = Doubler()
     run_queries(victim, images, tmp_path / 'set')
+    images['dog'].touch()
+    run_queries(victim, images, tmp_path / 'set')
+    assert victim.asked == 4
+    stat = images['dog'].stat()
+    damage(images['dog'])
+    os.utime(images['dog'], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert images['dog'].stat().st_size == stat.st_size
+    run_queries(victim, images, tmp_path / 'set')
+    assert victim.asked == 4  # size, time and inode are those of before
+    run_queries(victim, images, tmp_path / 'set', verify=True)
     assert victim.asked == 5
-    np.testing.assert_array_equal(read_rgb(query), read_rgb(images['dog']))
-    np.testing.assert_array_equal(read_rgb(response)[::2, ::2], read_rgb(images['dog']))
+
+
+@pytest.mark.parametrize('link', [os.link, None])
+def test_where_files_cannot_be_linked_they_are_copied(images, tmp_path, link, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, 'no links here')
+
+    monkeypatch.setattr(os, 'link', link or refuse)
+    victim = Doubler()
+    queries = run_queries(victim, images, tmp_path / 'set')
+    paths = queries.paths('000000')
+    assert (paths[0].stat().st_nlink == 2) == (link is not None)
+    before = [path.stat().st_ino for path in paths]
+    images['zzz'] = save(tmp_path / 'images' / 'zzz.png', photograph((20, 24), 60))
+    run_queries(victim, images, tmp_path / 'set')
+    assert [path.stat().st_ino for path in paths] == before
+    check_complete(queries.folder)
+
+
+def test_batches_are_of_one_size_whatever_the_order_of_names(images, tmp_path):
+    sizes = []
+
+    class Noting(Doubler):
+        def query(self, batch):
+            sizes.append([image.shape[:2] for image in batch])
+            return super().query(batch)
+
+    run_queries(Noting(), images, tmp_path / 'set')
+    assert sorted(map(len, sizes)) == [1, 1, 2]
+    assert all(len(set(batch)) == 1 for batch in sizes)
+
+
+def test_a_failing_victim_is_charged_for_what_it_answered(images, tmp_path):
+    with pytest.raises(ConnectionError):
+        run_queries(Doubler(fail_after=2), images, tmp_path / 'set', batch_size=1)
+    with Ledger(ledger_folder(tmp_path / 'set'), create=False) as ledger:
+        assert ledger.spent == 2
 
 
 def test_another_victim_s_set_is_refused_or_moved_aside(images, tmp_path):
@@ -138,9 +247,12 @@ def test_another_victim_s_set_is_refused_or_moved_aside(images, tmp_path):
     other.fingerprint = 'doubler-2'
     with pytest.raises(InputError, match='holds another query set'):
         run_queries(other, images, tmp_path / 'set')
+    with pytest.raises(InputError, match="the ledger is that of another victim .'doubler', doubler-1"):
+        run_queries(other, images, tmp_path / 'another set')
     assert other.asked == 0
     run_queries(other, images, tmp_path / 'set', move_other_aside=True)
     (aside,) = tmp_path.glob('set_archived_*')
+    assert len(list(tmp_path.glob('ledger_archived_*'))) == 1
     assert json.loads((aside / 'manifest.json').read_text())['description']['victim']['fingerprint'] == 'doubler-1'
     assert QuerySet(tmp_path / 'set').manifest()['description']['victim']['fingerprint'] == 'doubler-2'
 
@@ -162,6 +274,7 @@ def test_impossible_numbers_are_refused_before_anything_is_written(images, tmp_p
         run_queries(victim, images, tmp_path / 'set', **arguments)
     assert victim.asked == 0
     assert not (tmp_path / 'set').exists()
+    assert not (tmp_path / 'ledger').exists()
 
 
 def test_a_bad_image_is_found_before_the_first_query(images, tmp_path):
@@ -171,12 +284,13 @@ def test_a_bad_image_is_found_before_the_first_query(images, tmp_path):
         run_queries(victim, images, tmp_path / 'set')
     assert victim.asked == 0
     assert not (tmp_path / 'set').exists()
+    assert not (tmp_path / 'ledger').exists()
 
 
 def test_an_answer_of_the_wrong_size_is_refused(images, tmp_path):
     victim = Doubler()
     victim.scale = 3
-    with pytest.raises(InputError, match=r'victim doubler: answered uint8 \(40, 48, 3\) to a query of \(20, 24, 3\)'):
+    with pytest.raises(InputError, match=r'victim doubler: answered uint8 \(32, 32, 3\) to a query of \(16, 16, 3\)'):
         run_queries(victim, images, tmp_path / 'set')
     with pytest.raises(InputError, match='incomplete'):
         check_complete(tmp_path / 'set')
