@@ -43,7 +43,7 @@ def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
             print(f'revoked {args.revoke_key}')
         else:
             for key in list_keys(connection):
-                quota = key.quota if key.quota is not None else 'no quota'
+                quota = f'quota {key.quota}' if key.quota is not None else 'no quota'
                 rate = f'{key.rate:g}/s' if key.rate is not None else 'no rate'
                 print(f'{key.name}\t{key.billed} billed\t{quota}\t{rate}' + ('\trevoked' if key.revoked else ''))
     finally:

@@ -57,8 +57,8 @@ class Batcher:
             self._changed.notify()
         return waiting.future
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Answer what waits, then end the thread; a victim that hangs is left behind after ``timeout_s``."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Answer what waits, then end the thread; a victim that hangs is left behind after ``timeout_s`` seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify()

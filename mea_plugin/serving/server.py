@@ -81,7 +81,6 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._announcement = announcement
-        self._deadline: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
@@ -92,15 +91,13 @@ class _Server(uvicorn.Server):
         """The first signal begins the end, the second one makes it short."""
         if self._service.stopping:
             self.should_exit = True
-        self._service.stopping = True
+        self._service.begin_stop()
 
     async def on_tick(self, counter: int) -> bool:
         """Stop listening when nothing is under way any more, or when that takes too long."""
-        if self._service.stopping:
-            if self._deadline is None:
-                self._deadline = time.monotonic() + self._service.options.stop_timeout_s
-            if not self._service.active or time.monotonic() > self._deadline:
-                self.should_exit = True
+        service = self._service
+        if service.stopping and (not service.active or time.monotonic() > service.stop_by):
+            self.should_exit = True
         return await super().on_tick(counter)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ class Service:
         self.options = options
         self.victim = victim
         self.stopping = False
+        self.stop_by = math.inf  # when what is under way is given up
         self.active = 0  # HTTP requests under way, counted by the application
         self.bodies = BodyReader(options.limits)
         self._accepted = 0
@@ -95,18 +97,24 @@ class Service:
         self._job_waits.set()
         self._tasks = [asyncio.create_task(self._run_jobs()), asyncio.create_task(self._purge())]
 
+    def begin_stop(self) -> None:
+        """Accept nothing from now on."""
+        if not self.stopping:
+            self.stopping = True
+            self.stop_by = time.monotonic() + self.options.stop_timeout_s
+
     async def stop(self) -> None:
         """Finish what runs; jobs that wait stay in the store."""
-        self.stopping = True
+        self.begin_stop()
         self._job_waits.set()
         job_runner, purger = self._tasks
         purger.cancel()
         with suppress(asyncio.CancelledError):
             await purger
-        done, _ = await asyncio.wait([job_runner], timeout=self.options.stop_timeout_s)
+        done, _ = await asyncio.wait([job_runner], timeout=max(self.stop_by - time.monotonic(), 0))
         if not done:
             job_runner.cancel()
-        await asyncio.to_thread(self._batcher.close)
+        await asyncio.to_thread(self._batcher.close, 1.0)  # it is idle, or hangs
         self._decoder.shutdown()
         self._encoder.shutdown()
         await asyncio.to_thread(self._database.close)
