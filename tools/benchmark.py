@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Speed of the loss and the optimizer beside their peers, as ratios measured in one run."""
+"""Speed of losses, optimizers, query runs and the service beside their peers, as ratios measured in one run."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument('parts', nargs='+', choices=('losses', 'optim'), help='what to measure')
-    parser.add_argument('--rounds', type=_positive, default=20, help='timed rounds (default: %(default)s)')
+    parser.add_argument('parts', nargs='+', choices=('losses', 'optim', 'query', 'serve'), help='what to measure')
+    parser.add_argument('--rounds', type=_positive, help='timed rounds (default: 20; query and serve: 5)')
     parser.add_argument('--sizes', type=_side, nargs='+', metavar='N', help='losses: image sides (default: 64 to 512)')
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'), help='losses: where (default: %(default)s)')
     parser.add_argument('--threads', type=_positive, help="CPU threads (default: torch's own choice)")
@@ -66,13 +66,21 @@ def _side(text: str) -> int:
 
 
 def _measure(part: str, args: argparse.Namespace) -> tuple[str, list[dict[str, object]]]:
+    if part == 'query':
+        from mea_plugin.benchmarks import query
+
+        return query.run(rounds=args.rounds or 5, quick=args.quick)
+    if part == 'serve':
+        from mea_plugin.benchmarks import serve
+
+        return serve.run(rounds=args.rounds or 5, quick=args.quick)
     if part == 'optim':
         from mea_plugin.benchmarks import optim
 
-        return optim.run(rounds=args.rounds, quick=args.quick)
+        return optim.run(rounds=args.rounds or 20, quick=args.quick)
     from mea_plugin.benchmarks import losses
 
-    return losses.run(rounds=args.rounds, quick=args.quick, sizes=args.sizes, device=args.device)
+    return losses.run(rounds=args.rounds or 20, quick=args.quick, sizes=args.sizes, device=args.device)
 
 
 if __name__ == '__main__':
