@@ -15,7 +15,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style test test-classic lint bench lock clean distclean env env-dev env-classic
+.PHONY: help demo demo-style demo-api test test-classic lint bench lock clean distclean env env-dev env-classic
 
 help:  ## Show this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -27,6 +27,9 @@ demo: env  ## Extract the embedded model twice, baseline and proposed; ends with
 
 demo-style: env  ## Extract an OpenCV style with pix2pix, baseline and proposed; ends with a table and a picture
 	@$(MODERN) -W ignore tools/extract.py -opt options/extract/demo_style.yml
+
+demo-api: env  ## Serve the embedded model and extract it over HTTP; ends with a table, a picture and both sides' books
+	@$(MODERN) -m mea_plugin.serving.demo
 
 test: env-dev  ## Run all tests in the modern environment
 	@$(ONE_THREAD) $(MODERN) $(PYTEST)
