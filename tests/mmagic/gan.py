@@ -1,4 +1,4 @@
-"""What the tests of GANs share: configs and batches by the model's name, and SAM's step from its equation."""
+"""What the tests of steps share: configs and batches by the model's name, and SAM's step from its equation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ CLASSES = ['Pix2Pix', 'CycleGAN', 'SRGAN']
 
 def config_of(name: str, *, ours: bool = True, **rest) -> dict:
     kind = f'Extraction{name}' if ours else name
-    return tiny.srgan_config(kind, **rest) if name == 'SRGAN' else tiny.translation_config(kind, **rest)
+    make = {'EditModel': tiny.edit_config, 'SRGAN': tiny.srgan_config}.get(name, tiny.translation_config)
+    return make(kind, **rest)
 
 
 def batches_of(name: str, number: int = 4, **kwargs) -> list[dict]:
-    make = tiny.edit_batch if name == 'SRGAN' else tiny.translation_batch
+    make = tiny.edit_batch if name in ('EditModel', 'SRGAN') else tiny.translation_batch
     return [make(seed, **kwargs) for seed in range(number)]
 
 
@@ -27,6 +28,17 @@ def networks_of(model) -> tuple[nn.Module, nn.Module]:
     if hasattr(model, 'generators'):
         return model.generators, model.discriminators
     return model.generator, model.discriminator
+
+
+def parts_of(model) -> dict[str, nn.Module]:
+    """Generator and, in a GAN, critic."""
+    is_gan = hasattr(model, 'discriminator') or hasattr(model, 'discriminators')
+    return dict(zip(('generator', 'critic'), networks_of(model) if is_gan else [model.generator], strict=is_gan))
+
+
+def wrap_all(model, sam: bool, **kwargs):
+    """What ``train_step`` takes: a wrapper, or one for each network of a GAN."""
+    return tiny.wrap_gan(model, sam, sam, **kwargs) if len(parts_of(model)) == 2 else tiny.wrap(model, sam, **kwargs)
 
 
 class Recorder:

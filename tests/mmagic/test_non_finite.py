@@ -12,7 +12,7 @@ pytest.importorskip('mmagic')
 
 from mea_plugin.errors import InputError
 from tests.mmagic import tiny
-from tests.mmagic.gan import batches_of, config_of, networks_of
+from tests.mmagic.gan import batches_of, config_of, parts_of, wrap_all
 
 NAN = float('nan')
 WEIGHTS = {'cycle_loss_weight': 10.0, 'id_loss_weight': 0.5, 'paired_loss_weight': 1.0}
@@ -26,16 +26,7 @@ MODELS = {
 
 
 def build(name: str) -> Any:
-    options = {'hf_loss': tiny.HF, **MODELS[name]}
-    if name == 'EditModel':
-        return tiny.build(tiny.edit_config(**options))
-    return tiny.build(config_of(name.removeprefix('Paper'), **options))
-
-
-def parts_of(model: Any) -> dict[str, nn.Module]:
-    """Generator and, in a GAN, critic."""
-    is_gan = hasattr(model, 'discriminator') or hasattr(model, 'discriminators')
-    return dict(zip(('generator', 'critic'), networks_of(model) if is_gan else [model.generator], strict=is_gan))
+    return tiny.build(config_of(name.removeprefix('Paper'), hf_loss=tiny.HF, **MODELS[name]))
 
 
 def trained(name: str, *, sam: bool) -> tuple[Any, Any, dict]:
@@ -43,8 +34,7 @@ def trained(name: str, *, sam: bool) -> tuple[Any, Any, dict]:
     from mmengine.logging import MessageHub
 
     model = build(name)
-    wrapper = tiny.wrap(model, sam) if name == 'EditModel' else tiny.wrap_gan(model, sam, sam)
-    batches = batches_of('SRGAN' if name in ('EditModel', 'SRGAN') else name, 2)
+    wrapper, batches = wrap_all(model, sam), batches_of(name, 2)
     tiny.train(model, wrapper, batches[:1])
     MessageHub.get_current_instance().update_info('iter', 6)
     return model, wrapper, batches[1]

@@ -125,14 +125,15 @@ def joined(batches: list[dict]) -> dict:
 def wrap(
     network: nn.Module, sam: bool, *, lr: float = 1e-3, rho: float = 0.05, base: str = 'Adam', **kwargs: Any
 ) -> Any:
-    """An optimizer wrapper around a network's parameters."""
+    """An optimizer wrapper around a network's parameters; with a ``dtype``, and SAM, that of mixed precision."""
     from mmengine.optim import OptimWrapper
 
-    from mea_plugin.mmagic.optim_wrappers import SAMOptimWrapper
+    from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
     from mea_plugin.optim import SAM
 
     if sam:
-        return SAMOptimWrapper(optimizer=SAM(network.parameters(), base, rho=rho, lr=lr), **kwargs)
+        cls = SAMAmpOptimWrapper if 'dtype' in kwargs else SAMOptimWrapper
+        return cls(optimizer=SAM(network.parameters(), base, rho=rho, lr=lr), **kwargs)
     return OptimWrapper(getattr(torch.optim, base)(network.parameters(), lr=lr), **kwargs)
 
 
