@@ -9,14 +9,30 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ['SHOWN', 'Finding', 'examine', 'handled', 'installed_versions', 'report']
+from mea_plugin.doctor_rules import (
+    HANDLED,
+    MEDIAPIPE,
+    RULES,
+    SAME_FOLDER,
+    Rule,
+    applies,
+    stand_ins,
+    torch_pair,
+    version_of,
+)
+
+__all__ = ['SHOWN', 'Finding', 'examine', 'handled', 'installed_versions', 'mediapipe_lacks_solutions', 'report']
 
 SHOWN = (
     'torch',
     'torchvision',
     'numpy',
-    'PyWavelets',
+    'pywavelets',
+    'pillow',
+    'pyyaml',
     'scikit-image',
+    'scipy',
+    'tqdm',
     'basicsr',
     'mmagic',
     'mmengine',
@@ -40,13 +56,8 @@ SHOWN = (
 )
 """The distributions that decide whether the package and the toolboxes work, in the order of the report."""
 
-# The first versions with which `import mmagic.models` fails.
-_TOO_NEW_FOR_MMAGIC = (
-    ('diffusers', (0, 25)),
-    ('huggingface-hub', (0, 26)),
-    ('transformers', (4, 49)),
-    ('albumentations', (2, 0, 9)),
-)
+UNKNOWN = 'unknown'
+"""The version of what can be imported and has no metadata: a checkout on ``PYTHONPATH``, a system's package."""
 
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 
@@ -57,7 +68,7 @@ class Finding(NamedTuple):
     Attributes:
         serious: Whether something does not work; otherwise it does, for now or by luck.
         what: What is wrong, and what it leads to.
-        do: What to type, or to do.
+        do: The command that mends it; ``python`` in it is the one that was examined.
     """
 
     serious: bool
@@ -65,20 +76,19 @@ class Finding(NamedTuple):
     do: str
 
 
-def version_of(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``2.1.2+cu121`` is ``(2, 1, 2)``."""
-    match = re.match(r'\d+(?:\.\d+)*', text)
-    return tuple(int(number) for number in match.group().split('.')) if match else ()
-
-
 def installed_versions() -> dict[str, str]:
     """The versions of those of :data:`SHOWN` that are installed."""
-    wanted = {name.lower(): name for name in SHOWN}
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = re.sub('[-_.]+', '-', distribution.metadata['Name'] or '').lower()
-        if name in wanted:
-            found.setdefault(wanted[name], distribution.version)
+        if name in SHOWN:
+            found.setdefault(name, distribution.version or UNKNOWN)
+    # What is often there without having been installed by pip.
+    for module, names in (('cv2', SAME_FOLDER['cv2']), ('basicsr', ('basicsr',)), ('mmagic', ('mmagic',))):
+        spec = importlib.util.find_spec(module)
+        # Any folder of the name makes a spec; only a package has an origin.
+        if spec is not None and spec.origin is not None and not any(name in found for name in names):
+            found[names[0]] = UNKNOWN
     return found
 
 
@@ -100,90 +110,56 @@ def examine(versions: Mapping[str, str], python: tuple[int, int], *, mediapipe_b
     Returns:
         The findings, serious ones first.
     """
-    known = {name: version_of(text) for name, text in versions.items()}
-    findings = [*_core(known, python), *_mmagic(known, mediapipe_broken), *_same_folder(versions)]
-    if 'basicsr' not in known and 'mmagic' not in known:
-        findings.append(Finding(False, 'no toolbox is installed: only losses and optimizers work', _install('basicsr')))
+    rules = (*RULES, MEDIAPIPE) if mediapipe_broken else RULES
+    findings = [
+        *_python(python),
+        *_torchvision(versions),
+        *(_finding(rule, versions) for rule in rules if applies(rule.when, versions)),
+        *_same_folder(versions),
+    ]
     return sorted(findings, key=lambda finding: not finding.serious)
 
 
-def _install(extra: str) -> str:
-    return f"pip install -e '.[{extra}]'"
+def _finding(rule: Rule, versions: Mapping[str, str]) -> Finding:
+    _, pair = torch_pair(versions.get('torch', ''))
+    return Finding(rule.serious, rule.what, rule.do.format(pair=pair, **stand_ins(versions)))
 
 
-def _core(known: Mapping[str, tuple[int, ...]], python: tuple[int, int]) -> list[Finding]:
-    findings = []
-    if python not in PYTHONS:
-        text = f'Python {python[0]}.{python[1]}: neither toolbox is known to install on it'
-        findings.append(Finding(True, text, 'use Python 3.10, 3.11 or 3.12'))
-    if 'torch' not in known:
-        findings.append(Finding(True, 'torch is missing', 'pip install torch torchvision'))
-    elif known['torch'] < (2, 1):
-        findings.append(Finding(True, 'torch is older than 2.1', "pip install --upgrade 'torch>=2.1' torchvision"))
-    elif known['torch'] < (2, 3) and known.get('numpy', ()) >= (2,):
-        findings.append(
-            Finding(True, 'torch before 2.3 was built for numpy 1 and fails with numpy 2', "pip install 'numpy<2'")
-        )
-    if 'pytorch-wavelets' in known and known.get('setuptools', ()) >= (81,):
-        text = 'pytorch-wavelets imports pkg_resources, which setuptools 81 removed'
-        findings.append(Finding(True, text, "pip install 'setuptools<81'"))
-    if 'basicsr' in known and 'torchvision' not in known:
-        findings.append(Finding(True, 'basicsr needs torchvision', 'pip install torchvision'))
-    return findings
-
-
-def _mmagic(known: Mapping[str, tuple[int, ...]], mediapipe_broken: bool) -> list[Finding]:
-    if 'mmagic' not in known:
+def _python(python: tuple[int, int]) -> list[Finding]:
+    if python in PYTHONS:
         return []
-    findings = []
-    mmcv = known.get('mmcv') or known.get('mmcv-lite')
-    if mmcv is None:
-        text = 'mmagic needs mmcv and does not ask for it'
-        findings.append(Finding(True, text, "pip install 'mmcv-lite==2.1.0'"))
-    elif not (2,) <= mmcv < (2, 2):
-        name = 'mmcv' if 'mmcv' in known else 'mmcv-lite'
-        findings.append(Finding(True, f'mmagic refuses this {name}', f"pip install '{name}>=2.0,<2.2'"))
-    findings += [
-        Finding(True, f'mmagic imports {name} and does not ask for it', f'pip install {name}')
-        for name in ('mmengine', 'albumentations')
-        if name not in known
-    ]
-    for name, limit in _TOO_NEW_FOR_MMAGIC:
-        if known.get(name, ()) >= limit:
-            bound = '.'.join(map(str, limit))
-            text = f'mmagic does not import with {name} {bound} and later'
-            findings.append(Finding(True, text, f"pip install '{name}<{bound}'"))
-    if mediapipe_broken and 'controlnet-aux' in known:
-        text = 'this mediapipe has no `solutions`, so controlnet-aux and with it `import mmagic.apis` fail'
-        findings.append(Finding(True, text, 'pip uninstall mediapipe'))
-    return findings
+    text = f'Python {python[0]}.{python[1]}: neither toolbox is known to install on it (3.10, 3.11 and 3.12 do)'
+    return [Finding(True, text, 'make env PYTHON=python3.11')]
 
 
-def handled(versions: Mapping[str, str]) -> list[str]:
-    """Clashes that are there and need nothing: this package works around them."""
-    known = {name: version_of(text) for name, text in versions.items()}
-    clashes: dict[str, dict[str, tuple[int, ...]]] = {
-        'basicsr imports a module that torchvision 0.17 removed': {'basicsr': (0,), 'torchvision': (0, 17)},
-        'mmagic uses names that numpy 2 removed': {'mmagic': (0,), 'numpy': (2,)},
-        "mmengine's checkpoints hold classes that torch 2.6 refuses to load": {'mmengine': (0,), 'torch': (2, 6)},
-        'mmcv-lite has no compiled operators: networks that need one (DeformConv2d, ...) say so': {'mmcv-lite': (0,)},
-    }
-    return [what for what, needs in clashes.items() if all(known.get(name, ()) >= low for name, low in needs.items())]
+def _torchvision(versions: Mapping[str, str]) -> list[Finding]:
+    """A torchvision that was built for another torch: its operators do not load."""
+    torch, here = versions.get('torch', ''), version_of(versions.get('torchvision', ''))
+    wanted, pair = torch_pair(torch)
+    if not wanted or not here or here[:2] == version_of(wanted):
+        return []
+    text = f'torch {torch} needs torchvision {wanted}, not {versions["torchvision"]}'
+    return [Finding(True, text, f'python -m pip install {pair}')]
 
 
 def _same_folder(versions: Mapping[str, str]) -> list[Finding]:
     """Distributions that install the same folder: whichever came last overwrote the others."""
     findings = []
-    opencv = tuple(name for name in SHOWN if name.startswith('opencv'))
-    for module, names in (('mmcv', ('mmcv', 'mmcv-lite')), ('cv2', opencv), ('tensorboard', SHOWN[-2:])):
+    for module, names in SAME_FOLDER.items():
         here = [name for name in names if name in versions]
         if len(here) > 1:
             text = f'{", ".join(here)} all install `{module}`: whichever came last overwrote the others'
-            do = f'pip uninstall {" ".join(here)}, then pip install {here[0]}=={versions[here[0]]}'
+            again = f'python -m pip install {here[0]}=={versions[here[0]]}'
             # Of one version they are the same code, apart from what was compiled in; of several they may be a mixture.
             mixed = len({version_of(versions[name])[:2] for name in here}) > 1
+            do = f'python -m pip uninstall -y {" ".join(here)} && {again}'
             findings.append(Finding(mixed and module != 'tensorboard', text, do))
     return findings
+
+
+def handled(versions: Mapping[str, str]) -> list[str]:
+    """Clashes that are there and need nothing: this package works around them."""
+    return [what for what, when in HANDLED.items() if applies(when, versions)]
 
 
 def report(versions: Mapping[str, str], findings: list[Finding]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mea_plugin import __version__
 from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.doctor import examine, installed_versions, mediapipe_lacks_solutions, report
-from mea_plugin.doctor_machine import examine_folders, examine_gpu, examine_weights, hub_folder, used_folders
+from mea_plugin.doctor_machine import examine_folders, examine_gpu, examine_weights, python_to_type, used_folders
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,11 +19,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     ToolParser(description=__doc__).parse_args(argv)
     versions = installed_versions()
     findings = examine(versions, sys.version_info[:2], mediapipe_broken=mediapipe_lacks_solutions())
-    gpu, faults = examine_gpu()
-    findings += faults + examine_folders(used_folders(os.environ))
-    print(f'mea_plugin {__version__}, Python {platform.python_version()}, {platform.platform()}')
-    print('\n'.join([gpu, *examine_weights(hub_folder(os.environ))]))
-    print(report(versions, sorted(findings, key=lambda finding: not finding.serious)))
+    gpu, of_gpu = examine_gpu(versions, os.environ)
+    weights, of_weights = examine_weights(os.environ)
+    findings += of_gpu + of_weights + examine_folders(used_folders(os.environ))
+    findings.sort(key=lambda finding: not finding.serious)
+    head = f'mea_plugin {__version__}, Python {platform.python_version()}, {platform.platform()}'
+    text = '\n'.join([head, gpu, *weights, report(versions, findings)])
+    print(text.replace('python -m ', f'{python_to_type()} -m '))
     if any(finding.serious for finding in findings):
         sys.exit(1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,27 +11,21 @@ import torch.nn.functional as F
 
 pytest.importorskip('mmagic')
 
-from mea_plugin.errors import InputError
 from tests.mmagic import tiny
-
-RHO, LR = 0.05, 2e-3  # of plain gradient descent: Adam would blow up differences in tiny gradients
-CLASSES = ['Pix2Pix', 'CycleGAN', 'SRGAN']
-
-
-def config_of(name: str, *, ours: bool = True, **rest) -> dict:
-    kind = f'Extraction{name}' if ours else name
-    return tiny.srgan_config(kind, **rest) if name == 'SRGAN' else tiny.translation_config(kind, **rest)
-
-
-def batches_of(name: str, number: int = 4, **kwargs) -> list[dict]:
-    make = tiny.edit_batch if name == 'SRGAN' else tiny.translation_batch
-    return [make(seed, **kwargs) for seed in range(number)]
-
-
-def networks_of(model) -> tuple[torch.nn.Module, torch.nn.Module]:
-    if hasattr(model, 'generators'):
-        return model.generators, model.discriminators
-    return model.generator, model.discriminator
+from tests.mmagic.gan import (
+    CLASSES,
+    LR,
+    RHO,
+    Recorder,
+    agree,
+    batches_of,
+    climbed_step,
+    config_of,
+    frozen,
+    networks_of,
+    normalised,
+    penalty,
+)
 
 
 @pytest.mark.parametrize('name', CLASSES)
@@ -69,46 +62,6 @@ def test_a_radius_of_zero_is_the_base_optimizer(name):
     logs = tiny.train(plain, tiny.wrap_gan(plain), batches)
     assert logs == tiny.train(sam, tiny.wrap_gan(sam, True, True, rho=0.0), batches)
     assert tiny.same(tiny.state(plain), tiny.state(sam))
-
-
-class Recorder:
-    """What goes into and comes out of a network, call by call."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.inputs: list[torch.Tensor] = []
-        self.outputs: list[torch.Tensor] = []
-        network.register_forward_hook(self.note)
-
-    def note(self, module, inputs, output) -> None:
-        self.inputs.append(inputs[0].detach().clone())
-        self.outputs.append(output.detach().clone())
-
-
-def climbed_step(network, loss_of: Callable[[], torch.Tensor], again: Callable[[], torch.Tensor], optimizer) -> None:
-    """SAM from its equation, around any torch optimizer."""
-    params = list(network.parameters())
-    grads = torch.autograd.grad(loss_of(), params)
-    norm = torch.sqrt(sum(grad.square().sum() for grad in grads))
-    start = [param.detach().clone() for param in params]
-    with torch.no_grad():
-        for param, grad in zip(params, grads, strict=True):
-            param += RHO * grad / norm
-    grads = torch.autograd.grad(again(), params)
-    with torch.no_grad():
-        for param, w, grad in zip(params, start, grads, strict=True):
-            param.copy_(w)
-            param.grad = grad
-    optimizer.step()
-
-
-def normalised(batch: dict) -> dict[str, torch.Tensor]:
-    return {key: torch.stack(images).double().sub(127.5).div(127.5) for key, images in batch['inputs'].items()}
-
-
-def frozen(network) -> Callable[[], None]:
-    """How to put the buffers of a network back."""
-    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    return lambda: [buffer.data.copy_(value) for buffer, value in before] and None
 
 
 def pix2pix_by_hand(model, batch: dict, optimizers, hf) -> None:
@@ -149,23 +102,17 @@ def pix2pix_by_hand(model, batch: dict, optimizers, hf) -> None:
 
 
 def test_pix2pix_is_the_equation():
-    from mea_plugin.losses import HighFrequencyLoss
-
     ours = tiny.build(config_of('Pix2Pix', norm='BN', hf_loss=tiny.HF), double=True)
     by_hand = copy.deepcopy(ours)
     tiny.as_double(ours)
     batches = batches_of('Pix2Pix', 3)
     tiny.train(ours, tiny.wrap_gan(ours, True, True, rho=RHO, lr=LR, base='SGD'), batches)
     optimizers = [torch.optim.SGD(network.parameters(), lr=LR) for network in networks_of(by_hand)]
-    hf = HighFrequencyLoss(**{key: value for key, value in tiny.HF.items() if key != 'type'})
+    hf = penalty()
     torch.manual_seed(1)
     for batch in batches:
         pix2pix_by_hand(by_hand, batch, optimizers, hf)
-    expected = tiny.state(by_hand)
-    for name, value in tiny.state(ours).items():
-        torch.testing.assert_close(
-            value, expected[name], rtol=1e-6, atol=1e-8, msg=lambda text, name=name: f'{name}: {text}'
-        )
+    agree(ours, by_hand)
 
 
 def cyclegan_objectives(model, images, pools, hf, weight):
@@ -207,8 +154,6 @@ def cyclegan_objectives(model, images, pools, hf, weight):
 def compare_cyclegan(step, *, generator: bool, discriminator: bool, **options) -> None:
     from mmagic.models.editors.cyclegan.cyclegan_modules import GANImageBuffer
 
-    from mea_plugin.losses import HighFrequencyLoss
-
     weights = {'cycle_loss_weight': 10.0, 'id_loss_weight': 0.5, 'paired_loss_weight': 3.0}
     options = {'hf_loss': tiny.HF, 'loss_config': weights, 'buffer_size': 2, **options}
     ours = tiny.build(config_of('CycleGAN', generator=tiny.resnet(dropout=False), **options), double=True)
@@ -217,16 +162,12 @@ def compare_cyclegan(step, *, generator: bool, discriminator: bool, **options) -
     batches = batches_of('CycleGAN', 4)
     tiny.train(ours, tiny.wrap_gan(ours, generator, discriminator, rho=RHO, lr=LR, base='SGD'), batches)
     optimizers = [torch.optim.SGD(network.parameters(), lr=LR) for network in networks_of(by_hand)]
-    hf = HighFrequencyLoss(**{key: value for key, value in tiny.HF.items() if key != 'type'})
+    hf = penalty()
     pools = {domain: GANImageBuffer(2) for domain in ('response', 'query')}
     np.random.seed(1)  # noqa: NPY002 - as the pool
     for batch in batches:
         step(by_hand, optimizers, *cyclegan_objectives(by_hand, normalised(batch), pools, hf, 3.0))
-    expected = tiny.state(by_hand)
-    for name, value in tiny.state(ours).items():
-        torch.testing.assert_close(
-            value, expected[name], rtol=1e-6, atol=1e-8, msg=lambda text, name=name: f'{name}: {text}'
-        )
+    agree(ours, by_hand)
 
 
 def test_cyclegan_is_the_equation():
@@ -329,13 +270,9 @@ def test_two_small_batches_are_one_large(name, sam):
     tiny.train(small, wrappers[0], batches)
     tiny.train(large, wrappers[1], pairs)
     assert seen.inputs
-    expected = tiny.state(large)
-    moved = tiny.state(tiny.build(config_of(name, **options), double=True))
-    for key, value in tiny.state(small).items():
-        torch.testing.assert_close(
-            value, expected[key], rtol=1e-7, atol=1e-9, msg=lambda text, key=key: f'{key}: {text}'
-        )
-    assert not tiny.same(moved, tiny.state(small))
+    agree(small, large, rtol=1e-7, atol=1e-9)
+    start = tiny.state(tiny.build(config_of(name, **options), double=True))
+    assert not tiny.same(start, tiny.state(small))
 
 
 @pytest.mark.parametrize('name', CLASSES)
@@ -376,45 +313,3 @@ def test_statistics_move_once_per_micro_batch(name, sam):
     assert counters
     for key in counters:
         assert moved[key] == expected[key]
-
-
-class TestRefusals:
-    """Before the first optimizer step, in one line."""
-
-    def refused(self, model, wrapper, batch, message):
-        before = tiny.state(model)
-        with pytest.raises(InputError, match=message) as error:
-            tiny.train(model, wrapper, [batch])
-        assert '\n' not in str(error.value)
-        assert tiny.same(before, tiny.state(model))
-
-    @pytest.mark.parametrize('name', ['Pix2Pix', 'CycleGAN'])
-    def test_other_domains(self, name):
-        model = tiny.build(config_of(name))
-        batch = batches_of(name, 1)[0]
-        batch['inputs'] = {key.replace('query', 'photo'): images for key, images in batch['inputs'].items()}
-        self.refused(model, tiny.wrap_gan(model), batch, 'the model wants img_query, the data has img_photo')
-
-    def test_no_counterparts_for_the_penalty(self):
-        model = tiny.build(config_of('CycleGAN', hf_loss=tiny.HF))
-        batch = batches_of('CycleGAN', 1)[0]
-        batch['inputs'] = {key: images for key, images in batch['inputs'].items() if key.startswith('img')}
-        self.refused(model, tiny.wrap_gan(model), batch, 'want paired_response, paired_query')
-        plain = tiny.build(config_of('CycleGAN'))
-        tiny.train(plain, tiny.wrap_gan(plain), [batch])  # which need none
-
-    @pytest.mark.parametrize('name', CLASSES)
-    def test_different_accumulation(self, name):
-        model = tiny.build(config_of(name))
-        wrappers = tiny.wrap_gan(model, accumulative_counts=2)
-        next(iter(wrappers.optim_wrappers.values()))._accumulative_counts = 3
-        self.refused(model, wrappers, batches_of(name, 1)[0], 'accumulate 3 and 2 batches')
-
-    def test_accumulation_in_the_papers_step(self):
-        model = tiny.build(config_of('CycleGAN', paper_discriminator_step=True))
-        wrappers = tiny.wrap_gan(model, accumulative_counts=2)
-        self.refused(model, wrappers, batches_of('CycleGAN', 1)[0], 'paper_discriminator_step does not accumulate')
-
-    def test_an_unknown_weight(self):
-        with pytest.raises(InputError, match="unknown option 'paired_los_weight'"):
-            tiny.build(config_of('CycleGAN', loss_config={'paired_los_weight': 1.0}))

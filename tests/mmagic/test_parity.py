@@ -30,16 +30,15 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def network():
-    """BasicSR's MSRResNet, with weights of its own, known to both toolboxes."""
+def network(monkeypatch):
+    """BasicSR's MSRResNet, with weights of its own, known to both toolboxes for as long as the test runs."""
     from mmagic.registry import MODELS
 
     from mea_plugin.basicsr.networks import build_network
 
     torch.manual_seed(5)
     net = build_network({'type': 'MSRResNet', **NETWORK})
-    if 'BasicSRMSRResNet' not in MODELS:
-        MODELS.register_module(name='BasicSRMSRResNet', module=type(net))
+    monkeypatch.setitem(MODELS.module_dict, 'BasicSRMSRResNet', type(net))
     return net.state_dict()
 
 
@@ -53,6 +52,27 @@ def order() -> list[int]:
         sequence += torch.randperm(IMAGES, generator=rng).tolist()
         epoch += 1
     return sequence
+
+
+@pytest.fixture(autouse=True)
+def _given_order(monkeypatch):
+    """A sampler that gives this sequence, known to MMEngine for as long as the test runs."""
+    from mmengine.registry import DATA_SAMPLERS
+
+    class GivenOrder:
+        def __init__(self, dataset, **_):
+            self.dataset = dataset
+
+        def __iter__(self):
+            return iter(order())
+
+        def __len__(self):
+            return STEPS * BATCH
+
+        def set_epoch(self, epoch):
+            """As the loops expect."""
+
+    monkeypatch.setitem(DATA_SAMPLERS.module_dict, 'GivenOrder', GivenOrder)
 
 
 def train_basicsr(folder, weights, sam: bool) -> list[dict]:
@@ -97,25 +117,8 @@ def train_basicsr(folder, weights, sam: bool) -> list[dict]:
 
 def train_mmagic(folder, weights, sam: bool) -> list[dict]:
     """From a config file, through MMEngine's own loop; the losses of its JSON log."""
-    from mmengine.registry import DATA_SAMPLERS
-
     from mea_plugin.mmagic import train
 
-    class GivenOrder:
-        def __init__(self, dataset, **_):
-            self.dataset = dataset
-
-        def __iter__(self):
-            return iter(order())
-
-        def __len__(self):
-            return STEPS * BATCH
-
-        def set_epoch(self, epoch):
-            """As the loops expect."""
-
-    if 'GivenOrder' not in DATA_SAMPLERS:
-        DATA_SAMPLERS.register_module(name='GivenOrder', module=GivenOrder)
     torch.save({'state_dict': {f'generator.{key}': value for key, value in weights.items()}}, folder / 'start_mm.pth')
     sam_options = {'type': 'SAM', 'base_optimizer': 'Adam', 'rho': 0.05}
     steps = [{'type': 'LoadImageFromFile', 'key': key, 'channel_order': 'rgb'} for key in ('img', 'gt')]

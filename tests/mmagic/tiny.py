@@ -32,20 +32,16 @@ def srgan_config(kind: str = 'ExtractionSRGAN', *, norm: str = 'IN', **rest: Any
 
 
 class DropoutUpsampler(nn.Sequential):
-    """A x4 network that draws random numbers, which MMagic's do not."""
+    """A x4 network that draws random numbers and keeps statistics, which MMagic's do not."""
 
     def __init__(self) -> None:
-        layers = (nn.Conv2d(3, 8, 3, padding=1), nn.Dropout(0.5), nn.Conv2d(8, 48, 3, padding=1), nn.PixelShuffle(4))
-        super().__init__(*layers)
+        first, second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 48, 3, padding=1)
+        super().__init__(first, nn.BatchNorm2d(8), nn.Dropout(0.5), second, nn.PixelShuffle(4))
 
 
 def dropout_upsampler() -> dict:
-    """Its config; registers it the first time."""
-    from mmagic.registry import MODELS
-
-    if 'DropoutUpsampler' not in MODELS:
-        MODELS.register_module(module=DropoutUpsampler)
-    return {'type': 'DropoutUpsampler'}
+    """Its config; the class in place of a name, so that no registry has to know it."""
+    return {'type': DropoutUpsampler}
 
 
 def patch_discriminator(channels: int, norm: str) -> dict:
@@ -129,14 +125,15 @@ def joined(batches: list[dict]) -> dict:
 def wrap(
     network: nn.Module, sam: bool, *, lr: float = 1e-3, rho: float = 0.05, base: str = 'Adam', **kwargs: Any
 ) -> Any:
-    """An optimizer wrapper around a network's parameters."""
+    """An optimizer wrapper around a network's parameters; with a ``dtype``, and SAM, that of mixed precision."""
     from mmengine.optim import OptimWrapper
 
-    from mea_plugin.mmagic.optim_wrappers import SAMOptimWrapper
+    from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
     from mea_plugin.optim import SAM
 
     if sam:
-        return SAMOptimWrapper(optimizer=SAM(network.parameters(), base, rho=rho, lr=lr), **kwargs)
+        cls = SAMAmpOptimWrapper if 'dtype' in kwargs else SAMOptimWrapper
+        return cls(optimizer=SAM(network.parameters(), base, rho=rho, lr=lr), **kwargs)
     return OptimWrapper(getattr(torch.optim, base)(network.parameters(), lr=lr), **kwargs)
 
 
