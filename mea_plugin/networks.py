@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from mea_plugin.errors import InputError, suggestion
 
-__all__ = ['check_call', 'forward_padded']
+__all__ = ['check_call', 'forward_padded', 'probe_size']
+
+_PROBE = 16
 
 
 def check_call(target: Any, arguments: Mapping[str, Any], where: str, *, given: tuple[str, ...] = ()) -> None:
@@ -49,3 +51,11 @@ def forward_padded(network: nn.Module, lq: Tensor, multiple: int) -> Tensor:
     output = network(F.pad(lq, (0, pad_w, 0, pad_h), mode))
     scale = output.shape[-2] // (height + pad_h)
     return output[..., : height * scale, : width * scale]
+
+
+def probe_size(multiple: int) -> int:
+    """Height and width of the image that shows what a network does: the smallest multiple that is at least 16.
+
+    It stays small for networks with a large multiple: pix2pix's U-Net takes multiples of 256.
+    """
+    return -(-_PROBE // multiple) * multiple

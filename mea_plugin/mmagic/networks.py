@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.networks import check_call
+from mea_plugin.networks import check_call, probe_size
 
 __all__ = ['GeneratorConfig', 'build_generator', 'find_generator', 'find_scale', 'find_type', 'generator_weights']
 
@@ -66,7 +67,7 @@ def find_generator(config: Mapping[str, Any], target_domain: str | None = None) 
             known = model['reachable_domains']
             raise InputError(f"no domain '{domain}'", where='victim.target_domain', do=suggestion(str(domain), known))
         prefix = f'generators.{domain}.'
-    values = _value_range(model.get('data_preprocessor') or {})
+    values = _value_range(model.get('data_preprocessor'))
     return GeneratorConfig(network, title, prefix, values, order, _multiple(network))
 
 
@@ -126,9 +127,18 @@ def _plain(network: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _value_range(preprocessor: Mapping[str, Any]) -> tuple[float, float]:
-    """What the preprocessor makes of 0 and 255; its default is 127.5 and 127.5."""
-    mean, std = (preprocessor.get(key, 127.5) for key in ('mean', 'std'))
+def _value_range(preprocessor: Mapping[str, Any] | None) -> tuple[float, float]:
+    """What the preprocessor makes of 0 and 255.
+
+    A model without one gets MMEngine's ``BaseDataPreprocessor``, which leaves values as they are; so does one whose
+    ``mean`` is None. MMagic's ``DataPreprocessor`` has defaults.
+    """
+    options = preprocessor or {'type': 'BaseDataPreprocessor'}
+    kind = find_type(MODELS, options.get('type'), 'model.data_preprocessor.type')
+    defaults = {key: one.default for key, one in inspect.signature(kind).parameters.items()}
+    mean, std = (options.get(key, defaults.get(key)) for key in ('mean', 'std'))
+    if mean is None or std is None:
+        return 0.0, 255.0
     means, stds = ({float(x) for x in (value if isinstance(value, list | tuple) else [value])} for value in (mean, std))
     if len(means) != 1 or len(stds) != 1:
         raise InputError(
@@ -175,11 +185,11 @@ def find_scale(found: GeneratorConfig, *, where: str) -> int:
     Raises:
         InputError: It cannot be built, or is no network from RGB image to RGB image.
     """
-    size = 16 * found.multiple
+    size = probe_size(found.multiple)
     network = build_generator(found, where=where).eval()
     try:
         shape = network(torch.zeros(1, 3, size, size)).shape
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except Exception as error:  # networks raise what they like
         reason = str(error).partition('\n')[0] or type(error).__name__
         what = f'{found.title} fails on an image ({reason})'
         raise InputError(what, where=where, do='Correct its options') from error

@@ -13,6 +13,7 @@ import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.networks import build_generator, find_generator, generator_weights
 from mea_plugin.optim import frozen_buffers
+from mea_plugin.victims.checks import check_choice, check_range
 from mea_plugin.victims.network import NetworkVictim, network_fingerprint
 from mea_plugin.weights import fit, read_checkpoint, select
 
@@ -66,19 +67,16 @@ class MMagicVictim(NetworkVictim):
         device: str = 'auto',
         batch_size: int = 8,
     ) -> None:
-        _check_choice('channel_order', channel_order or 'rgb', _ORDERS)
-        _check_choice('test_mode', test_mode, _MODES)
+        check_choice('channel_order', channel_order or 'rgb', _ORDERS)
+        check_choice('test_mode', test_mode, _MODES)
         found = find_generator(_model_of(config, model, trusted), target_domain)
         network = build_generator(found, where='victim.model')
         path = Path(checkpoint).expanduser()
         state = select(read_checkpoint(path), ('state_dict', 'params_ema', 'params'), path)
         fit(network, generator_weights(state, found), path)
         self._order = channel_order or found.channel_order
-        self._low, self._high = map(float, value_range or found.value_range)
-        if not self._low < self._high:
-            raise InputError(
-                f'value_range is {[self._low, self._high]}', where='victim.value_range', do='Give low and high'
-            )
+        values = found.value_range if value_range is None else value_range
+        self._low, self._high = check_range('value_range', values)
         self._train_mode = test_mode == 'train'
         description = {
             'type': 'mmagic',
@@ -91,7 +89,7 @@ class MMagicVictim(NetworkVictim):
             network,
             name=name or found.title,
             fingerprint=network_fingerprint(description, network),
-            multiple=multiple or found.multiple,
+            multiple=found.multiple if multiple is None else multiple,
             scale=scale,
             device=device,
             batch_size=1 if self._train_mode else batch_size,
@@ -112,11 +110,6 @@ class MMagicVictim(NetworkVictim):
                 return super()._forward(image)
         finally:
             self._network.eval()
-
-
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f'{key} is {value!r}', where=f'victim.{key}', do=f'Use {" or ".join(choices)}')
 
 
 def _model_of(config: str | Path | None, model: Mapping[str, Any] | None, trusted: bool) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array, hash_json
-from mea_plugin.networks import forward_padded
+from mea_plugin.networks import forward_padded, probe_size
+from mea_plugin.victims.checks import check_whole
 
 __all__ = ['NetworkVictim', 'network_fingerprint']
 
@@ -30,7 +31,8 @@ class NetworkVictim:
         batch_size: Images of equal size that are answered together.
 
     Raises:
-        InputError: No such device, a batch size below 1, another scale, or no network from RGB image to RGB image.
+        InputError: No such device, a batch size or multiple below 1, another scale, or no network from RGB image to RGB
+            image.
     """
 
     def __init__(
@@ -46,11 +48,9 @@ class NetworkVictim:
     ) -> None:
         self.name = name
         self.device = _device(device)
-        if batch_size < 1:
-            raise InputError(f'batch_size is {batch_size}', where='victim.batch_size', do='Give 1 or more')
-        self.batch_size = batch_size
+        self.batch_size = check_whole('batch_size', batch_size)
         self.fingerprint = fingerprint
-        self._multiple = multiple
+        self._multiple = check_whole('multiple', multiple)
         self._network = network.to(self.device).eval().requires_grad_(False)
         self.scale = self._find_scale()
         if scale is not None and scale != self.scale:
@@ -80,10 +80,10 @@ class NetworkVictim:
         return list(output.permute(0, 2, 3, 1).cpu().numpy())
 
     def _find_scale(self) -> int:
-        size = 16 * self._multiple
+        size = probe_size(self._multiple)
         try:
             answer = self._answer(np.zeros((1, size, size, 3), np.uint8))[0]
-        except (RuntimeError, TypeError, AttributeError) as error:
+        except Exception as error:  # networks raise what they like
             reason = str(error).partition('\n')[0] or type(error).__name__
             raise InputError(
                 f'{self.name} fails on {size}x{size} pixels ({reason})',

@@ -15,6 +15,8 @@ from tests.mmagic import tiny
 
 pytest.importorskip('mmagic')
 
+from mea_plugin.mmagic.networks import find_generator, find_scale
+
 RGB = {'in_channels': 3, 'out_channels': 3}
 EDSR = {'type': 'EDSRNet', **RGB, 'mid_channels': 4, 'num_blocks': 1, 'upscale_factor': 4}
 SWIN = {
@@ -81,6 +83,61 @@ def test_whole_translation_models(kind, tmp_path):
     if 'Cycle' in kind:
         back = victim_of(tmp_path, model.state_dict(), model=config, target_domain='query')
         assert back.fingerprint != victim.fingerprint
+
+
+def test_a_large_multiple_is_tried_on_a_small_image(tmp_path):
+    """pix2pix's U-Net takes multiples of 256: sixteen of them a side would be 4096 x 4096 pixels."""
+    config = {**tiny.unet(), 'num_down': 8, 'base_channels': 2}
+    seen = []
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].shape[-2:]) if type(module).__name__ == 'UnetGenerator' else None
+    )
+    try:
+        victim = victim_of(tmp_path, network(config).state_dict(), model=config)
+        assert find_scale(find_generator({'model': config}), where='model') == victim.scale == 1
+    finally:
+        handle.remove()
+    assert seen == [(256, 256)] * 2
+
+
+PLAIN = {'type': 'BaseDataPreprocessor'}
+SCALED = {'type': 'DataPreprocessor'}
+
+
+@pytest.mark.parametrize(
+    ('preprocessor', 'low', 'high'),
+    [
+        (None, 0, 255),
+        (PLAIN, 0, 255),
+        ({'type': 'mmengine.ImgDataPreprocessor'}, 0, 255),
+        ({**SCALED, 'mean': None, 'std': None}, 0, 255),
+        (SCALED, -1, 1),
+        ({**SCALED, 'mean': [0.0] * 3, 'std': [255.0] * 3}, 0, 1),
+    ],
+)
+def test_the_value_range_is_what_the_model_s_preprocessor_gives(preprocessor, low, high, tmp_path):
+    """The oracle is the preprocessor itself; a model without one gets MMEngine's, which does not normalise."""
+    config = {**tiny.edit_config(), 'data_preprocessor': preprocessor}
+    model = tiny.build(config).eval()
+    image = photograph((16, 16))
+    black_and_white = torch.tensor([0.0, 255.0]).expand(3, 16, 2)
+    made = model.data_preprocessor({'inputs': [black_and_white], 'data_samples': []})['inputs'][0]
+    assert (round(float(made.min()), 3), round(float(made.max()), 3)) == (low, high)
+    victim = victim_of(tmp_path, model.state_dict(), model=config)
+    with torch.no_grad():
+        rgb = torch.from_numpy(image).permute(2, 0, 1)[None] / 255 * (high - low) + low
+        expected = (model.generator(rgb)[0].permute(1, 2, 0) - low) / (high - low)
+    assert np.abs(victim.query([image])[0] - expected.clamp(0, 1).mul(255).numpy()).max() <= 1
+
+
+def test_a_network_of_frames_is_refused(tmp_path):
+    config = {'type': 'BasicVSRNet', 'mid_channels': 4, 'num_blocks': 1}
+    with pytest.raises(InputError, match='BasicVSRNet fails on 16x16 pixels') as error:
+        victim_of(tmp_path, network(config).state_dict(), model=config)
+    assert '\n' not in str(error.value)
+    with pytest.raises(InputError, match='BasicVSRNet fails on an image') as error:
+        find_scale(find_generator({'model': config}), where='model')
+    assert '\n' not in str(error.value)
 
 
 def test_checkpoints_of_distributed_runs(tmp_path):
@@ -208,8 +265,15 @@ def test_a_checkpoint_cannot_run_code(target, tmp_path, monkeypatch):
         ({'model': EDSR, 'test_mode': 'test'}, "test_mode is 'test'"),
         ({'model': EDSR, 'target_domain': 'x'}, 'EDSRNet has no domains'),
         ({'model': EDSR, 'value_range': [1, 0]}, 'value_range'),
+        ({'model': EDSR, 'value_range': 5}, 'value_range is 5.*low and high'),
+        ({'model': EDSR, 'value_range': ['a', 1]}, 'value_range is'),
+        ({'model': EDSR, 'value_range': [0, float('inf')]}, 'value_range is'),
+        ({'model': EDSR, 'multiple': 'a'}, "multiple is 'a'.*whole number"),
+        ({'model': EDSR, 'multiple': 0}, 'multiple is 0'),
+        ({'model': EDSR, 'multiple': 2.5}, 'multiple is 2.5'),
         ({'model': tiny.translation_config('Pix2Pix'), 'target_domain': 'query'}, "no domain 'query'"),
         ({'model': EDSR, 'batch_size': 0}, 'batch_size is 0'),
+        ({'model': EDSR, 'batch_size': 'a'}, "batch_size is 'a'"),
     ],
 )
 def test_bad_options(options, message, tmp_path):
