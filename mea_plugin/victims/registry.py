@@ -20,7 +20,12 @@ _LOCATIONS: dict[str, str] = {
     'bicubic': 'mea_plugin.victims.bicubic:BicubicVictim',
     'embedded': 'mea_plugin.victims.embedded:build_embedded',
     'mmagic': 'mea_plugin.victims.mmagic:MMagicVictim',
+    'onnx': 'mea_plugin.victims.onnx:OnnxVictim',
     'opencv': 'mea_plugin.victims.opencv:OpenCVVictim',
+    'python': 'mea_plugin.victims.python:PythonVictim',
+    'spandrel': 'mea_plugin.victims.spandrel:SpandrelVictim',
+    'torch_export': 'mea_plugin.victims.torch_export:TorchExportVictim',
+    'torchscript': 'mea_plugin.victims.torchscript:TorchScriptVictim',
 }
 _FACTORIES: dict[str, Callable[..., Victim]] = {}
 
