@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import re
 
 import pytest
-from typing_extensions import TypedDict, Unpack
+import yaml
+from typing_extensions import TypedDict, Unpack, get_type_hints
 
 from mea_plugin.errors import InputError
 from mea_plugin.victims import registry
+from mea_plugin.victims.network import NetworkOptions
 
 
 class Shared(TypedDict, total=False):
@@ -63,3 +67,17 @@ def test_factories_that_take_anything():
 def test_a_taken_name():
     with pytest.raises(ValueError, match="'onnx' exists already"):
         registry.register_victim('onnx', Parent)
+
+
+def test_the_examples_of_the_documentation(root, monkeypatch):
+    """Every type has one, and no option in one is unknown or missing."""
+    monkeypatch.setattr(registry, '_FACTORIES', {})
+    text = (root / 'docs' / 'victims.md').read_text()
+    examples = [yaml.safe_load(block)['victim'] for block in re.findall(r'```yaml\n(.*?)```', text, flags=re.DOTALL)]
+    assert {example['type'] for example in examples} == set(registry.victim_types())
+    for example in examples:
+        arguments = {key: value for key, value in example.items() if key != 'type'}
+        module, _, attribute = registry._LOCATIONS[example['type']].partition(':')
+        registry._check_arguments(getattr(importlib.import_module(module), attribute), arguments, 'victims.md')
+    for option in get_type_hints(NetworkOptions):
+        assert f'| `{option}` |' in text
