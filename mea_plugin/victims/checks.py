@@ -10,6 +10,8 @@ from mea_plugin.errors import InputError
 
 __all__ = ['check_choice', 'check_range', 'check_trusted', 'check_whole', 'import_optional', 'one_line']
 
+_HEAD, _TAIL = 90, 160
+
 
 def check_choice(key: str, value: Any, choices: tuple[str, ...]) -> str:
     """One of the choices.
@@ -77,7 +79,7 @@ def import_optional(module: str, package: str) -> ModuleType:
         ) from error
 
 
-def one_line(error: Exception, longest: int = 200) -> str:
-    """What an error says first, short enough for a line."""
-    text = str(error).strip().partition('\n')[0] or type(error).__name__
-    return text if len(text) <= longest else f'{text[:longest]}...'
+def one_line(error: Exception) -> str:
+    """What an error says, short enough for a line: its start, and its end, where TorchScript's reason stands."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _HEAD + _TAIL else f'{text[:_HEAD]} ... {text[-_TAIL:]}'

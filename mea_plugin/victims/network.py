@@ -19,6 +19,7 @@ from mea_plugin.victims.tiling import Tiling
 __all__ = ['NetworkOptions', 'NetworkVictim', 'Wrapped', 'find_device', 'hash_weights']
 
 ORDERS = ('rgb', 'bgr')
+_PROBES = (16, 64, 256)  # deep networks fail on the smallest
 _FULL = ('out of memory', 'allocate memory')  # of a GPU; of torch's CPU allocator and ONNX Runtime's
 
 
@@ -29,7 +30,8 @@ class NetworkOptions(TypedDict, total=False):
         name: How tables call it.
         value_range: What the network's images range over; by default [0, 1].
         channel_order: What the network was trained on, ``rgb`` (default) or ``bgr``.
-        multiple: What height and width are padded to a multiple of; by default what the network's type needs.
+        multiple: What height and width are padded to a multiple of, and where tiles begin; by default what the
+            network's type needs.
         scale: Checked against what the network does; found out when left away.
         device: ``auto`` (default), ``cpu``, ``cuda``, ``cuda:1``...
         batch_size: Images of equal size, or tiles, that are answered together; by default 8.
@@ -170,11 +172,22 @@ class NetworkVictim:
             do='Use a network from RGB image to RGB image',
         )
 
+    def _probe(self) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The smallest black image that the network takes, and the shape of its answer."""
+        first: InputError | None = None
+        for size in sorted({probe_size(self._multiple, least) for least in _PROBES}):
+            batch = np.zeros((1, size, size, 3), np.uint8)
+            try:
+                return batch, self._network_answer(batch).shape
+            except InputError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
     @torch.inference_mode()
     def _find_scale(self) -> int:
-        size = probe_size(self._multiple)
-        batch = np.zeros((1, size, size, 3), np.uint8)
-        shape = self._network_answer(batch).shape
+        batch, shape = self._probe()
+        size = batch.shape[1]
         scale, rest = divmod(shape[1], size)
         if rest or not scale or shape != (1, scale * size, scale * size, 3):
             self._refuse(batch, f'into an array {shape[1:]}')

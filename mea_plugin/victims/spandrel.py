@@ -21,11 +21,11 @@ class SpandrelVictim(NetworkVictim):
     """A weight file alone: spandrel finds out the network and its options from the names and shapes of its weights.
 
     The weights are read here and not by spandrel's own loader, which hands ``.pt`` files to ``torch.jit.load``, and
-    with it the code in them. Images are padded as spandrel pads them.
+    with it the code in them. Images are padded to what spandrel says that the network needs.
 
     Args:
         file: A ``.pth`` or ``.safetensors`` file of a network from RGB to RGB. spandrel (MIT licence) knows ESRGAN and
-            its kin, SwinIR, HAT, Restormer and many others; its separate package of architectures under other licences
+            its kin, SwinIR, HAT, DAT and many others; its separate package of architectures under other licences
             is not used.
         trusted: Whether the file may run code; most need not.
         options: See :class:`~mea_plugin.victims.network.NetworkOptions`; ``name`` is by default the file's.
@@ -56,7 +56,8 @@ class SpandrelVictim(NetworkVictim):
             )
         network = _Network(model)
         description = {'type': 'spandrel', 'architecture': str(model.architecture.id), 'state': hash_weights(network)}
-        super().__init__(network, description, defaults={'name': path.stem}, **options)
+        defaults: NetworkOptions = {'name': path.stem, 'multiple': model.size_requirements.multiple_of}
+        super().__init__(network, description, defaults=defaults, **options)
 
 
 class _Network(nn.Module):

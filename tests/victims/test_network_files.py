@@ -273,7 +273,7 @@ def test_exports_of_one_size_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ('net', 'message'),
     [
-        (nn.Conv2d(4, 3, 1), 'fails on 16x16 pixels'),
+        (nn.Conv2d(4, 3, 1), r'fails on 16x16 pixels \(.*expected .* 4 channels, but got 3'),
         (nn.Conv2d(3, 1, 1), r'turns 16x16 pixels into an array \(16, 16, 1\)'),
         (nn.MaxPool2d(2), r'turns 16x16 pixels into an array \(8, 8, 3\)'),
         (nn.Conv2d(3, 3, 3), r'turns 16x16 pixels into an array \(14, 14, 3\)'),
@@ -315,6 +315,23 @@ def test_a_failure_is_one_line(width, message):
     assert '\n' not in str(error.value)
 
 
+class Deep(nn.Module):
+    """Takes no image below 40 pixels."""
+
+    def forward(self, image):
+        if min(image.shape[2:]) < 40:
+            raise ValueError('too small')
+        return image
+
+
+def test_networks_that_need_more_than_a_few_pixels():
+    victim = build_victim({'type': 'python', 'entry': f'{__name__}:Deep', 'trusted': True})
+    image = photograph((40, 50))
+    assert np.array_equal(victim.query([image])[0], image)
+    with pytest.raises(InputError, match=r'Deep fails on 50x39 pixels \(too small\)'):
+        victim.query([image[:39]])
+
+
 class TestPython:
     """Entries, paths, weights."""
 
@@ -326,7 +343,10 @@ class TestPython:
             ({'entry': 'tests.victims.tiny_networks:Upscalr'}, "has no 'Upscalr'"),
             ({'entry': 'tests.victims.tiny_networks:np'}, 'is a module'),
             ({'entry': 'tests.victims.tiny_networks:not_a_network'}, 'makes a int'),
-            ({'entry': 'tests.victims.tiny_networks:fails'}, r'cannot be called \(RuntimeError: no such thing\)'),
+            (
+                {'entry': 'tests.victims.tiny_networks:fails'},
+                r'\(RuntimeError: no such thing and more\)',
+            ),
             ({'arguments': {'widht': 3}}, "unknown option 'widht'.*width"),
             ({'arguments': {'width': 'a'}}, 'cannot be called'),
             ({'arguments': {'width': 9}}, 'do not fit Upscaler'),
