@@ -50,8 +50,8 @@ class TorchScriptVictim(NetworkVictim):
 class _Script(nn.Module):
     """Runs a script as it was saved.
 
-    The optimising executor compiles other kernels after it has seen a few inputs, and the same image would then get
-    another answer in the last bits.
+    The optimising executor specialises on the sizes of the first images and may then run other kernels (a GPU fuses
+    them), so that the same image could get another answer in the last bits.
     """
 
     def __init__(self, script: nn.Module) -> None:
