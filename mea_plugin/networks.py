@@ -53,9 +53,9 @@ def forward_padded(network: nn.Module, lq: Tensor, multiple: int) -> Tensor:
     return output[..., : height * scale, : width * scale]
 
 
-def probe_size(multiple: int) -> int:
-    """Height and width of the image that shows what a network does: the smallest multiple that is at least 16.
+def probe_size(multiple: int, least: int = _PROBE) -> int:
+    """Height and width of the image that shows what a network does: the smallest multiple that is large enough.
 
     It stays small for networks with a large multiple: pix2pix's U-Net takes multiples of 256.
     """
-    return -(-_PROBE // multiple) * multiple
+    return -(-least // multiple) * multiple

@@ -25,14 +25,16 @@ def load_weights(
     *,
     param_keys: Sequence[str] = ('params_ema', 'params'),
     strict: bool = True,
+    trusted: bool | None = None,
 ) -> list[str]:
     """Load a weight file into a network without executing code.
 
     Args:
         network: Where the weights go.
-        path: A ``.pth`` file: a dict that holds state dicts under names, or one state dict.
+        path: A ``.pth`` file (a dict that holds state dicts under names, or one state dict) or a ``.safetensors`` file.
         param_keys: The first of these names that the file has is loaded; a plain state dict is loaded as it is.
         strict: Refuse weights that do not fit; otherwise load those that do.
+        trusted: See :func:`read_checkpoint`.
 
     Returns:
         What was left out, one line per tensor; empty when ``strict``.
@@ -41,28 +43,88 @@ def load_weights(
         InputError: The file is missing or damaged, would execute code, lacks the names, or does not fit the network.
     """
     path = Path(path).expanduser()
-    return fit(network, select(read_checkpoint(path), param_keys, path), path, strict=strict)
+    return fit(network, select(read_checkpoint(path, trusted=trusted), param_keys, path), path, strict=strict)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a file saved by ``torch.save`` holds, read without executing code in it.
+def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[str, Any]:
+    """What a file saved by ``torch.save``, or a ``.safetensors`` file, holds, read without executing code in it.
 
     torch's ``weights_only`` loading is tried first. It refuses MMEngine's checkpoints, which hold the log's history
     (always before torch 2.6); those are read with inert stand-ins for everything that is no tensor or plain value.
 
+    Args:
+        path: The file.
+        trusted: Whether a file that holds no state dict when it is read like that (a whole module, for example) may be
+            read in the way that executes code in it. None: no, and the user has no option to say so.
+
     Raises:
-        InputError: The file is missing or damaged, or holds no dict.
+        InputError: The file is missing or damaged, or holds no dict, or is not trusted.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError('no such weight file', where=path, do='Check the path of the weights')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
+    if _is_torchscript(path):
+        raise InputError(
+            'is TorchScript, and loading it can run code',
+            where=path,
+            do='Give a state dict, or use type: torchscript',
+        )
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception:  # torch.load raises almost anything on a damaged file
-        state = _read_inert(path)
-    if not isinstance(state, dict):
-        raise InputError('holds no state dict', where=path, do='Give a file written by BasicSR or MMagic')
+        state = _read_plain(path)
+        if not isinstance(state, dict):
+            do = 'Give a file written by BasicSR or MMagic' if trusted is None else 'Give one, or add trusted: true'
+            raise InputError('holds no state dict that can be read without executing code', where=path, do=do)
+    except InputError:
+        if trusted is not True:
+            raise
+        state = _read_freely(path)
     return state
+
+
+def _read_plain(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception:  # torch.load raises almost anything on a damaged file
+        return _read_inert(path)
+
+
+def _read_freely(path: Path) -> dict[str, Any]:
+    """With whatever code the file names; a whole module stands for its weights."""
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=False)
+    except Exception as error:
+        raise InputError(
+            f'cannot be read ({type(error).__name__}: {error})', where=path, do='Give a state dict saved by torch.save'
+        ) from error
+    state = state.state_dict() if isinstance(state, nn.Module) else state
+    if not isinstance(state, dict):
+        raise InputError(f'holds a {type(state).__name__}', where=path, do='Give a state dict saved by torch.save')
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError('needs safetensors', where=path, do='Type: pip install safetensors') from error
+    try:
+        return load_file(path)
+    except Exception as error:  # its errors have no base class of their own in every version
+        raise InputError(f'is no safetensors file ({error})', where=path, do='Check the file') from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether torch would hand the file to ``torch.jit.load``.
+
+    Before torch 2.6 it does so even when it was told to load weights only (CVE-2025-32434). The reader is the one that
+    ``torch.load`` asks, so that both see the same.
+    """
+    try:
+        return 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records()
+    except RuntimeError:  # no zip file
+        return False
 
 
 def select(state: dict[str, Any], param_keys: Sequence[str], path: Path) -> dict[str, Tensor]:

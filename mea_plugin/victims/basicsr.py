@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Unpack
+
 from mea_plugin.basicsr.networks import build_network, size_multiple
-from mea_plugin.victims.network import NetworkVictim, network_fingerprint
+from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
 from mea_plugin.weights import load_weights
 
 __all__ = ['BasicSRVictim']
@@ -18,12 +20,10 @@ class BasicSRVictim(NetworkVictim):
 
     Args:
         network_g: ``type`` and arguments of any network that BasicSR has registered, as in its option files.
-        weights: The ``.pth`` file.
-        name: How tables call it; by default the network's type.
+        weights: The ``.pth`` or ``.safetensors`` file.
         param_key: Which weights of the file: ``params_ema`` or ``params``; by default the first of them that is there.
-        scale: Checked against what the network does; found out when left away.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``...
-        batch_size: Images of equal size that are answered together.
+        trusted: Whether the file may run code; most need not.
+        options: See :class:`~mea_plugin.victims.network.NetworkOptions`; ``name`` is by default the network's type.
 
     Raises:
         InputError: The network cannot be built, the weights do not fit it, or its scale is another.
@@ -33,20 +33,16 @@ class BasicSRVictim(NetworkVictim):
         self,
         network_g: Mapping[str, Any],
         weights: str | Path,
-        name: str | None = None,
         param_key: str | None = None,
-        scale: int | None = None,
-        device: str = 'auto',
-        batch_size: int = 8,
+        trusted: bool = False,
+        **options: Unpack[NetworkOptions],
     ) -> None:
         network = build_network(network_g, where='victim.network_g')
-        load_weights(network, weights, param_keys=(param_key,) if param_key else ('params_ema', 'params'))
+        keys = (param_key,) if param_key else ('params_ema', 'params')
+        load_weights(network, weights, param_keys=keys, trusted=trusted)
         super().__init__(
             network,
-            name=name or str(network_g.get('type')),
-            fingerprint=network_fingerprint({'type': 'basicsr', 'network_g': dict(network_g)}, network),
-            multiple=size_multiple(network_g),
-            scale=scale,
-            device=device,
-            batch_size=batch_size,
+            {'type': 'basicsr', 'network_g': dict(network_g), 'state': hash_weights(network)},
+            defaults={'name': str(network_g.get('type')), 'multiple': size_multiple(network_g)},
+            **options,
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import Any
 
 from mea_plugin.errors import InputError
 
-__all__ = ['check_choice', 'check_range', 'check_whole']
+__all__ = ['check_choice', 'check_range', 'check_trusted', 'check_whole', 'import_optional', 'one_line']
+
+_HEAD, _TAIL = 90, 160
 
 
 def check_choice(key: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -44,3 +48,38 @@ def check_range(key: str, value: Any) -> tuple[float, float]:
     if not 0 < high - low < float('inf'):
         raise InputError(f'{key} is {value!r}', where=f'victim.{key}', do='Give low and high, for example [0, 1]')
     return low, high
+
+
+def check_trusted(trusted: Any, what: str, where: str) -> None:
+    """Refuse what runs code unless the user said, with ``trusted: true`` and no other value, that it may.
+
+    Args:
+        trusted: The option's value.
+        what: What would run code, and how.
+        where: The option it was given in.
+
+    Raises:
+        InputError: It is not trusted.
+    """
+    if trusted is not True:
+        raise InputError(what, where=where, do='Add trusted: true if you know where it comes from')
+
+
+def import_optional(module: str, package: str) -> ModuleType:
+    """A module of a package that not everybody needs.
+
+    Raises:
+        InputError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f'needs {package} ({error})', where='victim.type', do=f'Type: pip install {package}'
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, short enough for a line: its start, and its end, where TorchScript's reason stands."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _HEAD + _TAIL else f'{text[:_HEAD]} ... {text[-_TAIL:]}'

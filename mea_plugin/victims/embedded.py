@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from typing_extensions import Unpack
+
 from mea_plugin.options import load_options
 from mea_plugin.victims.basicsr import BasicSRVictim
+from mea_plugin.victims.network import NetworkOptions
 
 __all__ = ['EMBEDDED', 'build_embedded']
 
@@ -13,13 +16,12 @@ EMBEDDED = Path(__file__).parent / 'weights' / 'embedded_x4.pth'
 """Its weights; the option file that trained them and a model card lie beside it."""
 
 
-def build_embedded(name: str = 'victim', device: str = 'auto', batch_size: int = 8) -> BasicSRVictim:
+def build_embedded(**options: Unpack[NetworkOptions]) -> BasicSRVictim:
     """The embedded x4 super-resolution victim.
 
     Args:
-        name: How tables call it.
-        device: See :class:`~mea_plugin.victims.basicsr.BasicSRVictim`.
-        batch_size: Likewise.
+        options: See :class:`~mea_plugin.victims.network.NetworkOptions`; ``name`` is by default ``victim``.
     """
     network_g = load_options(EMBEDDED.with_suffix('.yml'))['network_g']
-    return BasicSRVictim(network_g, EMBEDDED, name=name, device=device, batch_size=batch_size)
+    options['name'] = options.get('name') or 'victim'
+    return BasicSRVictim(network_g, EMBEDDED, **options)

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.networks import build_generator, find_generator, generator_weights
 from mea_plugin.optim import frozen_buffers
 from mea_plugin.victims.checks import check_choice, check_range
-from mea_plugin.victims.network import NetworkVictim, network_fingerprint
+from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
 from mea_plugin.weights import fit, read_checkpoint, select
 
 __all__ = ['MMagicVictim']
 
-_ORDERS = ('rgb', 'bgr')
 _MODES = ('eval', 'train')
 
 
@@ -29,23 +29,19 @@ class MMagicVictim(NetworkVictim):
     Only the network that answers is built: no losses, no discriminators, and nothing is downloaded.
 
     Args:
-        checkpoint: A ``.pth`` file: MMEngine's checkpoint, or a state dict of the model or of the network alone.
+        checkpoint: A ``.pth`` file (MMEngine's checkpoint, or a state dict of the model or of the network alone) or a
+            ``.safetensors`` file.
         config: An MMagic config. It is Python, and reading it runs it: needs ``trusted``.
         model: Instead of a config, without code: a network (``{type: EDSRNet, ...}``) or a whole model
             (``{type: Pix2Pix, generator: ..., ...}``), as in a config.
-        trusted: Whether the config may run code.
-        name: How tables call it; by default the model's type.
+        trusted: Whether the config, and the checkpoint if it needs to, may run code.
         target_domain: Which generator of a translation model answers; by default that of its ``default_domain``.
-        channel_order: What the network was trained on, ``rgb`` or ``bgr``; by default what the config's pipeline loads
-            (MMagic's own translation configs load BGR), ``rgb`` without a pipeline.
-        value_range: What the network's images range over; by default what the model's ``data_preprocessor`` makes of
-            0 and 255, [0, 1] for a network alone.
         test_mode: ``eval``, or ``train`` for MMagic's own way of testing pix2pix and CycleGAN, with dropout and batch
             statistics: then one image at a time, seeded, so that the same image always gets the same answer.
-        multiple: What height and width are padded to a multiple of; by default what the network's type needs.
-        scale: Checked against what the network does; found out when left away.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``...
-        batch_size: Images of equal size that are answered together.
+        options: See :class:`~mea_plugin.victims.network.NetworkOptions`. By default ``name`` is the model's type,
+            ``channel_order`` what the config's pipeline loads (MMagic's own translation configs load BGR; ``rgb``
+            without a pipeline), ``value_range`` what the model's ``data_preprocessor`` makes of 0 and 255 ([0, 1] for
+            a network alone), ``multiple`` what the network's type needs.
 
     Raises:
         InputError: A config that is not trusted, an unknown type or option, weights that do not fit, another scale.
@@ -57,49 +53,38 @@ class MMagicVictim(NetworkVictim):
         config: str | Path | None = None,
         model: Mapping[str, Any] | None = None,
         trusted: bool = False,
-        name: str | None = None,
         target_domain: str | None = None,
-        channel_order: str | None = None,
-        value_range: tuple[float, float] | None = None,
         test_mode: str = 'eval',
-        multiple: int | None = None,
-        scale: int | None = None,
-        device: str = 'auto',
-        batch_size: int = 8,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        check_choice('channel_order', channel_order or 'rgb', _ORDERS)
         check_choice('test_mode', test_mode, _MODES)
         found = find_generator(_model_of(config, model, trusted), target_domain)
         network = build_generator(found, where='victim.model')
         path = Path(checkpoint).expanduser()
-        state = select(read_checkpoint(path), ('state_dict', 'params_ema', 'params'), path)
+        state = select(read_checkpoint(path, trusted=trusted), ('state_dict', 'params_ema', 'params'), path)
         fit(network, generator_weights(state, found), path)
-        self._order = channel_order or found.channel_order
-        values = found.value_range if value_range is None else value_range
-        self._low, self._high = check_range('value_range', values)
         self._train_mode = test_mode == 'train'
+        if self._train_mode:
+            options['batch_size'] = 1
+        given = options.get('value_range')
         description = {
             'type': 'mmagic',
             'network': found.network,
-            'order': self._order,
-            'range': [self._low, self._high],
+            'order': options.get('channel_order') or found.channel_order,
+            'range': check_range('value_range', found.value_range if given is None else given),
             'test_mode': test_mode,
+            'state': hash_weights(network),
         }
-        super().__init__(
-            network,
-            name=name or found.title,
-            fingerprint=network_fingerprint(description, network),
-            multiple=found.multiple if multiple is None else multiple,
-            scale=scale,
-            device=device,
-            batch_size=1 if self._train_mode else batch_size,
-        )
+        defaults: NetworkOptions = {
+            'name': found.title,
+            'channel_order': found.channel_order,
+            'value_range': found.value_range,
+            'multiple': found.multiple,
+        }
+        super().__init__(network, description, defaults=defaults, **options)
 
-    def _forward(self, rgb: Tensor) -> Tensor:
-        image = (rgb if self._order == 'rgb' else rgb.flip(1)) * (self._high - self._low) + self._low
-        output = self._in_train_mode(image) if self._train_mode else super()._forward(image)
-        output = (output - self._low) / (self._high - self._low)
-        return output if self._order == 'rgb' else output.flip(1)
+    def _run(self, image: Tensor) -> Tensor:
+        return self._in_train_mode(image) if self._train_mode else super()._run(image)
 
     def _in_train_mode(self, image: Tensor) -> Tensor:
         devices = [image.device] if image.is_cuda else []
@@ -107,7 +92,7 @@ class MMagicVictim(NetworkVictim):
         try:
             with frozen_buffers(self._network), torch.random.fork_rng(devices):
                 torch.manual_seed(0)
-                return super()._forward(image)
+                return super()._run(image)
         finally:
             self._network.eval()
 
@@ -118,7 +103,7 @@ def _model_of(config: str | Path | None, model: Mapping[str, Any] | None, truste
         raise InputError('give either config or model', where='victim', do='Add one, or remove the other')
     if model is not None:
         return {'model': dict(model)}
-    if not trusted:
+    if trusted is not True:
         raise InputError(
             f'reading {config} runs the code in it',
             where='victim.config',

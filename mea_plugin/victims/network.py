@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypedDict, Unpack
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array, hash_json
 from mea_plugin.networks import forward_padded, probe_size
-from mea_plugin.victims.checks import check_whole
+from mea_plugin.victims.checks import check_choice, check_range, check_whole, one_line
+from mea_plugin.victims.tiling import Tiling
 
-__all__ = ['NetworkVictim', 'network_fingerprint']
+__all__ = ['NetworkOptions', 'NetworkVictim', 'Wrapped', 'find_device', 'hash_weights']
+
+ORDERS = ('rgb', 'bgr')
+_PROBES = (16, 64, 256)  # deep networks fail on the smallest
+_FULL = ('out of memory', 'allocate memory')  # of a GPU; of torch's CPU allocator and ONNX Runtime's
+
+
+class NetworkOptions(TypedDict, total=False):
+    """What every victim that is a network takes besides its own options; None stands for the default.
+
+    Attributes:
+        name: How tables call it.
+        value_range: What the network's images range over; by default [0, 1].
+        channel_order: What the network was trained on, ``rgb`` (default) or ``bgr``.
+        multiple: What height and width are padded to a multiple of, and where tiles begin; by default what the
+            network's type needs.
+        scale: Checked against what the network does; found out when left away.
+        device: ``auto`` (default), ``cpu``, ``cuda``, ``cuda:1``...
+        batch_size: Images of equal size, or tiles, that are answered together; by default 8.
+        tile_pixels: Height times width above which an image is cut into tiles (:class:`~.tiling.Tiling`); by default
+            no image is.
+        tile_overlap: Context on each side of a tile, in pixels of the input; by default 16.
+    """
+
+    name: str | None
+    value_range: Sequence[float] | None
+    channel_order: str | None
+    multiple: int | None
+    scale: int | None
+    device: str | None
+    batch_size: int | None
+    tile_pixels: int | None
+    tile_overlap: int | None
+
+
+_DEFAULTS: NetworkOptions = {
+    'value_range': (0.0, 1.0),
+    'channel_order': 'rgb',
+    'multiple': 1,
+    'device': 'auto',
+    'batch_size': 8,
+    'tile_overlap': 16,
+}
 
 
 class NetworkVictim:
@@ -23,36 +66,37 @@ class NetworkVictim:
 
     Args:
         network: Maps float ``(N, 3, H, W)`` to ``(N, 3, s * H, s * W)``; its weights are loaded.
-        name: How tables call it.
-        fingerprint: See :class:`~mea_plugin.victims.base.Victim`.
-        multiple: What height and width are padded to a multiple of.
-        scale: Checked against what the network does; found out when None.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``...
-        batch_size: Images of equal size that are answered together.
+        description: What answers, without the options below: JSON-like, hashed into the fingerprint.
+        defaults: The type's own defaults of the options; ``name`` at least.
+        options: See :class:`NetworkOptions`. Those that change answers go into the fingerprint where they are not the
+            defaults.
 
     Raises:
-        InputError: No such device, a batch size or multiple below 1, another scale, or no network from RGB image to RGB
-            image.
+        InputError: No such device, an option out of range, another scale, or no network from RGB image to RGB image.
     """
 
     def __init__(
         self,
         network: nn.Module,
+        description: Mapping[str, Any],
         *,
-        name: str,
-        fingerprint: str,
-        multiple: int = 1,
-        scale: int | None = None,
-        device: str = 'auto',
-        batch_size: int = 8,
+        defaults: NetworkOptions,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        self.name = name
-        self.device = _device(device)
-        self.batch_size = check_whole('batch_size', batch_size)
-        self.fingerprint = fingerprint
-        self._multiple = check_whole('multiple', multiple)
+        usual: dict[str, Any] = {**_DEFAULTS, **defaults}
+        chosen = {**usual, **{key: value for key, value in options.items() if value is not None}}
+        self.name = str(chosen['name'])
+        self.device = find_device(chosen['device'])
+        self.batch_size = check_whole('batch_size', chosen['batch_size'])
+        self._order = check_choice('channel_order', chosen['channel_order'], ORDERS)
+        self._low, self._high = check_range('value_range', chosen['value_range'])
+        self._multiple = check_whole('multiple', chosen['multiple'])
+        self._tiling = _tiling(chosen.get('tile_pixels'), chosen['tile_overlap'], self._multiple)
+        self.fingerprint = hash_json({**description, **self._answering(usual['multiple'])})
         self._network = network.to(self.device).eval().requires_grad_(False)
+        self._dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.scale = self._find_scale()
+        scale = chosen.get('scale')
         if scale is not None and scale != self.scale:
             raise InputError(
                 f'scale is {scale}, but {self.name} magnifies {self.scale} times',
@@ -61,57 +105,151 @@ class NetworkVictim:
             )
 
     def query(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Answer images of any sizes; neighbours of equal size go through the network together."""
-        answers: list[np.ndarray] = []
-        for _, group in itertools.groupby(images, key=lambda image: image.shape):
-            same = list(group)
+        """Answer images of any sizes; those of equal size go through the network together.
+
+        Raises:
+            InputError: The network fails on one of them, or gives no image of ``scale`` times its size.
+        """
+        answers: dict[int, np.ndarray] = {}
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            if self._tiling and self._tiling.applies(image):
+                answers[index] = self._tiling.answer(self._answer, image, scale=self.scale, batch_size=self.batch_size)
+            else:
+                sizes.setdefault(image.shape, []).append(index)
+        for same in sizes.values():
             for start in range(0, len(same), self.batch_size):
-                answers += self._answer(np.stack(same[start : start + self.batch_size]))
-        return answers
+                some = same[start : start + self.batch_size]
+                answers.update(zip(some, self._answer(np.stack([images[index] for index in some])), strict=True))
+        return [answers[index] for index in range(len(images))]
+
+    def _run(self, image: Tensor) -> Tensor:
+        """From the network's images to the network's images."""
+        return forward_padded(self._network, image, self._multiple)
 
     def _forward(self, rgb: Tensor) -> Tensor:
         """From RGB to RGB, both in [0, 1]."""
-        return forward_padded(self._network, rgb, self._multiple)
+        image = (rgb if self._order == 'rgb' else rgb.flip(1)) * (self._high - self._low) + self._low
+        output = (self._run(image.to(self._dtype)).float() - self._low) / (self._high - self._low)
+        return output if self._order == 'rgb' else output.flip(1)
 
     @torch.inference_mode()
     def _answer(self, batch: np.ndarray) -> list[np.ndarray]:
-        rgb = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        output = self._forward(rgb).clamp(0, 1).mul(255).round().to(torch.uint8)
-        return list(output.permute(0, 2, 3, 1).cpu().numpy())
+        answers = self._network_answer(batch)
+        height, width = batch.shape[1:3]
+        if answers.shape != (len(batch), height * self.scale, width * self.scale, 3):
+            self._refuse(batch, f'into an array {answers.shape[1:]}, not {self.scale} times as large')
+        return list(answers)
 
-    def _find_scale(self) -> int:
-        size = probe_size(self._multiple)
+    def _network_answer(self, batch: np.ndarray) -> np.ndarray:
+        """From uint8 ``(N, H, W, 3)`` to whatever image the network makes of it.
+
+        Raises:
+            InputError: The network fails, or makes no image of it.
+        """
+        height, width = batch.shape[1:3]
         try:
-            answer = self._answer(np.zeros((1, size, size, 3), np.uint8))[0]
+            rgb = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+            output = self._forward(rgb)
+            finite = bool(output.isfinite().all())
+            answers = output.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         except Exception as error:  # networks raise what they like
-            reason = str(error).partition('\n')[0] or type(error).__name__
+            full = any(words in str(error).lower() for words in _FULL)
             raise InputError(
-                f'{self.name} fails on {size}x{size} pixels ({reason})',
+                f'{self.name} fails on {width}x{height} pixels ({one_line(error)})',
                 where='victim',
-                do='Use a network from RGB image to RGB image',
+                do='Set tile_pixels or lower batch_size' if full else 'Use a network from RGB image to RGB image',
             ) from error
-        scale, rest = divmod(answer.shape[0], size)
-        if rest or answer.shape != (scale * size, scale * size, 3):
-            raise InputError(
-                f'{self.name} turns {size}x{size} pixels into an array {answer.shape}',
-                where='victim',
-                do='Use a network from RGB image to RGB image',
-            )
+        if not finite:
+            self._refuse(batch, 'into values that are not finite')
+        return answers
+
+    def _refuse(self, batch: np.ndarray, what: str) -> None:
+        height, width = batch.shape[1:3]
+        raise InputError(
+            f'{self.name} turns {width}x{height} pixels {what}',
+            where='victim',
+            do='Use a network from RGB image to RGB image',
+        )
+
+    def _probe(self) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The smallest black image that the network takes, and the shape of its answer."""
+        first: InputError | None = None
+        for size in sorted({probe_size(self._multiple, least) for least in _PROBES}):
+            batch = np.zeros((1, size, size, 3), np.uint8)
+            try:
+                return batch, self._network_answer(batch).shape
+            except InputError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    @torch.inference_mode()
+    def _find_scale(self) -> int:
+        batch, shape = self._probe()
+        size = batch.shape[1]
+        scale, rest = divmod(shape[1], size)
+        if rest or not scale or shape != (1, scale * size, scale * size, 3):
+            self._refuse(batch, f'into an array {shape[1:]}')
         return scale
 
+    def _answering(self, usual_multiple: int) -> dict[str, Any]:
+        """The options that change answers, but for those that are as usual."""
+        changed: dict[str, Any] = {}
+        if (self._low, self._high) != (0, 1):
+            changed['range'] = [self._low, self._high]
+        if self._order != 'rgb':
+            changed['order'] = self._order
+        if self._multiple != usual_multiple:
+            changed['multiple'] = self._multiple
+        if self._tiling:
+            changed['tiles'] = [self._tiling.pixels, self._tiling.overlap]
+        return changed
 
-def network_fingerprint(description: Mapping[str, Any], network: nn.Module) -> str:
-    """A hash of a description and of every weight: where the file lies and how it was saved does not matter."""
-    state = {key: hash_array(value.cpu().numpy()) for key, value in network.state_dict().items()}
-    return hash_json({**description, 'state': state})
+
+class Wrapped(nn.Module):
+    """A network that is no plain module of torch; moving it and its mode are the business of who made it.
+
+    Args:
+        call: From float32 ``(N, 3, H, W)`` on the victim's device to ``(N, 3, s * H, s * W)``.
+    """
+
+    def __init__(self, call: Any) -> None:
+        super().__init__()
+        # In a tuple: a module among the attributes would be moved and switched with this one.
+        self._call = (call,)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Call it."""
+        return self._call[0](image)
 
 
-def _device(name: str) -> torch.device:
-    if name == 'auto':
+def hash_weights(network: nn.Module) -> dict[str, str]:
+    """A hash of every weight: where the file lies and how it was saved does not matter."""
+    return {key: hash_array(_array(value)) for key, value in network.state_dict().items()}
+
+
+def _array(value: Tensor) -> np.ndarray:
+    # numpy has no bfloat16, and float32 holds its every value.
+    return (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of that name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name in ('auto', None):
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
-        device = torch.device(name)
+        device = torch.device(str(name))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device '{name}' here", where='victim.device', do='Use auto or cpu') from error
     return device
+
+
+def _tiling(pixels: Any, overlap: Any, multiple: int) -> Tiling | None:
+    overlap = check_whole('tile_overlap', overlap, least=0)
+    return None if pixels is None else Tiling(check_whole('tile_pixels', pixels), overlap, multiple)

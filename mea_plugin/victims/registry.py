@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
+
+from typing_extensions import get_type_hints
 
 from mea_plugin.errors import InputError, suggestion
 from mea_plugin.victims.base import Victim
@@ -19,7 +21,12 @@ _LOCATIONS: dict[str, str] = {
     'embedded': 'mea_plugin.victims.embedded:build_embedded',
     'http': 'mea_plugin.victims.http:HTTPVictim',
     'mmagic': 'mea_plugin.victims.mmagic:MMagicVictim',
+    'onnx': 'mea_plugin.victims.onnx:OnnxVictim',
     'opencv': 'mea_plugin.victims.opencv:OpenCVVictim',
+    'python': 'mea_plugin.victims.python:PythonVictim',
+    'spandrel': 'mea_plugin.victims.spandrel:SpandrelVictim',
+    'torch_export': 'mea_plugin.victims.torch_export:TorchExportVictim',
+    'torchscript': 'mea_plugin.victims.torchscript:TorchScriptVictim',
 }
 _FACTORIES: dict[str, Callable[..., Victim]] = {}
 
@@ -69,10 +76,24 @@ def build_victim(options: Mapping[str, Any], *, where: str = 'victim') -> Victim
 
 
 def _check_arguments(factory: Callable[..., Victim], arguments: Mapping[str, Any], where: str) -> None:
-    parameters = inspect.signature(factory).parameters
+    parameters = inspect.signature(factory).parameters.values()
+    named = {one.name: one for one in parameters if one.kind is not one.VAR_KEYWORD}
+    shared = _shared_options(factory, next((one.name for one in parameters if one.kind is one.VAR_KEYWORD), None))
     for key in arguments:
-        if key not in parameters:
-            raise InputError(f"unknown option '{key}'", where=where, do=suggestion(key, parameters))
-    for key, parameter in parameters.items():
+        if shared is not None and key not in named and key not in shared:
+            raise InputError(f"unknown option '{key}'", where=where, do=suggestion(key, {*named, *shared}))
+    for key, parameter in named.items():
         if parameter.default is parameter.empty and key not in arguments:
             raise InputError(f"the option '{key}' is missing", where=where, do=f'Add {key}')
+
+
+def _shared_options(factory: Any, keywords: str | None) -> set[str] | None:
+    """What ``**keywords: Unpack[SomeTypedDict]`` takes; None if it takes whatever it is given."""
+    if keywords is None:
+        return set()
+    function = getattr(factory, '__init__', None) if isinstance(factory, type) else factory
+    try:
+        arguments = get_args(get_type_hints(function).get(keywords))
+    except (NameError, TypeError):  # a factory of somebody else: names that only type checkers see, or no function
+        return None
+    return set(get_type_hints(arguments[0])) if arguments else None
