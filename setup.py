@@ -38,6 +38,7 @@ CORE = [
     'tqdm',
     'scikit-image',  # ships the photographs of the embedded default
     'scipy',
+    'typing_extensions',
 ]
 
 EXTRAS = {

@@ -8,7 +8,17 @@ import subprocess
 
 from mea_plugin.errors import InputError
 
-__all__ = ['leave_process_group', 'mpi_environment', 'slurm_environment']
+__all__ = ['is_first_process', 'leave_process_group', 'mpi_environment', 'process_share', 'slurm_environment']
+
+
+def process_share() -> tuple[int, int]:
+    """Number of this process, and of all that a launcher such as ``torchrun`` started together."""
+    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks for all."""
+    return process_share()[0] == 0
 
 
 def leave_process_group() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.data.sources import image_references
+from mea_plugin.launch import is_first_process
 from mea_plugin.options import load_options
 from mea_plugin.query import run_queries
 from mea_plugin.query.options import QueryOptions
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     noted['queries']['images'] = sources
     folder = options.output / 'queries'
     queries = run_queries(victim, images, folder, **options.settings, verify=args.verify, options=noted)
-    print(f'query set: {queries.folder}')
+    if is_first_process():
+        print(f'query set: {queries.folder}')
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mea_plugin.data.references import FileRef, ImageRef
 from mea_plugin.errors import InputError
+from mea_plugin.launch import is_first_process, process_share
 from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
 from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
@@ -165,14 +166,13 @@ def claim(ledger: Ledger, victim: Victim) -> None:
 
 def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, in_doubt: InDoubt) -> None:
     """Send until every image is settled or given up, by this process or another."""
-    first = int(os.environ.get('RANK', 0)) == 0  # of processes that torchrun started together
     counts = plan.counts()
     with tqdm(
         total=len(plan),
         initial=counts.settled,
         desc=f'query {victim.name}',
         unit='query',
-        disable=not (first and sys.stderr.isatty()),
+        disable=not (is_first_process() and sys.stderr.isatty()),
     ) as bar:
         sender: LocalSender | RemoteSender
         if isinstance(victim, RemoteVictim):
@@ -197,7 +197,7 @@ def _say_what_is_in_doubt(victim: Victim, plan: Plan, in_doubt: InDoubt) -> None
 
 def _own_share(positions: Sequence[int]) -> Sequence[int]:
     """All of them, but each of several processes that torchrun started begins at another place."""
-    rank, world = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+    rank, world = process_share()
     start = len(positions) * rank // world
     return [*positions[start:], *positions[:start]] if start else positions
 

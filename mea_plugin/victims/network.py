@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -235,13 +236,14 @@ def _array(value: Tensor) -> np.ndarray:
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of that name; ``auto`` is a GPU where there is one.
+    """The device of that name; ``auto`` is a GPU where there is one, under ``torchrun`` the process's own.
 
     Raises:
         InputError: There is none.
     """
     if name in ('auto', None):
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+        rank = int(os.environ.get('LOCAL_RANK', 0))
+        name = f'cuda:{rank % torch.cuda.device_count()}' if torch.cuda.is_available() else 'cpu'
     try:
         device = torch.device(str(name))
         torch.empty(0, device=device)

@@ -68,11 +68,22 @@ def build_victim(options: Mapping[str, Any], *, where: str = 'victim') -> Victim
     if kind not in victim_types():
         raise InputError(f"no victim type '{kind}'", where=f'{where}.type', do=suggestion(str(kind), victim_types()))
     if kind not in _FACTORIES:
-        module, _, attribute = _LOCATIONS[kind].partition(':')
-        _FACTORIES[kind] = getattr(importlib.import_module(module), attribute)
+        _FACTORIES[kind] = _import(kind, where)
     factory = _FACTORIES[kind]
     _check_arguments(factory, arguments, where)
     return factory(**arguments)
+
+
+def _import(kind: str, where: str) -> Callable[..., Victim]:
+    module, _, attribute = _LOCATIONS[kind].partition(':')
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the type '{kind}' needs {error.name}, which is not installed",
+            where=f'{where}.type',
+            do=f'Type: pip install {error.name}',
+        ) from error
 
 
 def _check_arguments(factory: Callable[..., Victim], arguments: Mapping[str, Any], where: str) -> None:
