@@ -276,6 +276,9 @@ class Service:
             outcome = str(error.detail)
         except VictimError as error:
             outcome = str(error)
+        except Exception:
+            _LOGGER.exception('job %s failed', job.id)
+            outcome = 'the service failed'
         try:
             await self._database.call(jobs.finish_job, job, outcome, self._expiry(), durable=True)
         except Exception:
