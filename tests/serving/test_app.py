@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mea_plugin.serving.database import open_store
+from mea_plugin.serving.database import Database, open_store
 from mea_plugin.serving.keys import list_keys, revoke_key
 from tests.helpers import photograph
 from tests.serving.stub import Doubler, encode, new_key, options, pixels, png, serving, until
@@ -183,6 +183,9 @@ REFUSED = {
     'text': ({'content': png(), 'headers': {'Content-Type': 'text/plain'}}, 415, 'content type'),
     'form': ({'data': {'image': 'x'}}, 415, 'content type'),
     'gzip': ({'content': png(), 'headers': {**PNG_HEADERS, 'Content-Encoding': 'gzip'}}, 415, 'content encoding'),
+    'no length': (
+        {'content': png(), 'headers': {**PNG_HEADERS, 'Content-Length': 'x'}}, 400, 'content length',
+    ),
     'empty': ({'content': b'', 'headers': PNG_HEADERS}, 400, 'empty'),
     'garbage': ({'content': bytes(500), 'headers': PNG_HEADERS}, 400, 'not a PNG or JPEG'),
     'pixels': ({'content': png((4, 200)), 'headers': PNG_HEADERS}, 413, '200x4 pixels'),
@@ -660,6 +663,51 @@ def test_an_error_of_our_own_is_one_line_too(store, key, victim, monkeypatch):
 
     in_service(main, options(store), victim, key)
     assert (billed(store), reserved(store)) == (0, 0)
+
+
+def test_a_job_that_meets_an_error_of_our_own_does_not_stop_the_others(store, key, victim, monkeypatch):
+    async def main(client):
+        def fail(*_):
+            raise KeyError('a bug')
+
+        with monkeypatch.context() as patch:
+            patch.setattr('mea_plugin.serving.service.encode', fail)
+            url = (await send(client, png(), '/v1/jobs')).json()['url']
+
+            async def failed():
+                return (await client.get(url)).json()['status'] == 'failed'
+
+            await until(failed)
+        assert (await client.get(url)).json()['error'] == 'the service failed'
+        url = (await send(client, png(), '/v1/jobs')).json()['url']
+
+        async def done():
+            return (await client.get(url)).json()['status'] == 'done'
+
+        await until(done)
+
+    in_service(main, options(store), victim, key)
+    assert (billed(store), reserved(store)) == (1, 0)
+
+
+def test_what_is_promised_is_on_the_disk_first(store, key, victim, monkeypatch):
+    durable = {}
+    call = Database.call
+
+    async def note(self, function, *arguments, **settings):
+        durable[function.__name__] = settings.get('durable', False)
+        return await call(self, function, *arguments, **settings)
+
+    monkeypatch.setattr(Database, 'call', note)
+
+    async def main(client):
+        await send(client, png())
+        await send(client, png(), '/v1/jobs')
+        await until(lambda: 'finish_job' in durable)
+
+    in_service(main, options(store), victim, key)
+    assert all(durable[name] for name in ('settle', 'add_job', 'finish_job'))
+    assert not any(durable[name] for name in ('admit', 'begin'))
 
 
 def test_replies_expire(store, key, victim):
