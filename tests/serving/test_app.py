@@ -365,6 +365,7 @@ def test_the_same_key_while_the_first_is_under_way_joins_it(store, key, victim):
         await until(victim.asked.is_set)
         second = asyncio.create_task(send(client, png(), Idempotency_Key='k'))
         check_refusal(await send(client, png(seed=1), Idempotency_Key='k'), 422, 'another request')
+        check_refusal(await send(client, png(), '/v1/jobs', Idempotency_Key='k'), 422, 'another request')
         await until(lambda: client.service.active == 2)
         victim.may_answer.set()
         replies = [await first, await second]
@@ -459,14 +460,14 @@ def test_an_error_of_the_victim_fails_its_batch_only_and_is_logged(store, key, v
         await until(victim.asked.is_set)
         contents = [black, png(seed=1), png((9, 9))]
         rest = [asyncio.create_task(send(client, content)) for content in contents]
-        await until(lambda: client.service._batcher.depth == 3)
+        await until(lambda: client.service._answerer.depth == 3)
         victim.may_answer.set()
         assert (await first).status_code == 200
         assert [(await one).status_code for one in rest] == [500, 500, 200]
 
     in_service(main, options(store), victim, key)
     assert victim.batches == [[(8, 10, 3)], [(8, 10, 3)] * 2, [(9, 9, 3)]]
-    (record,) = [record for record in caplog.records if record.name == 'mea_plugin.serving.service']
+    (record,) = [record for record in caplog.records if record.name == 'mea_plugin.serving.answering']
     assert 'the victim failed on 2 images' in record.message
     assert 'cannot see anything' in caplog.text
     assert billed(store) == 2
@@ -656,7 +657,7 @@ def test_an_error_of_our_own_is_one_line_too(store, key, victim, monkeypatch):
         def fail(*_):
             raise KeyError('a bug')
 
-        monkeypatch.setattr('mea_plugin.serving.service.encode', fail)
+        monkeypatch.setattr('mea_plugin.serving.answering.encode', fail)
         check_refusal(await send(client, png()), 500, 'the service failed')
         check_refusal(await client.get('/nowhere'), 404, 'Not Found')
         check_refusal(await client.get('/v1/translate'), 405, 'Method Not Allowed')
@@ -671,7 +672,7 @@ def test_a_job_that_meets_an_error_of_our_own_does_not_stop_the_others(store, ke
             raise KeyError('a bug')
 
         with monkeypatch.context() as patch:
-            patch.setattr('mea_plugin.serving.service.encode', fail)
+            patch.setattr('mea_plugin.serving.answering.encode', fail)
             url = (await send(client, png(), '/v1/jobs')).json()['url']
 
             async def failed():
