@@ -51,7 +51,7 @@ def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
 
 
 def _serve(args: argparse.Namespace, options: ServeOptions) -> None:
-    from mea_plugin.serving.server import check_address, serve
+    from mea_plugin.serving.server import check_address, listen, serve
     from mea_plugin.victims import build_victim
 
     given = {key: getattr(args, key) for key in ('host', 'port') if getattr(args, key) is not None}
@@ -59,7 +59,9 @@ def _serve(args: argparse.Namespace, options: ServeOptions) -> None:
     check_address(options, public=args.public)
     logging.basicConfig(level=logging.WARNING, format='%(asctime)s %(levelname)s %(name)s: %(message)s')
     print('Serve only a model that you own or are authorised to offer.', file=sys.stderr)
-    serve(options, build_victim(options.victim, where=f'{args.opt}: victim'))
+    open_store(options.store).close()  # a mistake is found before a model is loaded
+    with listen(options.host, options.port) as listener:
+        serve(options, build_victim(options.victim, where=f'{args.opt}: victim'), listener)
 
 
 def _parser() -> ToolParser:

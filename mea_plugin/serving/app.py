@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mea_plugin import __version__
+from mea_plugin.serving.answering import VictimError
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.routes import router
-from mea_plugin.serving.service import Service, VictimError
+from mea_plugin.serving.service import Service
 from mea_plugin.victims import Victim
 
 __all__ = ['create_app']

@@ -74,7 +74,8 @@ class _Arrival:
 
         Raises:
             Refusal: 415 for a type that is not taken, 413 for too many bytes (before they are read, where the header
-                says how many there are), 408 when they take too long, 400 when the client leaves.
+                says how many there are), 408 when they take too long, 400 when the client leaves
+                or the header is wrong.
         """
         limits = self._reader.limits
         headers = self._request.headers
@@ -84,7 +85,10 @@ class _Arrival:
             raise Refusal(415, f'the content type is not one of {taken}')
         if headers.get('content-encoding', 'identity').lower() != 'identity':
             raise Refusal(415, 'send the body without a content encoding')
-        if int(headers.get('content-length', '0')) > limits.body_bytes:
+        declared = headers.get('content-length', '0')
+        if not declared.isdecimal() or len(declared) > 20:
+            raise Refusal(400, 'the content length is not a number')
+        if int(declared) > limits.body_bytes:
             raise self._too_large()
         try:
             return content_type, await asyncio.wait_for(self._collect(), limits.body_timeout_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from mea_plugin.serving.ledger import ConflictError
 
@@ -13,11 +13,11 @@ __all__ = ['Flights']
 T = TypeVar('T')
 
 
-class Flights(Generic[T]):
+class Flights:
     """The work that is under way, by idempotency key."""
 
     def __init__(self) -> None:
-        self._tasks: dict[Hashable, tuple[bytes, asyncio.Task[T]]] = {}
+        self._tasks: dict[Hashable, tuple[bytes, asyncio.Task[Any]]] = {}
 
     async def join(self, key: Hashable, digest: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Start work, or wait for what is under way for the same key.

@@ -17,7 +17,9 @@ from mea_plugin.serving.protocol import patient_protocol
 from mea_plugin.serving.service import Service
 from mea_plugin.victims import Victim
 
-__all__ = ['check_address', 'serve']
+__all__ = ['check_address', 'listen', 'serve']
+
+_BACKLOG = 2048
 
 
 def check_address(options: ServeOptions, *, public: bool) -> None:
@@ -40,32 +42,62 @@ def check_address(options: ServeOptions, *, public: bool) -> None:
     )
 
 
-def serve(options: ServeOptions, victim: Victim) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, made before a model is loaded: a port that is taken is known at once.
+
+    Args:
+        host: An address or a name.
+        port: 0 picks a free one.
+
+    Raises:
+        InputError: There is no such address here, or the port is taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f'no address {host} ({error.strerror})', where='host', do='Correct it') from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f'cannot listen on {host}:{port} ({error.strerror})', where='port', do='Choose another, or 0 for a free one'
+        ) from None
+    return listener
+
+
+def serve(options: ServeOptions, victim: Victim, listener: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C; then requests that were accepted are answered, and new ones get 503.
 
     Prints the address once requests are answered.
 
+    Args:
+        options: How to serve.
+        victim: Who answers.
+        listener: From :func:`listen`; closed at the end.
+
     Raises:
-        InputError: The address or the store cannot be used.
+        InputError: The store cannot be used.
     """
-    listener = _listen(options.host, options.port)
-    try:
-        app = create_app(options, victim)
-        config = uvicorn.Config(
-            app,
-            http=patient_protocol(options.limits.body_timeout_s),
-            ws='none',
-            lifespan='on',
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        host = f'[{options.host}]' if ':' in options.host else options.host
-        address = f'http://{host}:{listener.getsockname()[1]}'
-        _Server(config, app.state.service, f'serving {options.name} on {address}').run([listener])
-    finally:
-        listener.close()
+    app = create_app(options, victim)
+    config = uvicorn.Config(
+        app,
+        http=patient_protocol(options.limits.body_timeout_s),
+        ws='none',
+        lifespan='on',
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=1,
+    )
+    host = f'[{options.host}]' if ':' in options.host else options.host
+    address = f'http://{host}:{listener.getsockname()[1]}'
+    _Server(config, app.state.service, f'serving {options.name} on {address}').run([listener])
 
 
 class _Server(uvicorn.Server):
@@ -99,26 +131,6 @@ class _Server(uvicorn.Server):
         if service.stopping and (not service.active or time.monotonic() > service.stop_by):
             self.should_exit = True
         return await super().on_tick(counter)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket: a port that is taken is found before the service starts."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InputError(f'no address {host} ({error.strerror})', where='host', do='Correct it') from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise InputError(
-            f'cannot listen on {host}:{port} ({error.strerror})', where='port', do='Choose another, or 0 for a free one'
-        ) from None
-    return listener
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,21 +6,16 @@ import asyncio
 import hashlib
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import numpy as np
-
 from mea_plugin.serving import jobs, keys, ledger
-from mea_plugin.serving.batching import Batcher
+from mea_plugin.serving.answering import Answerer, VictimError
 from mea_plugin.serving.bodies import BodyReader
 from mea_plugin.serving.database import Database
 from mea_plugin.serving.flights import Flights
-from mea_plugin.serving.images import decode, encode
 from mea_plugin.serving.jobs import Job
 from mea_plugin.serving.keys import Customer
 from mea_plugin.serving.ledger import ConflictError, QuotaError, Reply
@@ -29,15 +24,11 @@ from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.refusal import Refusal
 from mea_plugin.victims import Victim
 
-__all__ = ['Service', 'VictimError']
+__all__ = ['ImageRequest', 'Service']
 
 _LOGGER = logging.getLogger(__name__)
 _PURGE_S = 600.0
 _RETRY_S = 1.0
-
-
-class VictimError(Exception):
-    """The victim failed, or answered something that is no answer."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +70,9 @@ class Service:
         self.bodies = BodyReader(options.limits)
         self._accepted = 0
         self._database = Database(options.store)
-        self._batcher = Batcher(self._query, size=options.batch.size, wait_s=options.batch.wait_ms / 1000)
-        self.metrics = Metrics(waiting=lambda: self._batcher.depth, accepted=lambda: self._accepted)
-        # Decoding catches Pillow's warnings, which is for one thread at a time.
-        self._decoder = ThreadPoolExecutor(1, 'decode')
-        self._encoder = ThreadPoolExecutor(max(os.cpu_count() or 1, 1), 'encode')
-        self._flights: Flights[tuple[Reply, bool]] = Flights()
-        self._job_flights: Flights[tuple[Job, bool]] = Flights()
+        self.metrics = Metrics(waiting=lambda: self._answerer.depth, accepted=lambda: self._accepted)
+        self._answerer = Answerer(options, victim, self.metrics)
+        self._flights = Flights()
         self._job_waits = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -114,9 +101,7 @@ class Service:
         done, _ = await asyncio.wait([job_runner], timeout=max(self.stop_by - time.monotonic(), 0))
         if not done:
             job_runner.cancel()
-        await asyncio.to_thread(self._batcher.close, 1.0)  # it is idle, or hangs
-        self._decoder.shutdown()
-        self._encoder.shutdown()
+        await asyncio.to_thread(self._answerer.close, 1.0)  # the victim is idle, or hangs
         await asyncio.to_thread(self._database.close)
 
     async def identify(self, key: str | None) -> Customer:
@@ -173,7 +158,7 @@ class Service:
         with _refusals():
             if request.idempotency_key is None:
                 return await self._add_job(request, digest)
-            (job, replayed), joined = await self._job_flights.join(
+            (job, replayed), joined = await self._flights.join(
                 (request.customer.id, request.idempotency_key), digest, lambda: self._add_job(request, digest)
             )
         return job, replayed or joined
@@ -198,7 +183,7 @@ class Service:
         settled = False
         try:
             with self._place():
-                reply = await self._answer(request.content)
+                reply = await self._answerer.answer(request.content)
                 await self._database.call(ledger.settle, customer, key, digest, reply, self._expiry(), durable=True)
                 settled = True
         finally:
@@ -209,7 +194,7 @@ class Service:
 
     async def _add_job(self, request: ImageRequest, digest: bytes) -> tuple[Job, bool]:
         with self._place():
-            await self._decode(request.content)  # what cannot be answered is refused now
+            await self._answerer.decode(request.content)  # what cannot be answered is refused now
             job, replayed = await self._database.call(
                 jobs.add_job,
                 request.customer.id,
@@ -223,35 +208,6 @@ class Service:
             )
         self._job_waits.set()
         return job, replayed
-
-    async def _answer(self, content: bytes) -> Reply:
-        """From an encoded image to an encoded answer."""
-        image = await self._decode(content)
-        answer = await asyncio.wrap_future(self._batcher.submit(image))
-        # A defence acts here, on the answer, and knows the image.
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, encode, answer, self.options.output)
-
-    async def _decode(self, content: bytes) -> np.ndarray:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoder, decode, content, self.options.limits.pixels)
-
-    def _query(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Ask the victim; runs in the batcher's thread. Whatever goes wrong is logged once, for the whole batch."""
-        self.metrics.batch_size.observe(len(images))
-        try:
-            with self.metrics.victim_seconds.time():
-                answers = self.victim.query(images)
-            for image, answer in zip(images, answers, strict=True):
-                self._check(image, answer)
-        except Exception as error:
-            _LOGGER.exception('the victim failed on %d images of %s', len(images), images[0].shape)
-            raise VictimError('the model failed on this image') from error
-        return answers
-
-    def _check(self, image: np.ndarray, answer: np.ndarray) -> None:
-        expected = (image.shape[0] * self.victim.scale, image.shape[1] * self.victim.scale, 3)
-        if answer.dtype != np.uint8 or answer.shape != expected:
-            raise ValueError(f'answered {answer.dtype} {answer.shape} to {image.shape}; expected uint8 {expected}')
 
     async def _run_jobs(self) -> None:
         """Answer the jobs that wait, a batch at a time, until the service stops."""
@@ -271,11 +227,14 @@ class Service:
     async def _run_job(self, job: Job) -> None:
         outcome: Reply | str
         try:
-            outcome = await self._answer(job.input)
+            outcome = await self._answerer.answer(job.input)
         except Refusal as error:  # the limits are lower than when it was accepted
             outcome = str(error.detail)
         except VictimError as error:
             outcome = str(error)
+        except Exception:
+            _LOGGER.exception('job %s failed', job.id)
+            outcome = 'the service failed'
         try:
             await self._database.call(jobs.finish_job, job, outcome, self._expiry(), durable=True)
         except Exception:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mea_plugin.serving.database import open_store
+from mea_plugin.serving.database import Database, open_store
 from mea_plugin.serving.keys import list_keys, revoke_key
 from tests.helpers import photograph
 from tests.serving.stub import Doubler, encode, new_key, options, pixels, png, serving, until
@@ -183,6 +183,9 @@ REFUSED = {
     'text': ({'content': png(), 'headers': {'Content-Type': 'text/plain'}}, 415, 'content type'),
     'form': ({'data': {'image': 'x'}}, 415, 'content type'),
     'gzip': ({'content': png(), 'headers': {**PNG_HEADERS, 'Content-Encoding': 'gzip'}}, 415, 'content encoding'),
+    'no length': (
+        {'content': png(), 'headers': {**PNG_HEADERS, 'Content-Length': 'x'}}, 400, 'content length',
+    ),
     'empty': ({'content': b'', 'headers': PNG_HEADERS}, 400, 'empty'),
     'garbage': ({'content': bytes(500), 'headers': PNG_HEADERS}, 400, 'not a PNG or JPEG'),
     'pixels': ({'content': png((4, 200)), 'headers': PNG_HEADERS}, 413, '200x4 pixels'),
@@ -362,6 +365,7 @@ def test_the_same_key_while_the_first_is_under_way_joins_it(store, key, victim):
         await until(victim.asked.is_set)
         second = asyncio.create_task(send(client, png(), Idempotency_Key='k'))
         check_refusal(await send(client, png(seed=1), Idempotency_Key='k'), 422, 'another request')
+        check_refusal(await send(client, png(), '/v1/jobs', Idempotency_Key='k'), 422, 'another request')
         await until(lambda: client.service.active == 2)
         victim.may_answer.set()
         replies = [await first, await second]
@@ -456,14 +460,14 @@ def test_an_error_of_the_victim_fails_its_batch_only_and_is_logged(store, key, v
         await until(victim.asked.is_set)
         contents = [black, png(seed=1), png((9, 9))]
         rest = [asyncio.create_task(send(client, content)) for content in contents]
-        await until(lambda: client.service._batcher.depth == 3)
+        await until(lambda: client.service._answerer.depth == 3)
         victim.may_answer.set()
         assert (await first).status_code == 200
         assert [(await one).status_code for one in rest] == [500, 500, 200]
 
     in_service(main, options(store), victim, key)
     assert victim.batches == [[(8, 10, 3)], [(8, 10, 3)] * 2, [(9, 9, 3)]]
-    (record,) = [record for record in caplog.records if record.name == 'mea_plugin.serving.service']
+    (record,) = [record for record in caplog.records if record.name == 'mea_plugin.serving.answering']
     assert 'the victim failed on 2 images' in record.message
     assert 'cannot see anything' in caplog.text
     assert billed(store) == 2
@@ -653,13 +657,58 @@ def test_an_error_of_our_own_is_one_line_too(store, key, victim, monkeypatch):
         def fail(*_):
             raise KeyError('a bug')
 
-        monkeypatch.setattr('mea_plugin.serving.service.encode', fail)
+        monkeypatch.setattr('mea_plugin.serving.answering.encode', fail)
         check_refusal(await send(client, png()), 500, 'the service failed')
         check_refusal(await client.get('/nowhere'), 404, 'Not Found')
         check_refusal(await client.get('/v1/translate'), 405, 'Method Not Allowed')
 
     in_service(main, options(store), victim, key)
     assert (billed(store), reserved(store)) == (0, 0)
+
+
+def test_a_job_that_meets_an_error_of_our_own_does_not_stop_the_others(store, key, victim, monkeypatch):
+    async def main(client):
+        def fail(*_):
+            raise KeyError('a bug')
+
+        with monkeypatch.context() as patch:
+            patch.setattr('mea_plugin.serving.answering.encode', fail)
+            url = (await send(client, png(), '/v1/jobs')).json()['url']
+
+            async def failed():
+                return (await client.get(url)).json()['status'] == 'failed'
+
+            await until(failed)
+        assert (await client.get(url)).json()['error'] == 'the service failed'
+        url = (await send(client, png(), '/v1/jobs')).json()['url']
+
+        async def done():
+            return (await client.get(url)).json()['status'] == 'done'
+
+        await until(done)
+
+    in_service(main, options(store), victim, key)
+    assert (billed(store), reserved(store)) == (1, 0)
+
+
+def test_what_is_promised_is_on_the_disk_first(store, key, victim, monkeypatch):
+    durable = {}
+    call = Database.call
+
+    async def note(self, function, *arguments, **settings):
+        durable[function.__name__] = settings.get('durable', False)
+        return await call(self, function, *arguments, **settings)
+
+    monkeypatch.setattr(Database, 'call', note)
+
+    async def main(client):
+        await send(client, png())
+        await send(client, png(), '/v1/jobs')
+        await until(lambda: 'finish_job' in durable)
+
+    in_service(main, options(store), victim, key)
+    assert all(durable[name] for name in ('settle', 'add_job', 'finish_job'))
+    assert not any(durable[name] for name in ('admit', 'begin'))
 
 
 def test_replies_expire(store, key, victim):

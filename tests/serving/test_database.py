@@ -77,6 +77,20 @@ def test_nobody_hears_of_what_was_not_committed(tmp_path):
     assert again == ['after']
 
 
+def test_only_durable_calls_wait_for_the_disk(tmp_path):
+    async def main():
+        database = Database(tmp_path / 's.sqlite')
+        levels = [
+            await database.call(lambda c: c.execute('PRAGMA synchronous').fetchone()[0], durable=durable)
+            for durable in (True, False, True)
+        ]
+        mode = await database.call(lambda c: c.execute('PRAGMA journal_mode').fetchone()[0])
+        database.close()
+        return levels, mode
+
+    assert asyncio.run(main()) == ([2, 1, 2], 'wal')  # FULL, NORMAL
+
+
 def test_one_service_per_store(tmp_path):
     database = Database(tmp_path / 's.sqlite')
     with pytest.raises(InputError, match='another service is using the store'):

@@ -1,0 +1,94 @@
+"""From an encoded image to an encoded answer: decoding, the victim, and what happens to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from mea_plugin.serving.batching import Batcher
+from mea_plugin.serving.images import decode, encode
+from mea_plugin.serving.ledger import Reply
+from mea_plugin.serving.metrics import Metrics
+from mea_plugin.serving.options import ServeOptions
+from mea_plugin.victims import Victim
+
+__all__ = ['Answerer', 'VictimError']
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class VictimError(Exception):
+    """The victim failed, or answered something that is no answer."""
+
+
+class Answerer:
+    """A victim and the threads around it.
+
+    Args:
+        options: Limits, batches and output.
+        victim: Who answers; called from one thread.
+        metrics: Told about each call of the victim.
+    """
+
+    def __init__(self, options: ServeOptions, victim: Victim, metrics: Metrics) -> None:
+        self._options = options
+        self._victim = victim
+        self._metrics = metrics
+        self._batcher = Batcher(self._query, size=options.batch.size, wait_s=options.batch.wait_ms / 1000)
+        # Decoding catches Pillow's warnings, which is for one thread at a time.
+        self._decoder = ThreadPoolExecutor(1, 'decode')
+        self._encoder = ThreadPoolExecutor(os.cpu_count() or 1, 'encode')
+
+    @property
+    def depth(self) -> int:
+        """How many images wait for the victim."""
+        return self._batcher.depth
+
+    async def answer(self, content: bytes) -> Reply:
+        """Answer an encoded image.
+
+        Raises:
+            Refusal: As :meth:`decode`.
+            VictimError: The victim failed.
+        """
+        image = await self.decode(content)
+        answer = await asyncio.wrap_future(self._batcher.submit(image))
+        # A defence acts here, on the answer, and knows the image.
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, encode, answer, self._options.output)
+
+    async def decode(self, content: bytes) -> np.ndarray:
+        """Decode an image: uint8 ``(H, W, 3)``, RGB.
+
+        Raises:
+            Refusal: It is none, or has too many pixels.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoder, decode, content, self._options.limits.pixels)
+
+    def close(self, timeout_s: float) -> None:
+        """End the threads; a victim that hangs is left behind after ``timeout_s`` seconds."""
+        self._batcher.close(timeout_s)
+        self._decoder.shutdown()
+        self._encoder.shutdown()
+
+    def _query(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Ask the victim; runs in the batcher's thread. Whatever goes wrong is logged once, for the whole batch."""
+        self._metrics.batch_size.observe(len(images))
+        try:
+            with self._metrics.victim_seconds.time():
+                answers = self._victim.query(images)
+            for image, answer in zip(images, answers, strict=True):
+                self._check(image, answer)
+        except Exception as error:
+            _LOGGER.exception('the victim failed on %d images of %s', len(images), images[0].shape)
+            raise VictimError('the model failed on this image') from error
+        return answers
+
+    def _check(self, image: np.ndarray, answer: np.ndarray) -> None:
+        expected = (image.shape[0] * self._victim.scale, image.shape[1] * self._victim.scale, 3)
+        if answer.dtype != np.uint8 or answer.shape != expected:
+            raise ValueError(f'answered {answer.dtype} {answer.shape} to {image.shape}; expected uint8 {expected}')
