@@ -150,10 +150,9 @@ def _claim(ledger: Ledger, victim: Mapping[str, Any]) -> None:
     Raises:
         InputError: It belongs to another.
     """
-    about = ledger.about()
-    if 'fingerprint' not in about:
-        ledger.note(**{key: str(value) for key, value in victim.items()}, begun=str(time.time()))
-    elif about['fingerprint'] != victim['fingerprint']:
+    values = {key: str(value) for key, value in victim.items()}
+    about = ledger.note_first('fingerprint', **values, begun=str(time.time()))
+    if about['fingerprint'] != victim['fingerprint']:
         raise InputError(
             f"the ledger is that of another victim ('{about['name']}', {about['fingerprint'][:12]}; this one is "
             f"'{victim['name']}', {victim['fingerprint'][:12]})",
