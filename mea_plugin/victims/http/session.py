@@ -171,10 +171,7 @@ class HTTPSession:
         raise RejectedError('more than 5 redirects', where=self._url.host, do='Give the final address as url')
 
     def _redirected(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:
-        try:
-            url = request.url.join(response.headers['Location'])
-        except httpx.InvalidURL as error:
-            raise InDoubtError(f'the service redirects to what is no address ({error})') from None
+        url = request.url.join(response.headers['Location'])
         if url.host != request.url.host or (request.url.scheme, url.scheme) == ('https', 'http'):
             raise RejectedError(
                 f'the service sends on to another host or out of encryption, {url.scheme}://{url.host}',
