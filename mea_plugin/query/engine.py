@@ -151,11 +151,9 @@ def claim(ledger: Ledger, victim: Victim) -> None:
     Raises:
         InputError: It belongs to another.
     """
-    about = ledger.about()
-    if 'fingerprint' not in about:
-        own = {'name': victim.name, 'scale': str(victim.scale), 'fingerprint': victim.fingerprint}
-        ledger.note(**own, begun=str(time.time()))
-    elif about['fingerprint'] != victim.fingerprint:
+    own = {'name': victim.name, 'scale': str(victim.scale), 'fingerprint': victim.fingerprint}
+    about = ledger.note_first('fingerprint', **own, begun=str(time.time()))
+    if about['fingerprint'] != victim.fingerprint:
         raise InputError(
             f"the ledger is that of another victim ('{about['name']}', {about['fingerprint'][:12]}; this one is "
             f"'{victim.name}', {victim.fingerprint[:12]})",

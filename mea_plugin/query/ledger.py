@@ -71,6 +71,11 @@ CREATE TABLE images (
 ) WITHOUT ROWID;
 """
 
+# Attempts of a query that are in doubt, since it was last answered.
+_DOUBTS = """
+SELECT COUNT(*) FROM attempts WHERE query = ? AND outcome = 'doubt' AND id > COALESCE(
+    (SELECT MAX(id) FROM attempts WHERE query = ? AND outcome = 'settled'), 0)
+"""
 _GIVE_UP = "UPDATE queries SET state = 'given up', owner = NULL WHERE id = ? AND state = 'doubt'"
 
 InDoubt = Literal['free', 'resend', 'abandon']
@@ -153,9 +158,13 @@ class Ledger:
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute('PRAGMA journal_mode = WAL')
-            self._connection.execute('PRAGMA synchronous = FULL')  # a charge survives a loss of power
-            self._set_up()
+            try:
+                self._connection.execute('PRAGMA journal_mode = WAL')
+                self._connection.execute('PRAGMA synchronous = FULL')  # a charge survives a loss of power
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def close(self) -> None:
         """Leave the ledger: what this process has reserved and not settled is in doubt from now on."""
@@ -181,11 +190,11 @@ class Ledger:
             self._connection.execute('BEGIN IMMEDIATE')
             try:
                 yield self._connection
-            except BaseException:
+                self._connection.execute('COMMIT')
+            except BaseException:  # also of the commit: on a full disk, it leaves the transaction open
                 if self._connection.in_transaction:
                     self._connection.execute('ROLLBACK')
                 raise
-            self._connection.execute('COMMIT')
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple]:
         """Read, outside a transaction."""
@@ -200,6 +209,13 @@ class Ledger:
         """Note something about the whole, such as the victim that it belongs to."""
         with self.transaction() as db:
             db.executemany('INSERT OR REPLACE INTO about VALUES (?, ?)', values.items())
+
+    def note_first(self, key: str, **values: str) -> dict[str, str]:
+        """Note something unless another process has noted ``key`` before; returns what :meth:`about` does."""
+        with self.transaction() as db:
+            if not db.execute('SELECT 1 FROM about WHERE key = ?', (key,)).fetchone():
+                db.executemany('INSERT OR REPLACE INTO about VALUES (?, ?)', values.items())
+            return dict(db.execute('SELECT key, value FROM about').fetchall())
 
     @property
     def spent(self) -> int:
@@ -239,7 +255,9 @@ class Ledger:
         Raises:
             InputError: The ledger cannot be written, or the disk is so full that an answer might not fit.
         """
-        if (free := shutil.disk_usage(self.folder).free) < _SPARE:
+        with self._readable():
+            free = shutil.disk_usage(self.folder).free
+        if free < _SPARE:
             raise InputError(
                 f'the disk has {free >> 20} MiB left, and an answer that was paid for might not fit',
                 where=self.folder,
@@ -267,7 +285,8 @@ class Ledger:
                     exhausted = True
                     continue
                 spent += charge
-                key = secrets.token_hex(16) if charge or key is None else key
+                # The same after a refusal, too: a service that charged before it failed does not charge again.
+                key = key or secrets.token_hex(16)
                 db.execute("UPDATE queries SET state = 'sent', owner = ?, key = ? WHERE id = ?", (owner, key, query))
                 cursor = db.execute(
                     'INSERT INTO attempts (query, charged, started) VALUES (?, ?, ?)', (query, charge, time.time())
@@ -288,10 +307,15 @@ class Ledger:
                     (one.response, *one.size, *one.bytes, one.attempt.query),
                 )
 
-    def refuse(self, attempts: Iterable[Attempt], note: str) -> None:
+    def refuse(self, attempts: Iterable[Attempt], note: str, *, new_key: bool = False) -> None:
         """Take back attempts that were certainly not answered: their charge goes.
 
         A query that an earlier attempt left in doubt stays so, and charged.
+
+        Args:
+            attempts: Those.
+            note: Why.
+            new_key: Whether the service keeps the failure under the key, so that the next attempt needs another.
         """
         with self.transaction() as db:
             for attempt in attempts:
@@ -299,8 +323,11 @@ class Ledger:
                 (charged,) = db.execute('SELECT charged FROM attempts WHERE id = ?', (attempt.id,)).fetchone()
                 db.execute('UPDATE attempts SET charged = 0 WHERE id = ?', (attempt.id,))
                 db.execute('UPDATE account SET spent = spent - ?', (charged,))
-                state = 'open' if charged else 'doubt'
+                (doubts,) = db.execute(_DOUBTS, (attempt.query, attempt.query)).fetchone()
+                state = 'doubt' if doubts else 'open'
                 db.execute('UPDATE queries SET state = ?, owner = NULL WHERE id = ?', (state, attempt.query))
+                if new_key:
+                    db.execute('UPDATE queries SET key = NULL WHERE id = ?', (attempt.query,))
 
     def doubt(self, attempt: Attempt, note: str) -> None:
         """Note that nobody knows whether an attempt was answered."""
@@ -375,6 +402,12 @@ class Ledger:
         if version == 0:
             with self.transaction() as db:
                 if db.execute('PRAGMA user_version').fetchone() == (0,):  # another process may have come first
+                    if (self.folder / 'pairs').exists():  # a new ledger would pay for them again
+                        raise InputError(
+                            'the ledger is empty or gone, but answers lie beside it',
+                            where=self.path,
+                            do='Restore it from a copy, or move the folder away',
+                        )
                     for statement in _SCHEMA.split(';')[:-1]:
                         db.execute(statement)
                     db.execute(f'PRAGMA user_version = {_FORMAT}')

@@ -67,7 +67,8 @@ class RemoteSender:
         self._progress, self._report = progress, report
         self._count, self._failures, self._exhausted = 0, 0, False
         self._last: InputError | None = None
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._flying: set[asyncio.Task[None]] = set()  # attempts
+        self._finishing: set[asyncio.Task[Any]] = set()  # what must not be left half done
 
     def send(self, positions: Iterable[int]) -> Answered:
         """Ask about images, as far as the budget goes and no other process is at them.
@@ -76,14 +77,18 @@ class RemoteSender:
             InputError: An image cannot be read, the service refuses for good, or several queries in a row fail. What
                 was answered before is settled.
         """
-        self._count, self._exhausted = 0, False
+        self._count, self._failures, self._exhausted, self._last = 0, 0, False, None
         asyncio.run(self._send(list(positions)))
         if self._last is not None and not self._count:
             raise self._last
         return Answered(self._count, self._exhausted)
 
     async def _send(self, positions: list[int]) -> None:
-        """As many workers as queries may be on their way, each taking the next image when it is free."""
+        """As many workers as queries may be on their way, each taking the next image when it is free.
+
+        When one fails for good, the attempts that are on their way are waited for: they may have been paid for. Ctrl-C
+        stops them, too.
+        """
         remaining = iter(positions)
         # The ledger's transactions run one after another, off the loop: they wait for the disk.
         with ThreadPoolExecutor(1, 'ledger') as self._clerk, ThreadPoolExecutor(2, 'images') as self._pool:
@@ -91,11 +96,16 @@ class RemoteSender:
                 workers = [asyncio.create_task(self._work(session, remaining)) for _ in range(self._victim.concurrency)]
                 try:
                     await asyncio.gather(*workers)
+                except asyncio.CancelledError:
+                    _cancel(self._flying)
+                    raise
                 finally:
-                    for worker in workers:
-                        worker.cancel()
+                    _cancel(workers)
                     await asyncio.gather(*workers, return_exceptions=True)
-                    await asyncio.gather(*self._finishing, return_exceptions=True)
+                    try:
+                        await asyncio.gather(*self._flying, return_exceptions=True)
+                    finally:
+                        await asyncio.gather(*self._finishing, return_exceptions=True)
 
     async def _work(self, session: Session, remaining: Iterable[int]) -> None:
         for position in remaining:
@@ -112,21 +122,25 @@ class RemoteSender:
         try:
             async for attempt in attempts(self._victim.retrying):
                 with attempt:
-                    await self._attempt(session, wanted, numbers[content], pixels)
+                    await session.turn()
+                    await _shielded(self._attempt(session, wanted, numbers[content], pixels), self._flying)
         except NotAnsweredError as error:
             self._fail(failure(error))
 
     async def _attempt(self, session: Session, wanted: Wanted, query: int, pixels: np.ndarray) -> None:
-        reserve = self._ledger.reserve
-        reserved = await self._in_ledger(reserve, [query], budget=self._budget, in_doubt=self._in_doubt)
-        self._exhausted |= reserved.exhausted
-        attempt = reserved.attempts.get(query)
+        reserving = asyncio.create_task(self._reserve(query))
+        try:
+            attempt = await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            await self._finish(self._take_back(reserving))
+            raise
         if attempt is None:
             return  # the budget is spent, another process has it, or it was given up
         try:
             reply = await session.ask(pixels, attempt.key)
         except (RefusedError, RejectedError) as error:
-            await self._in_ledger(self._ledger.refuse, [attempt], str(error)[:200])
+            new_key = isinstance(error, RefusedError) and error.new_key
+            await self._finish(self._in_ledger(self._ledger.refuse, [attempt], str(error)[:200], new_key=new_key))
             raise
         except InDoubtError as error:
             await self._finish(self._doubt(wanted, attempt, str(error)))
@@ -137,16 +151,26 @@ class RemoteSender:
                 return
             raise
         except BaseException as error:  # also Ctrl-C, and what nobody foresaw
-            await self._finish(self._doubt(wanted, attempt, type(error).__name__))
+            reason = 'interrupted' if isinstance(error, asyncio.CancelledError) else type(error).__name__
+            await self._finish(self._doubt(wanted, attempt, reason))
             raise
         await self._finish(self._keep(attempt, pixels, reply))
 
+    async def _reserve(self, query: int) -> Attempt | None:
+        reserve = self._ledger.reserve
+        reserved = await self._in_ledger(reserve, [query], budget=self._budget, in_doubt=self._in_doubt)
+        self._exhausted |= reserved.exhausted
+        return reserved.attempts.get(query)
+
+    async def _take_back(self, reserving: asyncio.Task[Attempt | None]) -> None:
+        """Of an attempt that was stopped before it was sent."""
+        attempt = await reserving
+        if attempt is not None:
+            await self._in_ledger(self._ledger.refuse, [attempt], 'not sent')
+
     async def _finish(self, what: Coroutine[Any, Any, None]) -> None:
         """Do something to its end, whoever wants to stop meanwhile."""
-        task = asyncio.create_task(what)
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
-        await asyncio.shield(task)
+        await _shielded(what, self._finishing)
 
     async def _doubt(self, wanted: Wanted, attempt: Attempt, reason: str) -> None:
         await self._in_ledger(self._ledger.doubt, attempt, reason[:200])
@@ -173,6 +197,19 @@ class RemoteSender:
 
     async def _in_pool(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+
+async def _shielded(what: Coroutine[Any, Any, T], tasks: set[asyncio.Task[T]]) -> T:
+    """Wait for something that goes on when whoever waits is cancelled; it is among ``tasks`` until it has ended."""
+    task = asyncio.create_task(what)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return await asyncio.shield(task)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _write(ledger: Ledger, attempt: Attempt, pixels: np.ndarray, reply: Reply) -> Settled:

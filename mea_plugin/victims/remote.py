@@ -55,7 +55,17 @@ class NotAnsweredError(Exception):
 
 
 class RefusedError(NotAnsweredError):
-    """The service certainly did not answer: it said so, or the query did not reach it."""
+    """The service certainly did not answer: it said so, or the query did not reach it.
+
+    Args:
+        reason: See :class:`NotAnsweredError`.
+        wait: Likewise.
+        new_key: Whether the service keeps this outcome under the query's key, so that the next attempt needs another.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, new_key: bool = False) -> None:
+        super().__init__(reason, wait)
+        self.new_key = new_key
 
 
 class InDoubtError(NotAnsweredError):
@@ -86,8 +96,12 @@ class Retrying:
 class Session(Protocol):
     """A connection to a service."""
 
+    async def turn(self) -> None:
+        """Wait until one more query may be sent. Called before it is charged, so that no charge waits here."""
+        ...
+
     async def ask(self, query: np.ndarray, key: str) -> Reply:
-        """Send one image, once.
+        """Send one image, once, at once.
 
         Args:
             query: uint8 ``(H, W, 3)``, RGB.

@@ -8,7 +8,7 @@ import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from mea_plugin.errors import InputError
-from mea_plugin.victims.remote import NotAnsweredError, Reply, Retrying, Session
+from mea_plugin.victims.remote import NotAnsweredError, RefusedError, Reply, Retrying, Session
 
 __all__ = ['ask_until_answered', 'attempts', 'failure']
 
@@ -49,7 +49,12 @@ async def ask_until_answered(session: Session, image: np.ndarray, retrying: Retr
     try:
         async for attempt in attempts(retrying):
             with attempt:
-                return await session.ask(image, key)
+                await session.turn()
+                try:
+                    return await session.ask(image, key)
+                except RefusedError as error:
+                    key = secrets.token_hex(16) if error.new_key else key
+                    raise
     except NotAnsweredError as error:
         raise failure(error) from error
     raise AssertionError('the last attempt returns or raises')

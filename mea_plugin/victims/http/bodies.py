@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from mea_plugin.victims.remote import InDoubtError, Reply
 
 __all__ = ['build_request', 'look_up', 'read_image', 'read_json']
 
+Hide = Callable[[bytes], bytes]
+
 
 def build_request(image: np.ndarray, options: RequestOptions) -> dict[str, Any]:
     """The arguments of httpx that carry an image: uint8 ``(H, W, 3)``, RGB."""
@@ -29,7 +32,7 @@ def build_request(image: np.ndarray, options: RequestOptions) -> dict[str, Any]:
         suffix = kind.partition('/')[2]
         fields = {key: str(value) for key, value in options.fields.items()}
         return {'files': {options.field: (f'image.{suffix}', data, kind)}, 'data': fields}
-    content: dict[str, Any] = dict(options.fields)
+    content: dict[str, Any] = copy.deepcopy(dict(options.fields))  # other queries are built at the same time
     *parents, name = options.field.split('.')
     place = content
     for parent in parents:
@@ -46,8 +49,8 @@ def _encode(image: np.ndarray, options: RequestOptions) -> tuple[bytes, str]:
     return buffer.getvalue(), 'image/jpeg'
 
 
-def read_json(body: bytes) -> Any:
-    """JSON of a response.
+def read_json(body: bytes, hide: Hide = bytes) -> Any:
+    """JSON of a response; ``hide`` as in :func:`read_image`.
 
     Raises:
         InDoubtError: It is none.
@@ -55,7 +58,7 @@ def read_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise InDoubtError(f'the reply is no JSON but {_glimpse(body)}') from None
+        raise InDoubtError(f'the reply is no JSON but {_glimpse(hide(body))}') from None
 
 
 def look_up(content: Any, field: str) -> Any:
@@ -74,7 +77,9 @@ def look_up(content: Any, field: str) -> Any:
     return content
 
 
-def read_image(body: bytes, size: tuple[int, int], options: ResponseOptions, *, sent_bytes: int) -> Reply:
+def read_image(
+    body: bytes, size: tuple[int, int], options: ResponseOptions, *, sent_bytes: int, hide: Hide = bytes
+) -> Reply:
     """Check what came back before it counts as an answer.
 
     Args:
@@ -82,16 +87,18 @@ def read_image(body: bytes, size: tuple[int, int], options: ResponseOptions, *, 
         size: Height and width that the answer should have.
         options: What is expected.
         sent_bytes: Of the request, for the record.
+        hide: Takes secrets out of what is quoted in an error.
 
     Raises:
         InDoubtError: It is no such image, though the service may have charged for it.
     """
     data = body
     if options.body == 'json':
-        data = _from_base64(look_up(read_json(body), options.field))
+        data = _from_base64(look_up(read_json(body, hide), options.field))
     found, plain = _sniff(data)
     if found not in options.formats:
-        raise InDoubtError(f'the reply is {f"a {found} image" if found else _glimpse(data)}, not {options.formats[0]}')
+        what = f'a {found} image' if found else _glimpse(hide(data))
+        raise InDoubtError(f'the reply is {what}, not {options.formats[0]}')
     try:
         if options.size == 'exact' and (own := decode_size(data, where='reply')) != size:
             raise InDoubtError(f'the reply has {own[1]}x{own[0]} pixels, not {size[1]}x{size[0]}')
@@ -102,7 +109,7 @@ def read_image(body: bytes, size: tuple[int, int], options: ResponseOptions, *, 
     if image.shape[:2] != size:
         notes.append(f'{image.shape[1]}x{image.shape[0]} pixels')
         image = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
-    keeps = found == 'png' and plain and len(notes) == 0
+    keeps = found == 'png' and plain and not notes and hide(data) == data
     return Reply(
         image, data if keeps else None, sent_bytes, len(body), f'came as {", ".join(notes)}' if notes else None
     )
@@ -112,7 +119,8 @@ def _from_base64(text: Any) -> bytes:
     if not isinstance(text, str):
         raise InDoubtError('the image in the reply is no base64 text')
     try:
-        return base64.b64decode(text.rpartition('base64,')[2], validate=True)  # a data: address has a head
+        # A data: address has a head, and some encoders break lines.
+        return base64.b64decode(''.join(text.rpartition('base64,')[2].split()), validate=True)
     except (binascii.Error, ValueError):
         raise InDoubtError('the image in the reply is no base64 text') from None
 

@@ -51,6 +51,8 @@ class Hosts:
             raise InputError(f'{what} {url!r} is no address ({error})', where=where, do='Write http://...') from None
         if url.scheme not in ('http', 'https') or not url.host:
             raise InputError(f'{what} {url} is no http address', where=where, do='Write http://... or https://...')
+        if url.userinfo:
+            raise InputError(f'{what} holds a user or a password', where=where, do='Put the key under victim.key')
         if not is_loopback(url.host) and url.host.lower() not in self._allowed:
             raise InputError(
                 f'{what} goes to the host {url.host}, which is not allowed',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,7 +13,10 @@ from mea_plugin.errors import InputError, suggestion
 from mea_plugin.options import check_keys
 from mea_plugin.victims.remote import Retrying
 
-__all__ = ['JobOptions', 'KeyOptions', 'RequestOptions', 'ResponseOptions', 'parse', 'parse_retrying']
+__all__ = [
+    *('JobOptions', 'KeyOptions', 'RequestOptions', 'ResponseOptions'),
+    *('check_header', 'parse', 'parse_retrying'),
+]
 
 T = TypeVar('T')
 
@@ -41,6 +45,17 @@ class RequestOptions:
         _choice('victim.request.body', self.body, ('multipart', 'raw', 'json'))
         _choice('victim.request.format', self.format, ('png', 'jpeg'))
         _between('victim.request.quality', self.quality, 1, 100)
+        for name, value in self.headers.items():
+            check_header('victim.request.headers', name, value)
+        place: Any = self.fields
+        for part in self.field.split('.') if self.body == 'json' else ():
+            if not isinstance(place, Mapping):
+                raise InputError(
+                    f"'{self.field}' leads into a field that is no object",
+                    where='victim.request.field',
+                    do='Correct it or request.fields',
+                )
+            place = place.get(part, {})
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,12 @@ class KeyOptions:
             raise InputError(
                 f'{self.env} holds characters that no header may have', where='victim.key.env', do='Correct the key'
             )
+        check_header('victim.key', self.header, self.prefix)
         object.__setattr__(self, 'value', value)
+
+    def hide(self, data: bytes) -> bytes:
+        """Take the key out of what a service or a library says."""
+        return data.replace(self.value.encode(), b'***')
 
 
 def parse(cls: type[T], options: Mapping[str, Any] | None, where: str) -> T:
@@ -155,6 +175,18 @@ def parse_retrying(options: Mapping[str, Any] | None) -> Retrying:
     for key in ('first', 'longest', 'patience'):
         _between(f'victim.retry.{key}', getattr(retrying, key), 0, 1e6)
     return retrying
+
+
+def check_header(where: str, name: Any, value: Any) -> None:
+    """Refuse what cannot be a header; the value is not quoted, as it may be secret.
+
+    Raises:
+        InputError: Name or value holds characters that none may have.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+        raise InputError(f'{name!r} is no name of a header', where=where, do='Use letters, digits and -')
+    if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+        raise InputError(f"the header '{name}' is no printable ASCII text", where=where, do='Correct it, or quote it')
 
 
 def _check_kind(where: str, kind: str, value: Any) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime
 import email.utils
-import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -15,10 +14,11 @@ import httpx
 import numpy as np
 from aiolimiter import AsyncLimiter
 
+from mea_plugin.errors import InputError
 from mea_plugin.victims.http.bodies import build_request, look_up, read_image, read_json
 from mea_plugin.victims.http.hosts import Hosts, is_loopback
 from mea_plugin.victims.http.options import JobOptions, KeyOptions, RequestOptions, ResponseOptions
-from mea_plugin.victims.remote import InDoubtError, RefusedError, RejectedError, Reply
+from mea_plugin.victims.remote import InDoubtError, NotAnsweredError, RefusedError, RejectedError, Reply
 
 __all__ = ['HTTPSession', 'retry_after']
 
@@ -27,6 +27,8 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 # What says that there was no answer; a gateway's 502 and 504 do not: behind it there may have been one.
 _REFUSALS = (429, *(status for status in range(500, 600) if status not in (502, 504)))
 _MAX_REDIRECTS = 5
+# Seconds that an idle connection is used again: fewer than services keep one, or a query might meet its end.
+_KEEP_ALIVE = 1.0
 
 
 class HTTPSession:
@@ -67,10 +69,14 @@ class HTTPSession:
         self._limiter = limiter
         self._client = httpx.AsyncClient(
             timeout=timeout,
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            limits=httpx.Limits(
+                max_connections=concurrency,
+                max_keepalive_connections=concurrency,
+                keepalive_expiry=_KEEP_ALIVE,
+            ),
             follow_redirects=False,
             trust_env=not is_loopback(self._url.host),  # a proxy stands between nobody and this machine
-            headers={'User-Agent': 'mea_plugin', **request.headers},
+            headers={'User-Agent': 'mea_plugin'},
         )
 
     async def __aenter__(self) -> HTTPSession:
@@ -80,48 +86,61 @@ class HTTPSession:
     async def __aexit__(self, *raised: Any) -> None:
         await self._client.__aexit__(*raised)
 
+    async def turn(self) -> None:
+        """See :class:`~mea_plugin.victims.remote.Session`."""
+        if self._limiter is not None:
+            await self._limiter.acquire()
+
     async def ask(self, query: np.ndarray, key: str) -> Reply:
         """See :class:`~mea_plugin.victims.remote.Session`."""
         arguments = await asyncio.to_thread(build_request, query, self._request)
         headers = {**arguments.pop('headers', {}), **({self._header: key} if self._header else {})}
-        if self._limiter is not None:
-            await self._limiter.acquire()
         submitted = self._client.build_request('POST', self._url, headers=headers, **arguments)
         sent_bytes = int(submitted.headers.get('Content-Length', 0))
+        await submitted.aread()  # a redirect may have it sent again
         body = await self._body(submitted)
         size = (query.shape[0] * self._scale, query.shape[1] * self._scale)
         if self._jobs is not None:
             return await self._await_job(body, size, sent_bytes, self._jobs)
-        return await asyncio.to_thread(read_image, body, size, self._response, sent_bytes=sent_bytes)
+        return await self._image(body, size, self._response, sent_bytes)
+
+    async def _image(self, body: bytes, size: tuple[int, int], options: ResponseOptions, sent_bytes: int) -> Reply:
+        return await asyncio.to_thread(read_image, body, size, options, sent_bytes=sent_bytes, hide=self._hide)
 
     async def _await_job(self, body: bytes, size: tuple[int, int], sent_bytes: int, jobs: JobOptions) -> Reply:
         """Poll until the job is done, and fetch the image. From the submission on, the attempt is in doubt."""
-        address = self._linked(look_up(read_json(body), jobs.url))
+        address = self._linked(look_up(read_json(body, self._hide), jobs.url))
         deadline = time.monotonic() + jobs.timeout
         while True:
-            if time.monotonic() > deadline:
-                raise InDoubtError(f'the job was not done after {jobs.timeout:g} s')
-            try:
-                content = read_json(await self._body(self._client.build_request('GET', address)))
-            except RefusedError as error:  # of the poll, not of the job
-                await asyncio.sleep(max(error.wait or 0, jobs.interval))
-                continue
+            body = await self._fetch(address, jobs, deadline)
+            content = read_json(body, self._hide)
             status = look_up(content, jobs.status)
             if status == jobs.failed:
-                raise RefusedError(f"the job has the status '{jobs.failed}'")
+                raise RefusedError(f"the job has the status '{jobs.failed}'", new_key=True)
             if status == jobs.done:
                 break
-            await asyncio.sleep(jobs.interval)
-        result = look_up(content, jobs.result)
+            await _pause(jobs, deadline)
         if self._response.body == 'json':
             options = ResponseOptions(**{**vars(self._response), 'field': jobs.result})
-            body = await asyncio.to_thread(_dumped, content)
-            return await asyncio.to_thread(read_image, body, size, options, sent_bytes=sent_bytes)
-        try:
-            body = await self._body(self._client.build_request('GET', self._linked(result)))
-        except RefusedError as error:
-            raise InDoubtError(f'the answer could not be fetched: {error}', error.wait) from None
-        return await asyncio.to_thread(read_image, body, size, self._response, sent_bytes=sent_bytes)
+            return await self._image(body, size, options, sent_bytes)
+        body = await self._fetch(self._linked(look_up(content, jobs.result)), jobs, deadline)
+        return await self._image(body, size, self._response, sent_bytes)
+
+    async def _fetch(self, address: httpx.URL, jobs: JobOptions, deadline: float) -> bytes:
+        """Get what belongs to a submitted job; as that costs nothing, again and again until the deadline.
+
+        Raises:
+            InDoubtError: The deadline has passed.
+            InputError: The service refuses for good. Of the job itself, that says nothing.
+        """
+        while True:
+            request = self._client.build_request('GET', address)
+            try:
+                return await self._body(request)
+            except NotAnsweredError as error:
+                await _pause(jobs, deadline, error)
+            except RejectedError as error:
+                raise InputError(str(error)) from None
 
     def _linked(self, link: Any) -> httpx.URL:
         """An address in a reply, which may be relative.
@@ -131,7 +150,10 @@ class HTTPSession:
         """
         if not isinstance(link, str):
             raise InDoubtError(f'the link in the reply is {type(link).__name__}, not text')
-        url = self._url.join(link)
+        try:
+            url = self._url.join(link)
+        except httpx.InvalidURL as error:
+            raise InDoubtError(f'the link in the reply is no address ({error})') from None
         self._hosts.check(url, what='a link in the reply', where='victim.allowed_hosts')
         return url
 
@@ -150,9 +172,9 @@ class HTTPSession:
 
     def _redirected(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:
         url = request.url.join(response.headers['Location'])
-        if url.host != request.url.host:
+        if url.host != request.url.host or (request.url.scheme, url.scheme) == ('https', 'http'):
             raise RejectedError(
-                f'the service sends on to another host, {url.host}',
+                f'the service sends on to another host or out of encryption, {url.scheme}://{url.host}',
                 where=str(request.url.copy_with(query=None)),
                 do='If that is the service you are authorised to test, give its address as url',
             )
@@ -168,17 +190,19 @@ class HTTPSession:
 
     @contextlib.asynccontextmanager
     async def _sent(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        # The key goes to the service's own host, not to wherever it keeps its answers.
-        if self._key is not None and request.url.host == self._url.host:
-            request.headers[self._key.header] = f'{self._key.prefix}{self._key.value}'
+        # The key goes to the service's own host, not to wherever it keeps its answers, and not unencrypted by accident.
+        if request.url.host == self._url.host and request.url.scheme in (self._url.scheme, 'https'):
+            request.headers.update(self._request.headers)
+            if self._key is not None:
+                request.headers[self._key.header] = f'{self._key.prefix}{self._key.value}'
         try:
             response = await self._client.send(request, stream=True)
         except _UNSENT as error:
-            raise RefusedError(f'no connection ({_reason(error)})') from None
+            raise RefusedError(f'no connection ({self._reason(error)})') from None
         except httpx.TimeoutException:
             raise InDoubtError('no answer within the time-out') from None
         except httpx.TransportError as error:
-            raise InDoubtError(f'the connection broke ({_reason(error)})') from None
+            raise InDoubtError(f'the connection broke ({self._reason(error)})') from None
         try:
             yield response
         finally:
@@ -186,6 +210,24 @@ class HTTPSession:
 
     async def _read(self, response: httpx.Response) -> bytes:
         """The body of a success; of anything else, the exception that tells what it means."""
+        if response.is_success:
+            return await self._whole(response)
+        status = response.status_code
+        try:
+            detail = self._detail(await self._whole(response))
+        except InDoubtError:  # the status says enough
+            detail = ''
+        if status in _REFUSALS or (status == 409 and self._header is not None):  # the same key is at work
+            raise RefusedError(f'status {status}{detail}', retry_after(response.headers))
+        if response.is_server_error:
+            raise InDoubtError(f'status {status} of a gateway{detail}')
+        raise RejectedError(
+            f'the service answers with status {status}{detail}',
+            where=str(response.request.url.copy_with(query=None)),
+            do=_ADVICE.get(status, 'Check the options of the request'),
+        )
+
+    async def _whole(self, response: httpx.Response) -> bytes:
         parts, length = [], 0
         try:
             async for part in response.aiter_bytes():
@@ -196,29 +238,20 @@ class HTTPSession:
         except httpx.TimeoutException:
             raise InDoubtError('the answer stopped coming') from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise InDoubtError(f'the answer broke off ({_reason(error)})') from None
-        body = b''.join(parts)
-        status = response.status_code
-        if response.is_success:
-            return body
-        detail = self._detail(body)
-        if status in _REFUSALS:
-            raise RefusedError(f'status {status}{detail}', retry_after(response.headers))
-        if response.is_server_error:
-            raise InDoubtError(f'status {status} of a gateway{detail}')
-        raise RejectedError(
-            f'the service answers with status {status}{detail}',
-            where=str(response.request.url.copy_with(query=None)),
-            do=_ADVICE.get(status, 'Check the options of the request'),
-        )
+            raise InDoubtError(f'the answer broke off ({self._reason(error)})') from None
+        return b''.join(parts)
 
     def _detail(self, body: bytes) -> str:
         """What the service says, in one short line that does not give the key away."""
-        text = ''.join(c if c.isprintable() else ' ' for c in body[:500].decode('utf-8', 'replace'))
-        if self._key is not None:
-            text = text.replace(self._key.value, '***')
+        text = ''.join(c if c.isprintable() else ' ' for c in self._hide(body)[:500].decode('utf-8', 'replace'))
         text = ' '.join(text.split())[:120]
         return f' ({text})' if text else ''
+
+    def _hide(self, data: bytes) -> bytes:
+        return data if self._key is None else self._key.hide(data)
+
+    def _reason(self, error: Exception) -> str:
+        return self._hide((' '.join(str(error).split()) or type(error).__name__).encode()).decode()
 
 
 _ADVICE = {
@@ -235,24 +268,29 @@ _ADVICE = {
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a reply asks to wait, from ``Retry-After`` in seconds or as a date; None without one."""
     value = headers.get('Retry-After', '').strip()
-    if value.isdigit():
+    if value.isascii() and value.isdecimal():
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.timezone.utc)
     return max((moment - datetime.datetime.now(datetime.timezone.utc)).total_seconds(), 0.0)
 
 
-def _reason(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+async def _pause(jobs: JobOptions, deadline: float, error: NotAnsweredError | None = None) -> None:
+    """Wait before a job is looked at again.
+
+    Raises:
+        InDoubtError: There is no time left.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise InDoubtError(f'the job was not done after {jobs.timeout:g} s{f", {error}" if error else ""}')
+    asked = error.wait or 0 if error else 0
+    await asyncio.sleep(min(max(asked, jobs.interval), left))
 
 
 def _without_host(headers: httpx.Headers) -> dict[str, str]:
     return {key: value for key, value in headers.items() if key.lower() not in ('host', 'content-length')}
-
-
-def _dumped(content: Any) -> bytes:
-    return json.dumps(content).encode()

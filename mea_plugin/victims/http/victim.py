@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from mea_plugin.victims.http.options import (
     KeyOptions,
     RequestOptions,
     ResponseOptions,
+    check_header,
     parse,
     parse_retrying,
 )
@@ -73,7 +75,7 @@ class HTTPVictim:
         _at_least('scale', scale, 1, int)
         _at_least('concurrency', concurrency, 1, int)
         for what, value in (('timeout', timeout), ('rate_limit', rate_limit)):
-            if value is not None:
+            if value is not None or what == 'timeout':
                 _at_least(what, value, 1e-3, int | float)
         self._hosts = Hosts(allowed_hosts, authorized)
         self._hosts.check(url, what='the address')
@@ -82,6 +84,8 @@ class HTTPVictim:
         self._response = parse(ResponseOptions, response, 'victim.response')
         self._jobs = None if jobs is None else parse(JobOptions, jobs, 'victim.jobs')
         self._key = None if key is None else parse(KeyOptions, key, 'victim.key')
+        if not isinstance(idempotency, bool):
+            check_header('victim.idempotency', idempotency, '')
         self._header = idempotency if isinstance(idempotency, str) else 'Idempotency-Key' if idempotency else None
         self._timeout, self._rate_limit = timeout, rate_limit
         self.retrying = parse_retrying(retry)
@@ -89,7 +93,9 @@ class HTTPVictim:
         self.concurrency = concurrency
         self.scale = scale
         self.name = name or httpx.URL(url).host
-        answers = {'request': vars(self._request), 'response': vars(self._response)}
+        # How much of an answer is read at most changes no answer.
+        response_options = {key: value for key, value in vars(self._response).items() if key != 'max_bytes'}
+        answers = {'request': vars(self._request), 'response': response_options}
         self.fingerprint = hash_json({'type': 'http', 'url': url, 'scale': scale, 'version': str(version), **answers})
 
     def session(self) -> HTTPSession:
@@ -124,5 +130,5 @@ class HTTPVictim:
 
 
 def _at_least(what: str, value: Any, least: float, kind: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind) or value < least:
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
         raise InputError(f'{what} is {value!r}', where=f'victim.{what}', do=f'Give {least:g} or more')
