@@ -213,6 +213,7 @@ def test_the_files_that_ship_are_valid(file, monkeypatch):
     if 'style' in file.stem:
         pytest.importorskip('mmagic')
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv('MEA_API_KEY', 'no key is looked at here')
     options = load_extraction(file)
     scale = build_victim(options.query.victim).scale
     assert len(options.surrogates) == 2
