@@ -1,6 +1,8 @@
 """Processes that share a ledger: one budget, no query twice, and each ends as it should."""
 
+import multiprocessing
 import os
+import threading
 
 import pytest
 
@@ -126,3 +128,39 @@ def test_the_key_is_no_part_of_whose_ledger_it_is(server, tmp_path, monkeypatch)
         monkeypatch.setenv('SERVICE_KEY', key)
         run(server, images, tmp_path, victim={'key': {'env': 'SERVICE_KEY'}})
     assert len(server.requests) == 2
+
+
+def test_processes_that_begin_at_once_all_get_the_ledger(tmp_path):
+    """SQLite does not wait for whoever is setting a new file up."""
+    with multiprocessing.get_context('fork').Pool(6) as pool:
+        for index in range(15):
+            assert pool.map(_open, [str(tmp_path / f'{index}')] * 6, chunksize=1) == [0] * 6
+
+
+def _open(folder):
+    with Ledger(folder) as ledger:
+        return ledger.spent
+
+
+def test_a_half_written_manifest_is_not_taken_for_a_folder_of_other_files(server, tmp_path):
+    images = make_images(tmp_path / 'images', 2)
+    server.reset(Billing())
+    (tmp_path / 'queries').mkdir()
+    (tmp_path / 'queries' / '.tmp-0123').write_text('{"form')
+    run(server, images, tmp_path)
+    assert len(server.requests) == 2
+
+
+def test_charges_that_may_come_back_are_waited_for(server, tmp_path):
+    """Another process has spent the whole budget, and is then refused."""
+    images = make_images(tmp_path / 'images', 1)
+    server.reset(Billing())
+    with Ledger(tmp_path / 'ledger') as other:
+        numbers = other.register([('elsewhere', 'other content', (1, 1))])
+        (attempt,) = other.reserve(numbers.values(), budget=1, in_doubt='abandon').attempts.values()
+        assert (other.spent, other.spent_for_good) == (1, 0)
+        timer = threading.Timer(0.5, other.refuse, ([attempt], 'busy'))
+        timer.start()
+        run(server, images, tmp_path, budget=1)
+        timer.join()
+        assert (other.spent, other.spent_for_good) == (1, 1)
