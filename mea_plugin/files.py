@@ -15,6 +15,7 @@ __all__ = [
     'hash_array',
     'hash_file',
     'hash_json',
+    'is_temporary',
     'read_json',
     'sync_folder',
     'write_bytes',
@@ -23,11 +24,19 @@ __all__ = [
 ]
 
 
+_TEMPORARY = '.tmp-'
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that is being written, or that a killed process has left so."""
+    return path.name.startswith(_TEMPORARY)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file through a synced temporary neighbour and a rename, so that no reader ever sees half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f'.tmp-{secrets.token_hex(8)}'  # mkstemp would make it private
+    temporary = path.parent / f'{_TEMPORARY}{secrets.token_hex(8)}'  # mkstemp would make it private
     try:
         with temporary.open('xb') as file:
             file.write(data)

@@ -201,12 +201,11 @@ def _own_share(positions: Sequence[int]) -> Sequence[int]:
 
 
 def _stop_or_wait(plan: Plan, answered: Answered, budget: int | None) -> None:
-    counts = plan.counts()
-    if counts.sent:  # by another process, whose charges may come back
+    if answered.exhausted and budget is not None and plan.ledger.spent_for_good >= budget:
+        raise _exhausted(plan.ledger, plan.counts(), budget)
+    if answered.exhausted or plan.counts().sent:  # another process has charges that may come back, or images of ours
         time.sleep(_LOOK_AGAIN)
         plan.ledger.recover()
-    elif answered.exhausted:
-        raise _exhausted(plan.ledger, counts, budget)
 
 
 def _exhausted(ledger: Ledger, counts: Counts, budget: int | None) -> InputError:

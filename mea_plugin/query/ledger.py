@@ -154,17 +154,28 @@ class Ledger:
         with self._readable():
             if create:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            # Transactions are begun here; the connection may be used by one thread after another.
-            self._connection = sqlite3.connect(
-                self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._connection.execute('PRAGMA journal_mode = WAL')
-                self._connection.execute('PRAGMA synchronous = FULL')  # a charge survives a loss of power
-                self._set_up()
-            except BaseException:
-                self._connection.close()
-                raise
+            deadline = time.monotonic() + _BUSY_SECONDS
+            while not self._open():
+                if time.monotonic() > deadline:
+                    raise TimeoutError('other processes keep it locked')
+                time.sleep(0.01)
+
+    def _open(self) -> bool:
+        """Connect; False where another process is setting the file up, for which SQLite does not wait."""
+        # Transactions are begun here; the connection may be used by one thread after another.
+        self._connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._connection.execute('PRAGMA journal_mode = WAL')
+            self._connection.execute('PRAGMA synchronous = FULL')  # a charge survives a loss of power
+            self._set_up()
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, sqlite3.OperationalError) and 'locked' in str(error):
+                return False
+            raise
+        return True
 
     def close(self) -> None:
         """Leave the ledger: what this process has reserved and not settled is in doubt from now on."""
@@ -221,6 +232,13 @@ class Ledger:
     def spent(self) -> int:
         """The charges so far."""
         ((spent,),) = self.rows('SELECT spent FROM account')
+        return int(spent)
+
+    @property
+    def spent_for_good(self) -> int:
+        """The charges that no refusal can take back any more: all but those of attempts that are on their way."""
+        sent = "SELECT COALESCE(SUM(charged), 0) FROM attempts WHERE outcome = 'sent'"
+        ((spent,),) = self.rows(f'SELECT spent - ({sent}) FROM account')
         return int(spent)
 
     def register(self, images: Iterable[tuple[str, str, tuple[int, int]]]) -> dict[str, int]:

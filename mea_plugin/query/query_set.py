@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.errors import InputError
-from mea_plugin.files import read_json, write_text
+from mea_plugin.files import is_temporary, read_json, write_text
 from mea_plugin.images import check_pair, image_size, list_images
 
 __all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'list_pairs']
@@ -82,7 +82,8 @@ class QuerySet:
 
     def can_hold(self, description: Mapping[str, Any]) -> bool:
         """Whether the folder is new, or holds a set of this description."""
-        if not self.folder.exists() or not any(self.folder.iterdir()):
+        # A half-written manifest is what another process is about to rename, or what a killed one has left.
+        if not self.folder.exists() or all(is_temporary(path) for path in self.folder.iterdir()):
             return True
         manifest = self.manifest()
         return manifest is not None and manifest.get('description') == description

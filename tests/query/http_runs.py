@@ -70,6 +70,17 @@ def start(**options) -> subprocess.Popen:
     )
 
 
+def wait_until(condition, process: subprocess.Popen) -> bool:
+    """Whether it came true before the process ended."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return True
+
+
 class Account:
     """What a ledger says in the end; every one must agree with itself."""
 
