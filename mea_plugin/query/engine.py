@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import hashlib
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from mea_plugin.data.references import FileRef, ImageRef
 from mea_plugin.errors import InputError
+from mea_plugin.files import hash_json
 from mea_plugin.launch import is_first_process, process_share
 from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
@@ -219,24 +219,16 @@ def _exhausted(ledger: Ledger, counts: Counts, budget: int | None) -> InputError
 
 def _build(queries: QuerySet, plan: Plan, description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Let the query set hold the answered images of the plan; nothing is done where it does already."""
-    pairs = list(plan.pairs())
-    digest = _digest(pairs, options)
+    digest = hash_json([plan.digest(), options])
     key = f'set {queries.folder.name}'
-    if plan.ledger.about().get(key) == f'{digest} {_state(queries)}':
+    if not plan.repaired and plan.ledger.about().get(key) == f'{digest} {_state(queries)}':
         return
-    queries.build((_files(plan.ledger, pair) for pair in pairs), description, options)
+    queries.build((_files(plan.ledger, pair) for pair in plan.pairs()), description, options)
     plan.ledger.note(**{key: f'{digest} {_state(queries)}'})
 
 
 def _files(ledger: Ledger, pair: PairRow) -> PairFiles:
     return PairFiles(pair.name, pair.content, pair.response, pair.size, ledger.pair(pair.query))
-
-
-def _digest(pairs: Sequence[PairRow], options: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(repr(sorted(options.items())).encode())
-    for pair in pairs:
-        digest.update(f'{pair.name}\0{pair.query}\0{pair.content}\0{pair.response}\0'.encode())
-    return digest.hexdigest()
 
 
 def _state(queries: QuerySet) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import os
 import sqlite3
 from array import array
@@ -17,7 +17,7 @@ from mea_plugin.data.references import ImageRef
 from mea_plugin.data.resize import downscale
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array
-from mea_plugin.images import read_rgb
+from mea_plugin.images import read_rgb, write_png
 from mea_plugin.query.ledger import Ledger
 
 __all__ = ['Counts', 'PairRow', 'Plan', 'Wanted', 'check_headers', 'read_query']
@@ -34,6 +34,10 @@ WHERE q.state IS NULL OR q.state NOT IN ('settled', 'given up') ORDER BY w.heigh
 _PAIRS = """
 SELECT w.name, q.id, q.hash, q.response, q.height, q.width, MIN(w.position)
 FROM wanted w JOIN queries q ON q.hash = w.hash WHERE q.state = 'settled' GROUP BY q.id ORDER BY 7
+"""
+_ANSWERS = """
+SELECT q.id, q.response_bytes, q.hash, q.response FROM queries q
+WHERE q.state = 'settled' AND q.hash IN (SELECT hash FROM wanted)
 """
 _COUNTS = """
 SELECT COALESCE(q.state, 'open'), COUNT(*), COUNT(DISTINCT COALESCE(q.id, -w.position - 1))
@@ -114,6 +118,9 @@ class Plan:
         shrink: By which factor each is shrunk before it is sent.
         sizes: What :func:`check_headers` found, where it has been called.
 
+    Attributes:
+        repaired: Whether files of queries were written again.
+
     Raises:
         InputError: The header of an image that is not known yet shows that it cannot be used.
     """
@@ -129,6 +136,7 @@ class Plan:
         self.ledger = ledger
         self.images = list(images.values())
         self.shrink = shrink
+        self.repaired = False
         with ledger.transaction() as db:
             db.execute('DROP TABLE IF EXISTS temp.wanted')
             db.execute(_TABLE)
@@ -184,6 +192,13 @@ class Plan:
         for name, query, content, response, height, width, _ in self.ledger.rows(_PAIRS):
             yield PairRow(name, query, content, response, (height, width))
 
+    def digest(self) -> str:
+        """A hash of :meth:`pairs`."""
+        digest = hashlib.sha256()
+        for name, query, content, response, *_ in self.ledger.rows(_PAIRS):
+            digest.update(f'{name}\0{query}\0{content}\0{response}\0'.encode())
+        return digest.hexdigest()
+
     def counts(self) -> Counts:
         """How far the run is."""
         found = {state: (images, distinct) for state, images, distinct in self.ledger.rows(_COUNTS)}
@@ -193,24 +208,24 @@ class Plan:
     def lose_damaged(self, *, verify: bool = False) -> int:
         """Open those answers again whose files are gone or not as they were written; returns how many.
 
+        A query's file that is gone or damaged is written again, from the image.
+
         Args:
-            verify: Compare the pixels' hashes, not only the files' sizes.
+            verify: Compare the pixels' hashes of both, not only the size of the answer's file.
         """
         sizes = _file_sizes(self.ledger.folder / 'pairs')
-        lost = []
-        rows = self.ledger.rows(
-            'SELECT DISTINCT q.id, q.query_bytes, q.response_bytes, q.hash, q.response FROM wanted w '
-            "JOIN queries q ON q.hash = w.hash WHERE q.state = 'settled'"
-        )
-        for query, query_bytes, response_bytes, content, response in rows:
-            files, expected = self.ledger.pair(query), [query_bytes, response_bytes]
-            if [sizes.get(file.name) for file in files] != expected:
-                # Another process may have answered it since the first look.
-                whole = [_file_size(file) for file in files] == expected
-            else:
-                whole = True
-            if not whole or (verify and not _hold(files, (content, response))):
+        lost, broken = [], []
+        for query, size, content, response in self.ledger.rows(_ANSWERS):
+            found = sizes.get(f'{query:09d}_response.png')
+            if found != size:  # another process may have answered it since that look
+                found = _file_size(self.ledger.pair(query)[1])
+            if found != size or (verify and not _holds(self.ledger.pair(query)[1], response)):
                 lost.append(query)
+            elif f'{query:09d}_query.png' not in sizes or (verify and not _holds(self.ledger.pair(query)[0], content)):
+                broken.append(query)
+        for query in broken:
+            self._write_query(query)
+        self.repaired = bool(broken)
         if lost:
             self.ledger.forget_answers(lost, f'{len(lost)} answers were damaged or gone')
         return len(lost)
@@ -229,6 +244,12 @@ class Plan:
             self.identify(contents)
         return self.lose_damaged(verify=True)
 
+    def _write_query(self, query: int) -> None:
+        find = 'SELECT w.position FROM wanted w JOIN queries q ON q.hash = w.hash WHERE q.id = ? LIMIT 1'
+        ((position,),) = self.ledger.rows(find, (query,))
+        pixels, _ = read_query(self.images[position], self.shrink)
+        write_png(self.ledger.pair(query)[0], pixels)
+
     @staticmethod
     def _take_over(db: sqlite3.Connection) -> None:
         """What this run or others have found out about files that look the same."""
@@ -238,7 +259,7 @@ class Plan:
         )
 
     def _signature(self, image: ImageRef) -> str:
-        return json.dumps([*image.signature(), self.shrink])
+        return '\0'.join(map(str, (*image.signature(), self.shrink)))
 
 
 def _sent_size(image: ImageRef, shrink: int) -> tuple[int, int]:
@@ -249,12 +270,13 @@ def _sent_size(image: ImageRef, shrink: int) -> tuple[int, int]:
 
 
 def _file_sizes(folder: Path) -> dict[str, int]:
+    """Names of all files of pairs; with their sizes where they are answers, -1 where they are queries."""
     sizes: dict[str, int] = {}
-    if folder.is_dir():
-        for part in os.scandir(folder):
-            for entry in os.scandir(part.path) if part.is_dir() else ():
-                with contextlib.suppress(FileNotFoundError):  # what another process is writing gets its name later
-                    sizes[entry.name] = entry.stat().st_size
+    for part in os.scandir(folder) if folder.is_dir() else ():
+        for entry in os.scandir(part.path) if part.is_dir() else ():
+            name = entry.name
+            with contextlib.suppress(FileNotFoundError):  # what another process is writing gets its name later
+                sizes[name] = entry.stat().st_size if name.endswith('_response.png') else -1
     return sizes
 
 
@@ -265,8 +287,8 @@ def _file_size(file: Path) -> int | None:
         return None
 
 
-def _hold(files: tuple[Path, Path], hashes: tuple[str, str]) -> bool:
+def _holds(file: Path, content: str) -> bool:
     try:
-        return all(hash_array(read_rgb(file)) == content for file, content in zip(files, hashes, strict=True))
+        return hash_array(read_rgb(file)) == content
     except InputError:
         return False

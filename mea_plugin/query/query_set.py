@@ -29,6 +29,8 @@ __all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'list_
 
 MANIFEST = 'manifest.json'
 _FORMAT = 2
+_PAIRS = ',\n  "pairs": ['  # where the manifest's head ends
+_HEAD_LENGTH = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,23 @@ class QuerySet:
         manifest = read_json(self.folder / MANIFEST)
         return manifest if isinstance(manifest, dict) else None
 
+    def head(self) -> dict[str, Any] | None:
+        """The manifest without its pairs, or None when there is no readable one; quick however many pairs there are."""
+        try:
+            with (self.folder / MANIFEST).open(encoding='utf-8') as file:
+                text, mark, _ = file.read(_HEAD_LENGTH).partition(_PAIRS)
+            head = json.loads(text + '\n}') if mark else self.manifest()
+        except (OSError, ValueError):
+            return None
+        return head if isinstance(head, dict) else None
+
     def can_hold(self, description: Mapping[str, Any]) -> bool:
         """Whether the folder is new, or holds a set of this description."""
         # A half-written manifest is what another process is about to rename, or what a killed one has left.
         if not self.folder.exists() or all(is_temporary(path) for path in self.folder.iterdir()):
             return True
-        manifest = self.manifest()
-        return manifest is not None and manifest.get('description') == description
+        head = self.head()
+        return head is not None and head.get('description') == description
 
     def check_can_hold(self, description: Mapping[str, Any]) -> None:
         """Refuse a folder that holds something else.
@@ -135,7 +147,7 @@ class QuerySet:
         """One line per pair, so that a large one can be looked through and compared."""
         text = json.dumps({'format': _FORMAT, **head}, indent=2, ensure_ascii=False, allow_nan=False)
         lines = ',\n'.join('    ' + json.dumps({**vars(pair), 'size': list(pair.size)}) for pair in pairs)
-        write_text(self.folder / MANIFEST, f'{text[:-2]},\n  "pairs": [\n{lines}\n  ]\n}}\n')
+        write_text(self.folder / MANIFEST, f'{text[:-2]}{_PAIRS}\n{lines}\n  ]\n}}\n')
 
 
 def _inodes(folder: Path) -> dict[str, int]:

@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from mea_plugin.errors import InputError
 from mea_plugin.query import plan as plan_module
-from mea_plugin.query.engine import _claim
+from mea_plugin.query.engine import claim
 from mea_plugin.query.ledger import Ledger
 from tests.query.http_runs import Account, check_all_answered_once, http_options, make_images, run, start, wait_until
 from tests.victims.http.service import Billing, Service
@@ -97,7 +98,7 @@ def test_what_another_process_answers_between_two_looks_is_not_taken_for_damage(
 
 def test_a_file_that_another_process_is_writing_may_go(tmp_path, monkeypatch):
     (tmp_path / '000000').mkdir()
-    for name in ('.tmp-1', 'x.png'):
+    for name in ('.tmp-1', 'x_response.png'):
         (tmp_path / '000000' / name).write_bytes(b'123')
     (tmp_path / 'notes.txt').touch()
     scandir = os.scandir
@@ -108,15 +109,15 @@ def test_a_file_that_another_process_is_writing_may_go(tmp_path, monkeypatch):
         return entries
 
     monkeypatch.setattr(plan_module.os, 'scandir', vanishing)
-    assert plan_module._file_sizes(tmp_path) == {'x.png': 3}
+    assert plan_module._file_sizes(tmp_path) == {'x_response.png': 3}
 
 
 def test_of_two_victims_that_claim_a_ledger_one_gets_it(tmp_path):
     with Ledger(tmp_path) as one, Ledger(tmp_path) as two:
-        _claim(one, {'name': 'a', 'fingerprint': 'fa'})
+        claim(one, SimpleNamespace(name='a', scale=1, fingerprint='fa'))
         with pytest.raises(InputError, match="another victim \\('a', fa; this one is 'b', fb\\)"):
-            _claim(two, {'name': 'b', 'fingerprint': 'fb'})
-        _claim(two, {'name': 'a', 'fingerprint': 'fa'})
+            claim(two, SimpleNamespace(name='b', scale=1, fingerprint='fb'))
+        claim(two, SimpleNamespace(name='a', scale=1, fingerprint='fa'))
         assert one.about()['name'] == 'a'
 
 
