@@ -11,6 +11,7 @@ import numpy as np
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array
+from mea_plugin.query.interrupts import run_interruptibly
 from mea_plugin.query.ledger import Attempt, InDoubt, Ledger, Settled
 from mea_plugin.query.local import Answered, sync_pairs, write_pair
 from mea_plugin.query.plan import Plan, Wanted, read_query
@@ -78,7 +79,7 @@ class RemoteSender:
                 was answered before is settled.
         """
         self._count, self._failures, self._exhausted, self._last = 0, 0, False, None
-        asyncio.run(self._send(list(positions)))
+        run_interruptibly(self._send(list(positions)))
         if self._last is not None and not self._count:
             raise self._last
         return Answered(self._count, self._exhausted)

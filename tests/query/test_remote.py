@@ -12,12 +12,14 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array
 from mea_plugin.images import read_rgb
 from mea_plugin.query import ledger as ledger_module
 from mea_plugin.query import local
+from mea_plugin.query.interrupts import run_interruptibly
 from mea_plugin.query.ledger import Ledger
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import build_victim
@@ -82,6 +84,35 @@ def test_equal_images_are_one_query(server, tmp_path):
     run(server, images, tmp_path, victim={'concurrency': 12})
     assert len(server.requests) == 3
     check_all_answered_once(tmp_path, images, billing)
+
+
+def test_a_known_content_is_not_sent_whatever_its_file_is_called(server, tmp_path, images):
+    billing = Billing()
+    server.reset(billing)
+    run(server, images, tmp_path)
+    renamed = {}
+    for name, path in images.items():
+        renamed[f'x{name}'] = path.with_name(f'x{name}.bmp')
+        Image.open(path).save(renamed[f'x{name}'])
+    queries = run(server, renamed, tmp_path)
+    assert len(server.requests) == 12
+    assert [pair['name'] for pair in queries.manifest()['pairs']] == sorted(renamed)
+
+
+def test_what_the_file_system_does_not_tell_is_found_by_hashing_again(server, tmp_path):
+    path = save(tmp_path / 'a.bmp', photograph((8, 8), 1))
+    server.reset(double)
+    run(server, {'a': path}, tmp_path)
+    stat = path.stat()
+    with path.open('r+b') as file:  # the same inode, size and time
+        file.seek(-30, os.SEEK_END)
+        file.write(bytes(range(30)))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    run(server, {'a': path}, tmp_path)
+    assert len(server.requests) == 1
+    queries = run(server, {'a': path}, tmp_path, verify=True)
+    assert len(server.requests) == 2
+    np.testing.assert_array_equal(read_rgb(queries.paths('000000')[0]), read_rgb(path))
 
 
 # One that does not
@@ -407,6 +438,43 @@ def test_ctrl_c_while_others_are_waited_for_puts_them_in_doubt(server, tmp_path,
     assert time.monotonic() - started < 20
     account = Account(tmp_path)
     assert (account.spent, account.count('doubt')) == (2, 2)
+
+
+def test_ctrl_c_leaves_what_must_be_finished_alone():
+    """As on Python 3.10, where ``asyncio.run`` by itself would stop it, too."""
+    done = []
+
+    async def finish():
+        await asyncio.sleep(0.1)
+        done.append('finished')
+
+    async def main():
+        task = asyncio.create_task(finish())
+        asyncio.get_running_loop().call_later(0.02, os.kill, os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.shield(task)
+        finally:
+            await task
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_interruptibly(main())
+    assert done == ['finished']
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_ends_it_at_once():
+    async def main():
+        for delay in (0.02, 0.1):
+            asyncio.get_running_loop().call_later(delay, os.kill, os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)  # what must be finished, and takes too long
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_interruptibly(main())
+    assert time.monotonic() - started < 20
 
 
 # The key
