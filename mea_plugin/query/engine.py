@@ -174,6 +174,7 @@ def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, i
     ) as bar:
         sender: LocalSender | RemoteSender
         if isinstance(victim, RemoteVictim):
+            bar.write(f'Asking {victim.name}: only if you own this service or are authorised to test it.', sys.stderr)
             report = functools.partial(tqdm.write, file=sys.stderr)
             sender = RemoteSender(victim, plan, budget=budget, in_doubt=in_doubt, progress=bar.update, report=report)
         else:

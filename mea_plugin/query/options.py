@@ -41,7 +41,8 @@ class QueryOptions:
 
     def noted(self) -> dict[str, Any]:
         """What the manifest of the query set keeps of the option file."""
-        return {'victim': self.victim, 'queries': {'images': self.images, **self.settings}}
+        queries = {'images': self.images, **self.settings, 'cost_per_query': self.cost_per_query}
+        return {'victim': self.victim, 'queries': queries}
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> QueryOptions:
