@@ -25,25 +25,29 @@ def run_interruptibly(main: Coroutine[Any, Any, None]) -> None:
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
-    asyncio.run(_guarded(main) if ours else main)
+    if not ours:
+        asyncio.run(main)
+        return
+    presses: list[int] = []
+    asyncio.run(_guarded(main, presses))
+    if presses:
+        raise KeyboardInterrupt
 
 
-async def _guarded(main: Coroutine[Any, Any, None]) -> None:
-    loop, task, pressed = asyncio.get_running_loop(), asyncio.ensure_future(main), False
+async def _guarded(main: Coroutine[Any, Any, None], presses: list[int]) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
 
     def press() -> None:
-        nonlocal pressed
-        if pressed:
+        presses.append(1)
+        if len(presses) > 1:
             raise KeyboardInterrupt
-        pressed = True
         task.cancel()
 
     loop.add_signal_handler(signal.SIGINT, press)
     try:
         await task
     except asyncio.CancelledError:
-        if pressed:
-            raise KeyboardInterrupt from None
-        raise
+        if len(presses) != 1:
+            raise
     finally:
         loop.remove_signal_handler(signal.SIGINT)
