@@ -96,6 +96,12 @@ def run_queries(
             with _locked(place):
                 queries.open(description)
             _send_all(victim, plan, budget, batch_size, in_doubt)
+        if not plan.counts().settled:
+            raise InputError(
+                f'none of the {len(plan)} images has an answer (given up)',
+                where=ledger.path,
+                do='See tools/query.py --status; to ask again, choose another output',
+            )
         with _locked(place):
             _build(queries, plan, description, options or {})
     return queries

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.resize import downscale
 from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
+from mea_plugin.files import hash_array, is_temporary
 from mea_plugin.images import read_rgb, write_png
 from mea_plugin.query.ledger import Ledger
 
@@ -45,6 +46,7 @@ FROM wanted w LEFT JOIN queries q ON q.hash = w.hash GROUP BY 1
 """
 
 _CHUNK = 64
+_LEFT_BEHIND = 3600  # seconds after which a half-written file is one that a killed process left
 
 Sizes = Mapping[str, tuple[int, int]]
 """Height and width of images by name, as they are sent."""
@@ -276,6 +278,9 @@ def _file_sizes(folder: Path) -> dict[str, int]:
         for entry in os.scandir(part.path) if part.is_dir() else ():
             name = entry.name
             with contextlib.suppress(FileNotFoundError):  # what another process is writing gets its name later
+                if is_temporary(Path(name)) and entry.stat().st_mtime < time.time() - _LEFT_BEHIND:
+                    os.unlink(entry.path)  # noqa: PTH108 - one of 100,000
+                    continue
                 sizes[name] = entry.stat().st_size if name.endswith('_response.png') else -1
     return sizes
 
