@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,6 +16,11 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+try:
+    from isal import isal_zlib
+except ImportError:  # not on every processor
+    isal_zlib = None  # type: ignore[assignment]
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import write_bytes
@@ -28,6 +35,7 @@ __all__ = [
         'image_size',
         'list_images',
         'read_rgb',
+        'without_warnings',
         'write_png',
     ),
 ]
@@ -43,6 +51,10 @@ _REFUSED_MODES = {
     'CMYK': 'a CMYK image',
     '1': 'a 1-bit image',
 }
+
+_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_COLOURS: dict[tuple[int, ...], int] = {(): 0, (3,): 2}  # PNG's colour types by an image's channels
+_UP = 2  # the PNG filter that stores the difference to the row above
 
 # Which warnings are shown is one setting for all threads of a process.
 _WARNINGS = threading.Lock()
@@ -108,12 +120,18 @@ def _pixels(source: Path | bytes, where: str | PathLike[str]) -> np.ndarray:
 
 
 @contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Show no warnings in the body, which should be short: threads take turns at it."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
+
+
+@contextlib.contextmanager
 def _open(source: Path | bytes, where: str | PathLike[str]) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow raises about the file, while it is open, becomes an :class:`InputError`."""
     try:
-        with _WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter('ignore', UserWarning)  # remarks on metadata
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # an error, below
+        with without_warnings():  # remarks on metadata, and on a size that is an error below
             opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         with opened as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
@@ -169,11 +187,26 @@ def _bytes_of(source: Path | bytes) -> Iterator[BinaryIO]:
 def encode_png(image: np.ndarray) -> bytes:
     """A uint8 RGB or grey array ``(H, W, 3)`` or ``(H, W)`` as a PNG file's content.
 
-    Level 1 of zlib: photographs become hardly larger than with level 3, in two thirds of the time.
+    Encoding would otherwise be a large part of a query run. With ISA-L's deflate and one filter for all rows it takes a
+    ninth of Pillow's time at zlib's level 1, and photographs become as small. Where there is no ISA-L, Pillow does it.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format='PNG', compress_level=1)
-    return buffer.getvalue()
+    if image.dtype != np.uint8 or image.shape[2:] not in _COLOURS:
+        raise TypeError(f'no 8-bit RGB or grey image: {image.dtype} {image.shape}')
+    if isal_zlib is None:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format='PNG', compress_level=1)
+        return buffer.getvalue()
+    height, width = image.shape[:2]
+    rows = np.ascontiguousarray(image).reshape(height, -1)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack('>IIBBBBB', width, height, 8, _COLOURS[image.shape[2:]], 0, 0, 0)
+    chunks = ((b'IHDR', header), (b'IDAT', isal_zlib.compress(filtered, 1)), (b'IEND', b''))
+    return _SIGNATURE + b''.join(
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from mea_plugin import images
 from mea_plugin.errors import InputError
 from mea_plugin.images import check_pair, image_size, list_images, read_rgb, write_png
 from tests.helpers import photograph, save
@@ -208,3 +209,26 @@ def test_pairs_must_differ_by_the_scale():
     for gt in ((40, 47), (41, 48), (48, 40), (20, 24)):
         with pytest.raises(InputError, match=rf'^x\.png: {gt[1]}x{gt[0]} pixels are not 4 times the 12x10'):
             check_pair((10, 12), gt, 4, where='x.png')
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 7), (5, 1), (33, 20), (33, 20, 3), (1, 1, 3), (2, 300, 3)])
+@pytest.mark.parametrize('isal', [True, False])
+def test_png_is_lossless_with_and_without_isal(size, isal, monkeypatch):
+    if isal:
+        pytest.importorskip('isal')
+    else:
+        monkeypatch.setattr(images, 'isal_zlib', None)
+    image = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    for array in (image, image[::-1], np.asfortranarray(image)):
+        decoded = Image.open(io.BytesIO(images.encode_png(array)))
+        decoded.load()
+        assert decoded.mode == ('RGB' if len(size) == 3 else 'L')
+        np.testing.assert_array_equal(np.array(decoded), array)
+
+
+@pytest.mark.parametrize(
+    'image', [np.zeros((4, 4), np.uint16), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 1), np.uint8)]
+)
+def test_what_is_no_8_bit_image_is_not_encoded(image):
+    with pytest.raises(TypeError, match='no 8-bit RGB or grey image'):
+        images.encode_png(image)

@@ -42,7 +42,7 @@ def run(rounds: int = 5, quick: bool = False) -> tuple[str, list[dict[str, objec
     """
     parts, rows = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for name, victim, count in (('embedded', _embedded(), 48), ('MSRResNet', _large(Path(folder)), 16)):
+        for name, victim, count in (('embedded', _embedded(), 120), ('MSRResNet', _large(Path(folder)), 16)):
             text, found = _throughput(name, victim, 4 if quick else count, 1 if quick else rounds, Path(folder) / name)
             parts.append(text)
             rows += found

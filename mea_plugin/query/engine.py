@@ -89,13 +89,20 @@ def run_queries(
     with Ledger(place) as ledger:
         claim(ledger, victim)
         plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
-        if lost := plan.verify() if verify else plan.lose_damaged():
-            print(f'{lost} answers were damaged or gone, and are asked for again.')
+        if verify:
+            _say_what_is_lost(plan.verify())
         _say_what_is_in_doubt(victim, plan, in_doubt)
-        if plan.unfinished():
-            with _locked(place):
-                queries.open(description)
-            _send_all(victim, plan, budget, batch_size, in_doubt)
+
+        def send() -> None:
+            if plan.unfinished():
+                with _locked(place):
+                    queries.open(description)
+                _send_all(victim, plan, budget, batch_size, in_doubt)
+
+        send()
+        if not verify:  # after what is new: to look at every file takes a while
+            _say_what_is_lost(plan.lose_damaged())
+            send()
         if not plan.counts().settled:
             raise InputError(
                 f'none of the {len(plan)} images has an answer (given up)',
@@ -189,6 +196,11 @@ def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, i
             answered = sender.send(positions)
             if not answered.count:
                 _stop_or_wait(plan, answered, budget)
+
+
+def _say_what_is_lost(count: int) -> None:
+    if count:
+        print(f'{count} answers were damaged or gone, and are asked for again.')
 
 
 def _say_what_is_in_doubt(victim: Victim, plan: Plan, in_doubt: InDoubt) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 
 import numpy as np
 from PIL import Image
 
 from mea_plugin.errors import InputError
-from mea_plugin.images import decode_rgb
+from mea_plugin.images import decode_rgb, encode_png, without_warnings
 from mea_plugin.serving.ledger import Reply
 from mea_plugin.serving.options import OutputOptions
 from mea_plugin.serving.refusal import Refusal
@@ -55,12 +54,11 @@ def decode(content: bytes, max_pixels: int) -> np.ndarray:
 
 def encode(image: np.ndarray, output: OutputOptions) -> Reply:
     """Encode an answer, uint8 ``(H, W, 3)``, RGB."""
+    if output.format == 'png':
+        return Reply('png', encode_png(image))
     buffer = io.BytesIO()
-    if output.format == 'jpeg':
-        Image.fromarray(image).save(buffer, format='JPEG', quality=output.quality)
-    else:
-        Image.fromarray(image).save(buffer, format='PNG', compress_level=1)
-    return Reply(output.format, buffer.getvalue())
+    Image.fromarray(image).save(buffer, format='JPEG', quality=output.quality)
+    return Reply('jpeg', buffer.getvalue())
 
 
 def _parts(content: bytes) -> int:
@@ -95,10 +93,9 @@ def _segment(content: bytes, position: int) -> int:
 def _size(content: bytes) -> tuple[int, int]:
     """Width and height from the header, as the decoder will take them."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # the limit here is below Pillow's
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return image.size
+        # The limit here is below that of Pillow's warning.
+        with without_warnings(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.size
     except Image.DecompressionBombError:
         raise Refusal(413, 'the image has too many pixels') from None
     except (OSError, SyntaxError, EOFError, ValueError, TypeError, struct.error):

@@ -130,8 +130,11 @@ class NetworkVictim:
 
     def _forward(self, rgb: Tensor) -> Tensor:
         """From RGB to RGB, both in [0, 1]."""
-        image = (rgb if self._order == 'rgb' else rgb.flip(1)) * (self._high - self._low) + self._low
-        output = (self._run(image.to(self._dtype)).float() - self._low) / (self._high - self._low)
+        usual = (self._low, self._high) == (0, 1)
+        image = rgb if self._order == 'rgb' else rgb.flip(1)
+        image = image if usual else image * (self._high - self._low) + self._low
+        output = self._run(image.to(self._dtype)).float()
+        output = output if usual else (output - self._low) / (self._high - self._low)
         return output if self._order == 'rgb' else output.flip(1)
 
     @torch.inference_mode()
@@ -152,8 +155,8 @@ class NetworkVictim:
         try:
             rgb = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float().div_(255)
             output = self._forward(rgb)
-            finite = bool(output.isfinite().all())
-            answers = output.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            finite = all(bool(edge.isfinite()) for edge in output.aminmax())
+            answers = _grey_levels(output).cpu().numpy()
         except Exception as error:  # networks raise what they like
             full = any(words in str(error).lower() for words in _FULL)
             raise InputError(
@@ -233,6 +236,16 @@ def hash_weights(network: nn.Module) -> dict[str, str]:
 def _array(value: Tensor) -> np.ndarray:
     # numpy has no bfloat16, and float32 holds its every value.
     return (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+
+
+def _grey_levels(output: Tensor) -> Tensor:
+    """From ``(N, 3, H, W)`` in [0, 1] to uint8 ``(N, H, W, 3)``; image by image, so that each stays in the cache."""
+    count, channels, height, width = output.shape
+    answers = torch.empty((count, height, width, channels), dtype=torch.uint8, device=output.device)
+    for answer, image in zip(answers, output, strict=True):
+        # Only what clamp makes is ours to change in place.
+        answer.copy_(image.clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0))
+    return answers
 
 
 def find_device(name: str | None) -> torch.device:
