@@ -23,7 +23,7 @@ from mea_plugin.query.engine import claim, ledger_folder
 from mea_plugin.query.ledger import Ledger
 from mea_plugin.victims import Victim, build_victim
 
-__all__ = ['noise_images', 'run']
+__all__ = ['large_victim', 'noise_images', 'run']
 
 _BATCH = 8
 _SIZE = (120, 160)
@@ -42,7 +42,10 @@ def run(rounds: int = 5, quick: bool = False) -> tuple[str, list[dict[str, objec
     """
     parts, rows = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for name, victim, count in (('embedded', _embedded(), 120), ('MSRResNet', _large(Path(folder)), 16)):
+        for name, victim, count in (
+            ('embedded', build_victim({'type': 'embedded', 'batch_size': _BATCH}), 120),
+            ('MSRResNet', build_victim(large_victim(Path(folder))), 16),
+        ):
             text, found = _throughput(name, victim, 4 if quick else count, 1 if quick else rounds, Path(folder) / name)
             parts.append(text)
             rows += found
@@ -65,18 +68,14 @@ def noise_images(count: int, size: tuple[int, int], folder: Path) -> Path:
     return folder
 
 
-def _embedded() -> Victim:
-    return build_victim({'type': 'embedded', 'batch_size': _BATCH})
-
-
-def _large(folder: Path) -> Victim:
-    """1.5 million parameters, untrained: how fast a network is does not depend on what it has learned."""
+def large_victim(folder: Path) -> dict[str, Any]:
+    """Options of 1.5 million parameters, untrained: how fast a network is does not depend on what it has learned."""
     from mea_plugin.basicsr.networks import build_network
 
     torch.manual_seed(0)
     weights = folder / 'large.pth'
     torch.save({'params': build_network(_LARGE, where='benchmark').state_dict()}, weights)
-    return build_victim({'type': 'basicsr', 'network_g': _LARGE, 'weights': str(weights), 'batch_size': _BATCH})
+    return {'type': 'basicsr', 'network_g': _LARGE, 'weights': str(weights), 'batch_size': _BATCH}
 
 
 def _throughput(

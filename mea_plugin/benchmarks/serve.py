@@ -12,10 +12,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from mea_plugin.benchmarks.query import noise_images
+from mea_plugin.benchmarks.query import large_victim, noise_images
 from mea_plugin.benchmarks.timing import compare, format_table
 from mea_plugin.data.sources import image_references
 from mea_plugin.query import run_queries
@@ -27,7 +28,7 @@ _SIZE = (120, 160)
 
 
 def run(rounds: int = 5, quick: bool = False, concurrency: int = 8) -> tuple[str, list[dict[str, object]]]:
-    """Compare the two on the embedded victim, served by a process of its own on this machine.
+    """Compare the two on two victims, served by a process of its own on this machine, whose cores they share.
 
     Args:
         rounds: Timed rounds; each runs both once.
@@ -35,34 +36,45 @@ def run(rounds: int = 5, quick: bool = False, concurrency: int = 8) -> tuple[str
         concurrency: Requests on their way at once.
 
     Returns:
-        The table as Markdown, and a dict.
+        The tables as Markdown, and one dict per victim.
     """
-    count = 8 if quick else 48
-    with tempfile.TemporaryDirectory() as name, _served(Path(name)) as address:
-        folder = Path(name)
+    parts, rows = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        victims = {'embedded': ({'type': 'embedded'}, 96), 'MSRResNet': (large_victim(Path(folder)), 16)}
+        for name, (victim, count) in victims.items():
+            share, text = _compare(name, victim, 4 if quick else count, 1 if quick else rounds, concurrency)
+            parts.append(text)
+            rows.append({'name': name, 'concurrency': concurrency, 'of load generator': share})
+    return '\n'.join(parts), rows
+
+
+def _compare(name: str, victim: dict[str, Any], count: int, rounds: int, concurrency: int) -> tuple[float, str]:
+    with tempfile.TemporaryDirectory() as place, _served(victim, Path(place)) as address:
+        folder = Path(place)
         images = image_references(noise_images(count, _SIZE, folder / 'images'))
         bodies = [Path(str(image)).read_bytes() for image in images.values()]
         options = {'type': 'http', 'url': f'{address}/v1/translate', 'scale': 4, 'concurrency': concurrency}
-        victim = build_victim({**options, 'idempotency': True, 'request': {'body': 'raw'}})
+        asked = build_victim({**options, 'idempotency': True, 'request': {'body': 'raw'}})
         runs = itertools.count()
         timings = compare(
             {
                 'load generator': lambda: _generate_load(address, bodies, concurrency),
-                'run': lambda: run_queries(victim, images, folder / f'run{next(runs)}' / 'queries'),
+                'run': lambda: run_queries(asked, images, folder / f'run{next(runs)}' / 'queries'),
             },
             'load generator',
-            rounds=1 if quick else rounds,
-            warmup=0 if quick else 1,
+            rounds=rounds,
+            warmup=0 if rounds == 1 else 1,
         )
-    share = timings[1].speedup
-    text = format_table(f'HTTP, {count} images of 160x120, x4, {concurrency} at once', timings, 'load generator')
-    return text, [{'name': 'http', 'count': count, 'concurrency': concurrency, 'of load generator': share}]
+    text = format_table(
+        f'{name} over HTTP, {count} images of 160x120, x4, {concurrency} at once', timings, 'load generator'
+    )
+    return timings[1].speedup, text
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    """The embedded victim behind ``tools/serve.py`` on a free port."""
-    options = {'name': 'benchmark', 'victim': {'type': 'embedded'}, 'port': 0, 'open': True}
+def _served(victim: dict[str, Any], folder: Path) -> Iterator[str]:
+    """A victim behind ``tools/serve.py`` on a free port."""
+    options = {'name': 'benchmark', 'victim': victim, 'port': 0, 'open': True}
     options |= {'store': str(folder / 'service.sqlite'), 'limits': {'queue': 256}}
     file = folder / 'serve.yml'
     file.write_text(yaml.safe_dump(options))
