@@ -39,7 +39,7 @@ CORE = [
     'tqdm',
     'scikit-image',  # ships the photographs of the embedded default
     'scipy',
-    'typing_extensions',
+    'typing-extensions',
 ]
 
 EXTRAS = {

@@ -33,6 +33,8 @@ SHOWN = (
     'scikit-image',
     'scipy',
     'tqdm',
+    'typing-extensions',
+    'isal',
     'basicsr',
     'mmagic',
     'mmengine',

@@ -62,7 +62,13 @@ RULES = (
     Rule({'torch': '>=2.3 or missing', 'numpy': 'missing'}, 'numpy is missing', f'{_INSTALL} numpy'),
     *(
         Rule({name: 'missing'}, f'{name} is missing', f'{_INSTALL} {name}')
-        for name in ('pywavelets', 'pyyaml', 'scikit-image', 'scipy', 'tqdm')
+        for name in ('pywavelets', 'pyyaml', 'scikit-image', 'scipy', 'tqdm', 'typing-extensions')
+    ),
+    Rule(
+        {'isal': 'missing'},
+        'isal is missing: PNG files are encoded by Pillow, nine times as slowly',
+        f'{_INSTALL} isal',
+        False,
     ),
     Rule({'pillow': 'missing or <10.1'}, 'Pillow 10.1 or later is missing', f"{_INSTALL} 'pillow>=10.1'"),
     Rule(

@@ -33,6 +33,8 @@ SOUND = {
     'scikit-image': '0.26.0',
     'scipy': '1.17.1',
     'tqdm': '4.67.1',
+    'typing-extensions': '4.16.0',
+    'isal': '1.9.1',
     'basicsr': '1.4.2',
     'mmagic': '1.2.0',
     'mmengine': '0.10.7',
@@ -168,7 +170,7 @@ def test_every_core_requirement_is_missed(root: Path):
     assert {'torch', 'numpy', 'pywavelets'} <= set(names) <= set(SHOWN)
     for name in names:
         (finding,) = examine(changed({name: None}), (3, 11))
-        assert finding.serious
+        assert finding.serious == (name != 'isal')  # without which everything works, more slowly
         assert f'{name} ' in finding.what.lower()
 
 
