@@ -209,13 +209,12 @@ def torch_pair(torch: str) -> tuple[str, str]:
         torch: Version of torch, with its label if it has one (``2.1.2+cu121``).
 
     Returns:
-        Beginning of torchvision's version, and what to give ``pip install``: this torch, its torchvision, and the
-        index that the torch came from. For a torch whose pair is not known, nothing and the plain names.
+        Beginning of torchvision's version, and what to give ``pip install``: this torch and its torchvision. For a
+        torch whose pair is not known, nothing and the plain names.
     """
-    public, _, label = torch.partition('+')
+    public = torch.partition('+')[0]
     version = version_of(public)
     if not (2, 1) <= version < (3,):
         return '', 'torch torchvision'
     torchvision = f'0.{version[1] + 15}'
-    index = f' --index-url https://download.pytorch.org/whl/{label}' if re.match(r'cpu|cu\d|rocm|xpu', label) else ''
-    return torchvision, f"torch=={public} 'torchvision=={torchvision}.*'{index}"
+    return torchvision, f"torch=={public} 'torchvision=={torchvision}.*'"

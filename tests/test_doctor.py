@@ -99,7 +99,7 @@ def test_this_environment_has_no_clash():
         ({'torch': None}, True, 'torch is missing', 'install torch torchvision'),
         ({**CLASSIC, 'torch': '2.0.1', 'torchvision': '0.15.2'}, True, 'older than 2.1', "--upgrade 'torch>=2.1'"),
         (OLD_TORCH, True, 'built for numpy 1 and fails with numpy 2', "install 'numpy<2'"),
-        ({'torchvision': '0.16.2'}, True, 'torch 2.11.0+cu130 needs torchvision 0.26', '--index-url https://download'),
+        ({'torchvision': '0.16.2'}, True, 'torch 2.11.0+cu130 needs torchvision 0.26', "torch==2.11.0 'torchvision"),
         ({'torch': '2.11.0', 'torchvision': '0.25.0'}, True, 'not 0.25.0', "torch==2.11.0 'torchvision==0.26.*'"),
         ({**CLASSIC, 'torchvision': '0.26.0'}, True, '0.16, not 0.26.0', "torch==2.1.2 'torchvision==0.16.*'"),
         ({**CLASSIC, 'torchvision': None}, True, 'need torchvision', "torch==2.1.2 'torchvision==0.16.*'"),
