@@ -115,8 +115,12 @@ def decode_rgb(data: bytes, *, where: str | PathLike[str]) -> np.ndarray:
 
 def _pixels(source: Path | bytes, where: str | PathLike[str]) -> np.ndarray:
     with _open(source, where) as image:
-        _check_plain(image, source, where)
-        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+        with without_warnings():
+            _check_plain(image, source, where)
+        image.load()
+        with without_warnings():  # about EXIF data
+            turned = ImageOps.exif_transpose(image)
+        return np.array(turned.convert('RGB'))
 
 
 @contextlib.contextmanager
@@ -249,10 +253,12 @@ def decode_size(data: bytes, *, where: str | PathLike[str]) -> tuple[int, int]:
 
 def _size(source: Path | bytes, where: str | PathLike[str]) -> tuple[int, int]:
     with _open(source, where) as image:
-        _check_plain(image, source, where)
+        with without_warnings():
+            _check_plain(image, source, where)
         # Pillow decodes all of a PNG for the EXIF data that may follow its pixels.
         early = image.format == 'PNG' and _ends_with_pixels(source)
-        exif = Image.Image.getexif(image) if early else image.getexif()
+        with without_warnings():
+            exif = Image.Image.getexif(image) if early else image.getexif()
         turned = exif.get(0x0112, 1) >= 5  # the orientation, which read_rgb applies
         size = (image.width, image.height) if turned else (image.height, image.width)
         marker = _END_MARKERS.get(image.format or '')

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mea_plugin.query import QuerySet
-from mea_plugin.query.query_set import Pair
-from tests.helpers import ROOT, photograph
+from tests.data.sets import make_set
+from tests.helpers import ROOT
 
 pytest.importorskip('mmagic')
 
@@ -28,17 +27,8 @@ def query_sets(tmp_path_factory) -> dict[int, str]:
     """Complete query sets of four pairs, by scale."""
     folders = {}
     for scale, size in ((1, (160, 144)), (4, (40, 36))):
-        queries = QuerySet(tmp_path_factory.mktemp(f'x{scale}') / 'queries')
-        names = [str(index) for index in range(4)]
-        description = {'victim': 'test'}
-        queries.begin(description, names)
-        pairs = []
-        for index, name in enumerate(names):
-            query, response = photograph(size, index), photograph((size[0] * scale, size[1] * scale), index)
-            queries.store(f'{index:06d}', query, response)
-            pairs.append(Pair(f'{index:06d}', name, '', '', response.shape[:2]))
-        queries.finish(pairs, description, {})
-        folders[scale] = str(queries.folder)
+        names = dict.fromkeys(map(str, range(4)), size)
+        folders[scale] = str(make_set(tmp_path_factory.mktemp(f'x{scale}') / 'queries', names, scale))
     return folders
 
 
