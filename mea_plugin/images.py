@@ -117,7 +117,8 @@ def _pixels(source: Path | bytes, where: str | PathLike[str]) -> np.ndarray:
     with _open(source, where) as image:
         with without_warnings():
             _check_plain(image, source, where)
-        image.load()
+        with without_warnings() if image.format == 'TIFF' else contextlib.nullcontext():
+            image.load()  # TIFF has tags to remark on even now; other formats load in many threads at once
         with without_warnings():  # about EXIF data
             turned = ImageOps.exif_transpose(image)
         return np.array(turned.convert('RGB'))
