@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     action.add_argument('--dry-run', action='store_true', help='show what would be sent and cost, and send nothing')
     parser.add_argument('--verify', action='store_true', help='hash images and answers again before anything is sent')
     args = parser.parse_args(argv)
+    if args.verify and (args.status or args.dry_run):
+        parser.error('--verify is for a run, not for --status or --dry-run')
+    if args.images and args.status:
+        parser.error('--images is not for --status')
     options = QueryOptions.parse(load_options(args.opt), args.opt, args.output)
     if args.status:
         print(status(options))

@@ -83,9 +83,9 @@ def _parser() -> ToolParser:
 
 def _port(text: str) -> int:
     """A port; argparse reports what is not one."""
-    port = int(text)
+    port = int(text) if text.isdecimal() else -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f'{port} is no port')
+        raise argparse.ArgumentTypeError(f'{text} is no port')
     return port
 
 

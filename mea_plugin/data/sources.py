@@ -78,7 +78,7 @@ def image_references(spec: str | Path | Sequence[str | Path], *, where: str = ''
         InputError: A source is missing, holds no image or cannot be read, or two images have the same name.
     """
     specs: Sequence[str | Path] = [spec] if isinstance(spec, str | Path) else spec
-    if not specs:
+    if not specs or not all(str(one).strip() for one in specs):  # '' would be the current folder
         raise InputError('no images are named', where=where, do='Give a folder, a glob or an LMDB')
     if len(specs) == 1:
         return _sorted(_references(specs[0], where))

@@ -28,6 +28,11 @@ from mea_plugin.victims.remote import RemoteVictim
 
 __all__ = ['answer_all', 'choose_images', 'claim', 'ledger_folder', 'run_queries']
 
+
+class BudgetError(InputError):
+    """The budget does not suffice for all images. The query set holds those that are answered."""
+
+
 _LOOK_AGAIN = 0.2  # seconds between two looks at what another process is doing
 
 
@@ -72,8 +77,9 @@ def run_queries(
         The complete query set.
 
     Raises:
-        InputError: An impossible number, an image that cannot be read, an answer of the wrong size, the ledger of
-            another victim, or a budget that does not suffice. Nothing is sent before every image's header was looked
+        BudgetError: The budget does not suffice; the set is made of what is answered all the same.
+        InputError: An impossible number, an image that cannot be read, an answer of the wrong size, or the ledger of
+            another victim. Nothing is sent before every image's header was looked
             at, and nothing is lost.
     """
     _check_numbers(budget=budget, shrink=shrink, batch_size=batch_size)
@@ -89,8 +95,9 @@ def run_queries(
     with Ledger(place) as ledger:
         claim(ledger, victim)
         plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
+        free = not isinstance(victim, RemoteVictim)
         if verify:
-            _say_what_is_lost(plan.verify())
+            _say_what_is_lost(plan.verify(free=free))
         _say_what_is_in_doubt(victim, plan, in_doubt)
 
         def send() -> None:
@@ -99,18 +106,24 @@ def run_queries(
                     queries.open(description)
                 _send_all(victim, plan, budget, batch_size, in_doubt)
 
-        send()
-        if not verify:  # after what is new: to look at every file takes a while
-            _say_what_is_lost(plan.lose_damaged())
+        short: BudgetError | None = None
+        try:
             send()
+            if not verify:  # after what is new: to look at every file takes a while
+                _say_what_is_lost(plan.lose_damaged(free=free))
+                send()
+        except BudgetError as error:
+            short = error  # what is answered can be used all the same
         if not plan.counts().settled:
-            raise InputError(
+            raise short or InputError(
                 f'none of the {len(plan)} images has an answer (given up)',
                 where=ledger.path,
                 do='See tools/query.py --status; to ask again, choose another output',
             )
         with _locked(place):
             _build(queries, plan, description, options or {})
+    if short is not None:
+        raise short
     return queries
 
 
@@ -124,7 +137,7 @@ def answer_all(
     """
     claim(ledger, victim)
     plan = Plan(ledger, images)
-    plan.lose_damaged()
+    plan.lose_damaged(free=not isinstance(victim, RemoteVictim))
     _say_what_is_in_doubt(victim, plan, in_doubt)
     _send_all(victim, plan, None, 8, in_doubt)
     return plan
@@ -227,9 +240,9 @@ def _stop_or_wait(plan: Plan, answered: Answered, budget: int | None) -> None:
         plan.ledger.recover()
 
 
-def _exhausted(ledger: Ledger, counts: Counts, budget: int | None) -> InputError:
+def _exhausted(ledger: Ledger, counts: Counts, budget: int | None) -> BudgetError:
     missing = counts.open + counts.doubt
-    return InputError(
+    return BudgetError(
         f'the budget of {budget} is spent ({counts.settled} of these images are answered, {missing} are not)',
         where=ledger.path,
         do=f'Raise queries.budget to {ledger.spent + missing}, or choose another output',

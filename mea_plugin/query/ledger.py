@@ -249,12 +249,21 @@ class Ledger(LedgerFile):
         with self.transaction() as db:
             db.execute(_GIVE_UP, (query,))
 
-    def forget_answers(self, queries: Iterable[int], note: str) -> None:
-        """Note that the files of answers are gone or damaged: the queries are open again, and to be charged again."""
+    def forget_answers(self, queries: Iterable[int], note: str, *, free: bool = False) -> None:
+        """Note that the files of answers are gone or damaged.
+
+        The queries are open again and will be charged again; their keys stay, so that a service which still remembers
+        them does not charge.
+
+        Args:
+            queries: Those.
+            note: Why.
+            free: Whether the victim answers again at no cost: then they are only in doubt.
+        """
         with self.transaction() as db:
             db.executemany(
-                "UPDATE queries SET state = 'open', key = NULL WHERE id = ? AND state = 'settled'",
-                ((query,) for query in queries),
+                "UPDATE queries SET state = ? WHERE id = ? AND state = 'settled'",
+                (('doubt' if free else 'open', query) for query in queries),
             )
             db.execute("INSERT OR REPLACE INTO about VALUES ('answers lost', ?)", (note,))
 

@@ -71,9 +71,12 @@ class QueryOptions:
                 f'in_doubt is {settings["in_doubt"]!r}', where=at, do=suggestion(str(settings['in_doubt']), _IN_DOUBT)
             )
         cost = queries.get('cost_per_query') or 0
-        if isinstance(cost, bool) or not isinstance(cost, int | float) or cost < 0:
+        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float('inf'):
             raise InputError(f'cost_per_query is {cost!r}', where=at, do='Give a number, 0 or more')
-        folder = Path(output or options.get('output') or Path('results') / name)
+        given = output or options.get('output') or Path('results') / name
+        if not isinstance(given, str | Path):
+            raise InputError(f'output is {given!r}', where=where, do='Give a folder')
+        folder = Path(given)
         return cls(name, folder, victim, _sources(require(queries, 'images', at), at), settings, float(cost))
 
 
@@ -95,6 +98,6 @@ def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, An
 
 def check_name(name: Any, where: str) -> str:
     """A name that can be a folder's."""
-    if not str(name).strip('.') or not set(str(name)) <= _NAME_CHARACTERS:
+    if isinstance(name, bool) or not str(name).strip('.') or not set(str(name)) <= _NAME_CHARACTERS:
         raise InputError(f"'{name}' is no folder name", where=where, do='Use letters, digits, . _ -')
     return str(name)

@@ -201,19 +201,25 @@ class Plan:
             digest.update(f'{name}\0{query}\0{content}\0{response}\0'.encode())
         return digest.hexdigest()
 
+    def unread(self) -> int:
+        """How many images' content is not known yet."""
+        ((count,),) = self.ledger.rows('SELECT COUNT(*) FROM wanted WHERE hash IS NULL')
+        return int(count)
+
     def counts(self) -> Counts:
         """How far the run is."""
         found = {state: (images, distinct) for state, images, distinct in self.ledger.rows(_COUNTS)}
         states = {state: found.get(state, (0, 0))[1] for state in ('settled', 'given up', 'doubt', 'sent', 'open')}
         return Counts(len(self), *states.values())
 
-    def lose_damaged(self, *, verify: bool = False) -> int:
+    def lose_damaged(self, *, verify: bool = False, free: bool = False) -> int:
         """Open those answers again whose files are gone or not as they were written; returns how many.
 
         A query's file that is gone or damaged is written again, from the image.
 
         Args:
             verify: Compare the pixels' hashes of both, not only the size of the answer's file.
+            free: See :meth:`~mea_plugin.query.ledger.Ledger.forget_answers`.
         """
         sizes = _file_sizes(self.ledger.folder / 'pairs')
         lost, broken = [], []
@@ -229,11 +235,14 @@ class Plan:
             self._write_query(query)
         self.repaired = bool(broken)
         if lost:
-            self.ledger.forget_answers(lost, f'{len(lost)} answers were damaged or gone')
+            self.ledger.forget_answers(lost, f'{len(lost)} answers were damaged or gone', free=free)
         return len(lost)
 
-    def verify(self) -> int:
+    def verify(self, *, free: bool = False) -> int:
         """Read and hash everything again: images whose file's size, time and inode were known, and the answers' files.
+
+        Args:
+            free: See :meth:`lose_damaged`.
 
         Returns:
             How many answers were damaged or gone.
@@ -244,7 +253,7 @@ class Plan:
                 pixels, content = read_query(self.images[wanted.position], self.shrink)
                 contents.append((wanted, content, (pixels.shape[0], pixels.shape[1])))
             self.identify(contents)
-        return self.lose_damaged(verify=True)
+        return self.lose_damaged(verify=True, free=free)
 
     def _write_query(self, query: int) -> None:
         find = 'SELECT w.position FROM wanted w JOIN queries q ON q.hash = w.hash WHERE q.id = ? LIMIT 1'

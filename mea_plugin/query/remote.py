@@ -23,6 +23,7 @@ from mea_plugin.victims.remote import (
     RemoteVictim,
     Reply,
     Session,
+    UnusableError,
 )
 from mea_plugin.victims.retrying import attempts, failure
 
@@ -145,7 +146,8 @@ class RemoteSender:
             raise
         except InDoubtError as error:
             await self._finish(self._doubt(wanted, attempt, str(error)))
-            if self._in_doubt == 'abandon':
+            # What came whole and is no answer would only be paid for again.
+            if self._in_doubt == 'abandon' or (self._in_doubt == 'resend' and isinstance(error, UnusableError)):
                 self._fail(
                     InputError(f'no usable answer: {error}', where='victim', do='Check the options of the victim')
                 )

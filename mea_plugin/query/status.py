@@ -11,6 +11,7 @@ from mea_plugin.query.ledger import Ledger
 from mea_plugin.query.options import QueryOptions
 from mea_plugin.query.plan import Plan, check_headers
 from mea_plugin.victims import Victim
+from mea_plugin.victims.remote import RemoteVictim
 
 __all__ = ['dry_run', 'status']
 
@@ -30,6 +31,7 @@ def status(options: QueryOptions) -> str:
         InputError: There is no ledger.
     """
     with Ledger(ledger_folder(options.output / 'queries'), create=False) as ledger:
+        ledger.recover()  # what dead processes had on its way is in doubt
         about = ledger.about()
         states = dict(ledger.rows('SELECT state, COUNT(*) FROM queries GROUP BY state'))
         ((attempts, settled, refused, doubtful, charged, began, ended, mean, sent, received),) = ledger.rows(_ATTEMPTS)
@@ -43,8 +45,9 @@ def status(options: QueryOptions) -> str:
             ('cost', _cost(int(charged or 0), options.cost_per_query)),
         ]
         if attempts:
-            lines.append(('time', f'{_moment(began)} to {_moment(ended)}, {mean or 0:.3f} s per answer'))
+            lines.append(('time', f'{_moment(began)} to {_moment(ended)}'))
         if sent or received:
+            lines.append(('per answer', f'{mean or 0:.3f} s'))
             lines.append(('traffic', f'{_megabytes(sent)} sent, {_megabytes(received)} received'))
         if 'answers lost' in about:
             lines.append(('lost', about['answers lost']))
@@ -56,7 +59,7 @@ def status(options: QueryOptions) -> str:
 
 
 def dry_run(victim: Victim, images: Mapping[str, ImageRef], options: QueryOptions) -> str:
-    """What a run would send and cost; nothing is sent or written.
+    """What a run would send and cost; nothing is sent.
 
     Raises:
         InputError: An image cannot be used, or the ledger is that of another victim.
@@ -64,25 +67,33 @@ def dry_run(victim: Victim, images: Mapping[str, ImageRef], options: QueryOption
     budget, shrink = options.settings.get('budget'), options.settings.get('shrink', 1)
     chosen = choose_images(images, budget)
     place = ledger_folder(options.output / 'queries')
-    spent, answered, missing = 0, 0, len(chosen)
+    spent, answered, unknown, charges = 0, 0, len(chosen), len(chosen)
     if (place / 'ledger.sqlite').is_file():
         with Ledger(place, create=False) as ledger:
             claim(ledger, victim)
-            counts = Plan(ledger, chosen, shrink=shrink).counts()
+            ledger.recover()
+            plan = Plan(ledger, chosen, shrink=shrink)
+            counts, unknown = plan.counts(), plan.unread()
             spent, answered = ledger.spent, counts.settled
-            missing = counts.open + counts.doubt
+            charges = counts.open + (counts.doubt if _is_charged_again(victim, options) else 0)
     else:
         check_headers(chosen, shrink)
     lines = [
         ('images', f'{len(images)}, of which {len(chosen)} within the budget' if budget else str(len(images))),
         ('answered', f'{answered} already'),
-        ('to send', f'at most {missing} (equal images are sent once)'),
+        ('to charge', f'at most {charges} ({unknown} images are not read yet; equal ones are one query)'),
         ('budget', f'{spent} charged of {budget if budget is not None else "any number"}'),
-        ('cost', f'at most {_cost(missing, options.cost_per_query)}'),
+        ('cost', f'at most {_cost(charges, options.cost_per_query)}'),
     ]
-    if budget is not None and spent + missing > budget:
-        lines.append(('short', f'{spent + missing - budget} queries more than the budget allows'))
+    if budget is not None and spent + charges > budget:
+        lines.append(('short', f'up to {spent + charges - budget} queries more than the budget allows'))
     return _aligned(lines)
+
+
+def _is_charged_again(victim: Victim, options: QueryOptions) -> bool:
+    """Whether what is in doubt would be sent again as one more charge."""
+    remote = isinstance(victim, RemoteVictim) and not victim.idempotent
+    return remote and options.settings.get('in_doubt') == 'resend'
 
 
 _WORDS = {
@@ -107,4 +118,4 @@ def _moment(seconds: float | None) -> str:
 
 
 def _aligned(lines: list[tuple[str, str]]) -> str:
-    return '\n'.join(f'{key:<10}{value}' for key, value in lines)
+    return '\n'.join(f'{key:<11}{value}' for key, value in lines)

@@ -19,6 +19,7 @@ __all__ = [
     'Reply',
     'Retrying',
     'Session',
+    'UnusableError',
 ]
 
 
@@ -70,6 +71,10 @@ class RefusedError(NotAnsweredError):
 
 class InDoubtError(NotAnsweredError):
     """The service may have answered, and charged for it."""
+
+
+class UnusableError(InDoubtError):
+    """The service answered, whole, with something that is no answer: the next reply will hardly be another."""
 
 
 class RejectedError(InputError):

@@ -139,14 +139,23 @@ def test_a_resend_in_doubt_needs_budget_only_where_it_is_charged(ledger):
     assert ledger.reserve([query], budget=1, in_doubt='free').attempts
 
 
-def test_a_lost_answer_is_charged_again_under_another_key(ledger):
+def test_a_lost_answer_is_charged_again_under_the_same_key(ledger):
+    """A service that still remembers the key does not charge; nobody knows whether it does."""
     (query,) = registered(ledger, 1)
     first = ledger.reserve([query], budget=None, in_doubt='free').attempts[query]
     ledger.settle([answer(first)])
     ledger.forget_answers([query], 'gone')
     second = ledger.reserve([query], budget=None, in_doubt='free').attempts[query]
     assert ledger.spent == 2
-    assert second.key != first.key
+    assert second.key == first.key
+
+
+def test_one_of_a_victim_that_is_here_is_not(ledger):
+    (query,) = registered(ledger, 1)
+    ledger.settle([answer(ledger.reserve([query], budget=None, in_doubt='free').attempts[query])])
+    ledger.forget_answers([query], 'gone', free=True)
+    assert query in ledger.reserve([query], budget=1, in_doubt='free').attempts
+    assert ledger.spent == 1
 
 
 def test_what_a_process_left_is_in_doubt_when_it_has_ended(tmp_path):

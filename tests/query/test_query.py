@@ -123,8 +123,20 @@ def test_a_budget_is_for_all_runs(images, tmp_path):
     with pytest.raises(InputError, match=r'budget of 4 is spent \(3 of these images are answered, 1 are not\).* to 5'):
         run_queries(victim, images, tmp_path / 'set', budget=4)
     assert victim.asked == 4
+    check_complete(tmp_path / 'set')  # of what is answered
+    assert [pair['name'] for pair in QuerySet(tmp_path / 'set').manifest()['pairs']] == ['ape', 'my cat', 'zebra']
     run_queries(victim, images, tmp_path / 'set', budget=5)
     assert victim.asked == 5
+
+
+def test_a_lost_answer_of_a_victim_that_is_here_is_not_charged_again(images, tmp_path):
+    victim = Doubler()
+    queries = run_queries(victim, images, tmp_path / 'set', budget=4)
+    queries.paths('000001')[1].write_bytes(b'damaged')
+    run_queries(victim, images, tmp_path / 'set', budget=4)
+    assert victim.asked == 5
+    with Ledger(ledger_folder(tmp_path / 'set'), create=False) as ledger:
+        assert ledger.spent == 4
 
 
 def test_equal_images_are_one_query_and_one_pair(images, tmp_path):

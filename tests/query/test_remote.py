@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import io
 import json
 import os
 import shutil
@@ -146,7 +147,7 @@ def test_resend_charges_each_attempt(server, tmp_path, images, capsys):
 
 
 def test_resend_stays_within_the_budget(server, tmp_path, images):
-    billing = Billing(idempotent=False, faults=('half',), chance=0.5)
+    billing = Billing(idempotent=False, faults=('reset after',), chance=0.5)
     server.reset(billing)
     with pytest.raises(InputError, match='the budget of 12 is spent .*Raise queries.budget to'):
         run(server, images, tmp_path, in_doubt='resend', budget=12)
@@ -385,10 +386,11 @@ def interrupting(after, delay=0.0):
 
     async def handler(request):
         count.append(request)
+        number = len(count)  # before others come while this one is answered
         answer = await billing(request)
-        if len(count) == after:
+        if number == after:
             os.kill(os.getpid(), signal.SIGINT)
-        return Answer(then='stall') if len(count) >= after else answer
+        return Answer(then='stall') if number >= after else answer
 
     return handler, billing
 
@@ -542,3 +544,16 @@ def test_a_recorded_victim_says_what_was_given_up(server, tmp_path):
             recorded.query(images)
     assert len(server.requests) == 3
     np.testing.assert_array_equal(recorded.query(images[::2])[1], doubled(images[2]))
+
+
+@pytest.mark.parametrize('in_doubt', ['resend', 'abandon'])
+def test_whole_replies_that_are_no_answers_are_not_paid_for_again(server, tmp_path, images, in_doubt):
+    async def palette(request):
+        buffer = io.BytesIO()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).convert('P').save(buffer, 'PNG')
+        return Answer(body=buffer.getvalue())
+
+    server.reset(palette)
+    with pytest.raises(InputError, match='no usable answer: the reply'):
+        run(server, images, tmp_path, victim={'concurrency': 1}, in_doubt=in_doubt, budget=len(images))
+    assert len(server.requests) == 3 == Account(tmp_path).spent

@@ -32,7 +32,7 @@ def test_a_dry_run_tells_the_cost_and_sends_nothing(job, capsys):
     assert call_tool('query', '-opt', file, '--dry-run') == 0
     told = lines(capsys)
     assert told['images'] == '5'
-    assert told['to'].startswith('send   at most 5')
+    assert told['to'].startswith('charge  at most 5 (5 images are not read yet')
     assert told['cost'] == 'at most 1.25 (5 x 0.25)'
     assert not (job / 'out').exists()
 
@@ -44,11 +44,11 @@ def test_a_dry_run_knows_what_is_there_and_what_the_budget_lacks(job, capsys):
     told = lines(capsys)
     assert told['images'] == '5, of which 4 within the budget'
     assert told['answered'] == '3 already'
-    assert told['to'].startswith('send   at most 1')
+    assert told['to'].startswith('charge  at most 1 (1 images')
     assert told['budget'] == '3 charged of 4'
     save(job / 'photos' / '0.png', photograph((16, 16), 70))
     assert call_tool('query', '-opt', options(job, budget=3), '--dry-run') == 0
-    assert lines(capsys)['short'] == '1 queries more than the budget allows'
+    assert lines(capsys)['short'] == 'up to 1 queries more than the budget allows'
 
 
 def test_the_status(job, capsys):
@@ -84,6 +84,8 @@ def test_images_from_the_command_line(job, capsys):
         ({'budgt': 3}, "unknown option 'budgt'. Use 'budget'"),
         ({'images': {}}, 'images is {}'),
         ({'images': []}, 'images is []'),
+        ({'images': ''}, 'no images are named'),
+        ({'cost_per_query': float('nan')}, 'cost_per_query is nan'),
     ],
 )
 def test_bad_options(job, queries, message, capsys):
@@ -92,6 +94,21 @@ def test_bad_options(job, queries, message, capsys):
     assert message in error
     assert error.count('\n') == 1
     assert not (job / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    'arguments', [('--verify', '--status'), ('--verify', '--dry-run'), ('--images', 'x', '--status')]
+)
+def test_arguments_that_mean_nothing_together(job, arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        call_tool('query', '-opt', options(job), *arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count('\n') == 1
+
+
+def test_an_empty_source_is_not_the_current_folder(job, capsys):
+    assert call_tool('query', '-opt', options(job), '--images', '') == 2
+    assert 'no images are named' in capsys.readouterr().err
 
 
 def test_several_sources_in_the_option_file(job):

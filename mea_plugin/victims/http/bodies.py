@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from mea_plugin.errors import InputError
-from mea_plugin.images import decode_rgb, decode_size, encode_png
+from mea_plugin.images import decode_rgb, decode_size, encode_png, without_warnings
 from mea_plugin.victims.http.options import RequestOptions, ResponseOptions
-from mea_plugin.victims.remote import InDoubtError, Reply
+from mea_plugin.victims.remote import InDoubtError, Reply, UnusableError
 
 __all__ = ['build_request', 'look_up', 'read_image', 'read_json']
 
@@ -90,7 +90,7 @@ def read_image(
         hide: Takes secrets out of what is quoted in an error.
 
     Raises:
-        InDoubtError: It is no such image, though the service may have charged for it.
+        UnusableError: It is no such image, though the service may have charged for it.
     """
     data = body
     if options.body == 'json':
@@ -98,13 +98,15 @@ def read_image(
     found, plain = _sniff(data)
     if found not in options.formats:
         what = f'a {found} image' if found else _glimpse(hide(data))
-        raise InDoubtError(f'the reply is {what}, not {options.formats[0]}')
+        raise UnusableError(f'the reply is {what}, not {options.formats[0]}')
     try:
         if options.size == 'exact' and (own := decode_size(data, where='reply')) != size:
-            raise InDoubtError(f'the reply has {own[1]}x{own[0]} pixels, not {size[1]}x{size[0]}')
+            raise UnusableError(f'the reply has {own[1]}x{own[0]} pixels, not {size[1]}x{size[0]}')
         image = decode_rgb(data, where='reply')
     except InputError as error:
-        raise InDoubtError(f'the {str(error).rstrip(".")}') from None
+        # What is wrong, without what to do about a file of one's own.
+        what = str(error).partition('. ')[0].rstrip('.').removeprefix('reply: ')
+        raise UnusableError(f'the reply {what}') from None
     notes = [] if found == 'png' else [found]
     if image.shape[:2] != size:
         notes.append(f'{image.shape[1]}x{image.shape[0]} pixels')
@@ -117,18 +119,18 @@ def read_image(
 
 def _from_base64(text: Any) -> bytes:
     if not isinstance(text, str):
-        raise InDoubtError('the image in the reply is no base64 text')
+        raise UnusableError('the image in the reply is no base64 text')
     try:
         # A data: address has a head, and some encoders break lines.
         return base64.b64decode(''.join(text.rpartition('base64,')[2].split()), validate=True)
     except (binascii.Error, ValueError):
-        raise InDoubtError('the image in the reply is no base64 text') from None
+        raise UnusableError('the image in the reply is no base64 text') from None
 
 
 def _sniff(data: bytes) -> tuple[str | None, bool]:
     """The image format, and whether its pixels are stored just as they are read: RGB, not turned."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with without_warnings(), Image.open(io.BytesIO(data)) as image:
             return str(image.format).lower(), image.mode == 'RGB' and 'exif' not in image.info
     except Exception:  # Pillow raises almost anything on what is no image
         return None, False
@@ -138,5 +140,9 @@ def _glimpse(data: bytes) -> str:
     """What a body looks like, in a few words."""
     if not data:
         return 'empty'
+    if found := _sniff(data)[0]:
+        return f'a {found} image'
+    if not data[:60].decode('utf-8', 'replace').replace('\n', ' ').replace('\r', ' ').replace('\t', ' ').isprintable():
+        return f'{len(data)} bytes that are neither image nor text'
     text = ' '.join(data[:60].decode('utf-8', 'replace').split())
     return f'something that begins with {"".join(c if c.isprintable() else "?" for c in text)!r}'

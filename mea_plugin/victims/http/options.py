@@ -189,11 +189,21 @@ def check_header(where: str, name: Any, value: Any) -> None:
         raise InputError(f"the header '{name}' is no printable ASCII text", where=where, do='Correct it, or quote it')
 
 
+_KINDS = {
+    'str': 'text',
+    'int': 'a whole number',
+    'float': 'a number',
+    'bool': 'true or false',
+    'Mapping': 'key: value pairs',
+    'tuple': 'a list',
+}
+
+
 def _check_kind(where: str, kind: str, value: Any) -> None:
-    kinds = {'str': str, 'int': int, 'float': (int, float), 'bool': bool}
-    wanted: Any = next((kinds[name] for name in kinds if kind.startswith(name)), (Mapping, tuple))
+    kinds = {'str': str, 'int': int, 'float': (int, float), 'bool': bool, 'Mapping': Mapping, 'tuple': tuple}
+    wanted: Any = next(kinds[name] for name in kinds if kind.startswith(name))
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise InputError(f'got {value!r}', where=where, do=f'Give a value of type {kind.partition("[")[0]}')
+        raise InputError(f'got {value!r}', where=where, do=f'Give {_KINDS[kind.partition("[")[0]]}')
 
 
 def _choice(where: str, value: str, choices: tuple[str, ...]) -> None:

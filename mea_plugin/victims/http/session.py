@@ -93,9 +93,16 @@ class HTTPSession:
 
     async def ask(self, query: np.ndarray, key: str) -> Reply:
         """See :class:`~mea_plugin.victims.remote.Session`."""
-        arguments = await asyncio.to_thread(build_request, query, self._request)
-        headers = {**arguments.pop('headers', {}), **({self._header: key} if self._header else {})}
-        submitted = self._client.build_request('POST', self._url, headers=headers, **arguments)
+        try:
+            arguments = await asyncio.to_thread(build_request, query, self._request)
+            headers = {**arguments.pop('headers', {}), **({self._header: key} if self._header else {})}
+            submitted = self._client.build_request('POST', self._url, headers=headers, **arguments)
+        except Exception as error:  # nothing has been sent
+            raise RejectedError(
+                f'no request can be made of these options ({self._reason(error)})',
+                where='victim.request',
+                do='Correct them',
+            ) from error
         sent_bytes = int(submitted.headers.get('Content-Length', 0))
         await submitted.aread()  # a redirect may have it sent again
         body = await self._body(submitted)

@@ -28,6 +28,8 @@ from mea_plugin.victims.retrying import ask_until_answered
 
 __all__ = ['HTTPVictim']
 
+_MOST_AT_ONCE = 1024
+
 
 class HTTPVictim:
     """A service as a black box: one image per request. Only for services that you own or are authorised to test.
@@ -74,6 +76,10 @@ class HTTPVictim:
     ) -> None:
         _at_least('scale', scale, 1, int)
         _at_least('concurrency', concurrency, 1, int)
+        if concurrency > _MOST_AT_ONCE:
+            raise InputError(
+                f'concurrency is {concurrency}', where='victim.concurrency', do=f'Give at most {_MOST_AT_ONCE}'
+            )
         for what, value in (('timeout', timeout), ('rate_limit', rate_limit)):
             if value is not None or what == 'timeout':
                 _at_least(what, value, 1e-3, int | float)
@@ -86,15 +92,24 @@ class HTTPVictim:
         self._key = None if key is None else parse(KeyOptions, key, 'victim.key')
         if not isinstance(idempotency, bool):
             check_header('victim.idempotency', idempotency, '')
+            if '-' not in idempotency:  # 'yes', in quotes, say
+                raise InputError(
+                    f'{idempotency!r} is no name of a header',
+                    where='victim.idempotency',
+                    do='Write true without quotes, or the name of the header',
+                )
         self._header = idempotency if isinstance(idempotency, str) else 'Idempotency-Key' if idempotency else None
         self._timeout, self._rate_limit = timeout, rate_limit
         self.retrying = parse_retrying(retry)
         self.idempotent = bool(idempotency)
         self.concurrency = concurrency
         self.scale = scale
+        if name is not None and not isinstance(name, str):
+            raise InputError(f'name is {name!r}', where='victim.name', do='Give text')
         self.name = name or httpx.URL(url).host
-        # How much of an answer is read at most changes no answer.
-        response_options = {key: value for key, value in vars(self._response).items() if key != 'max_bytes'}
+        # What is taken for an answer, and how much of one is read at most, change no answer.
+        left_out = ('formats', 'max_bytes')
+        response_options = {key: value for key, value in vars(self._response).items() if key not in left_out}
         answers = {'request': vars(self._request), 'response': response_options}
         self.fingerprint = hash_json({'type': 'http', 'url': url, 'scale': scale, 'version': str(version), **answers})
 

@@ -100,14 +100,14 @@ def test_the_fingerprint_is_of_what_answers():
     same = fingerprint()
     for options in (
         {'name': 'x'}, {'concurrency': 9}, {'timeout': 9}, {'rate_limit': 3}, {'retry': {'attempts': 2}},
-        {'idempotency': True}, {'response': {'max_bytes': 9}},
+        {'idempotency': True}, {'response': {'max_bytes': 9}}, {'response': {'formats': ['jpeg']}},
     ):  # fmt: skip
         assert fingerprint(**options) == same, options
     others = [
         fingerprint(**options)
         for options in (
             {'url': URL + '2'}, {'scale': 4}, {'version': '2'}, {'request': {'fields': {'style': 'ink'}}},
-            {'request': {'format': 'jpeg'}}, {'response': {'formats': ['jpeg']}},
+            {'request': {'format': 'jpeg'}}, {'response': {'size': 'resize'}},
         )
     ]  # fmt: skip
     assert len({same, *others}) == 7
