@@ -249,7 +249,11 @@ def test_a_huge_body_is_refused_by_its_length_and_a_chunked_one_when_it_gets_too
 
 
 def test_a_body_that_trickles_is_cut_off_and_keeps_nobody_waiting(store, key, victim):
+    reading = []
+
     async def trickle():
+        yield b'x'
+        reading.append(1)  # the body is being read, so the request has been admitted
         while True:
             yield b'x'
             await asyncio.sleep(0.05)
@@ -258,7 +262,7 @@ def test_a_body_that_trickles_is_cut_off_and_keeps_nobody_waiting(store, key, vi
         slow = [
             asyncio.create_task(client.post('/v1/translate', content=trickle(), headers=PNG_HEADERS)) for _ in range(5)
         ]
-        await until(lambda: client.service.active == 5)
+        await until(lambda: len(reading) == 5)
         assert (await send(client, png())).status_code == 200
         for task in slow:
             check_refusal(await task, 408, 'more than 0.5 s')
