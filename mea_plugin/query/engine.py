@@ -26,14 +26,14 @@ from mea_plugin.query.remote import OUTCOMES, RemoteSender
 from mea_plugin.victims import Victim
 from mea_plugin.victims.remote import RemoteVictim
 
-__all__ = ['answer_all', 'choose_images', 'claim', 'ledger_folder', 'run_queries']
+__all__ = ['BudgetError', 'answer_all', 'choose_images', 'claim', 'ledger_folder', 'run_queries']
+
+
+_LOOK_AGAIN = 0.2  # seconds between two looks at what another process is doing
 
 
 class BudgetError(InputError):
     """The budget does not suffice for all images. The query set holds those that are answered."""
-
-
-_LOOK_AGAIN = 0.2  # seconds between two looks at what another process is doing
 
 
 def ledger_folder(folder: str | Path) -> Path:
@@ -79,8 +79,7 @@ def run_queries(
     Raises:
         BudgetError: The budget does not suffice; the set is made of what is answered all the same.
         InputError: An impossible number, an image that cannot be read, an answer of the wrong size, or the ledger of
-            another victim. Nothing is sent before every image's header was looked
-            at, and nothing is lost.
+            another victim. Nothing is sent before every image's header was looked at, and nothing is lost.
     """
     _check_numbers(budget=budget, shrink=shrink, batch_size=batch_size)
     chosen = choose_images(images, budget)

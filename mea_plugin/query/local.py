@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array, sync_folder, write_bytes
 from mea_plugin.images import encode_png
 from mea_plugin.query.ledger import Attempt, Ledger, Settled
 from mea_plugin.query.plan import Plan, Wanted, read_query
 from mea_plugin.victims import Victim
+from mea_plugin.victims.base import check_answer
 
-__all__ = ['Answered', 'LocalSender', 'check_answer', 'sync_pairs', 'write_pair']
+__all__ = ['Answered', 'LocalSender', 'sync_pairs', 'write_pair']
 
 _AHEAD = 3  # batches that are read before their turn, and that may wait to be written
 _WORKERS = 2
@@ -176,18 +176,3 @@ def sync_pairs(ledger: Ledger, queries: Iterable[int]) -> None:
     """Make the names of pairs durable that were written."""
     for folder in {ledger.pair(query)[1].parent for query in queries}:
         sync_folder(folder)
-
-
-def check_answer(victim: Victim, query: np.ndarray, answer: np.ndarray) -> None:
-    """Check what a victim answered.
-
-    Raises:
-        InputError: It is no uint8 image of ``victim.scale`` times the query's size.
-    """
-    expected = (query.shape[0] * victim.scale, query.shape[1] * victim.scale, 3)
-    if answer.dtype != np.uint8 or answer.shape != expected:
-        raise InputError(
-            f'answered {answer.dtype} {answer.shape} to a query of {query.shape}; expected uint8 {expected}',
-            where=f'victim {victim.name}',
-            do='Check its scale',
-        )

@@ -15,6 +15,7 @@ from mea_plugin.serving.ledger import Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.victims import Victim
+from mea_plugin.victims.base import check_answer
 
 __all__ = ['Answerer', 'VictimError']
 
@@ -82,13 +83,8 @@ class Answerer:
             with self._metrics.victim_seconds.time():
                 answers = self._victim.query(images)
             for image, answer in zip(images, answers, strict=True):
-                self._check(image, answer)
+                check_answer(self._victim, image, answer)
         except Exception as error:
             _LOGGER.exception('the victim failed on %d images of %s', len(images), images[0].shape)
             raise VictimError('the model failed on this image') from error
         return answers
-
-    def _check(self, image: np.ndarray, answer: np.ndarray) -> None:
-        expected = (image.shape[0] * self._victim.scale, image.shape[1] * self._victim.scale, 3)
-        if answer.dtype != np.uint8 or answer.shape != expected:
-            raise ValueError(f'answered {answer.dtype} {answer.shape} to {image.shape}; expected uint8 {expected}')

@@ -6,7 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ['Victim']
+from mea_plugin.errors import InputError
+
+__all__ = ['Victim', 'check_answer']
 
 
 @runtime_checkable
@@ -34,3 +36,18 @@ class Victim(Protocol):
             the same answer.
         """
         ...
+
+
+def check_answer(victim: Victim, query: np.ndarray, answer: np.ndarray) -> None:
+    """Check what a victim answered.
+
+    Raises:
+        InputError: It is no uint8 image of ``victim.scale`` times the query's size.
+    """
+    expected = (query.shape[0] * victim.scale, query.shape[1] * victim.scale, 3)
+    if answer.dtype != np.uint8 or answer.shape != expected:
+        raise InputError(
+            f'answered {answer.dtype} {answer.shape} to a query of {query.shape}; expected uint8 {expected}',
+            where=f'victim {victim.name}',
+            do='Check its scale',
+        )
