@@ -39,7 +39,7 @@ def indices(count, batches, **options):
 def test_ranks_share_what_one_process_sees(count, size, world, start):
     alone = indices(count, 6, batch_size=world * size, start=start)
     ranks = [indices(count, 6, batch_size=size, rank=rank, world=world, start=start) for rank in range(world)]
-    assert alone == [sum((rank[step] for rank in ranks), []) for step in range(6)]
+    assert alone == [[index for rank in ranks for index in rank[step]] for step in range(6)]
 
 
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 30))
