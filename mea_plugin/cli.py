@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from mea_plugin.errors import InputError
+from mea_plugin.errors import InputError, RunError, Stopped
 
 __all__ = ['ToolParser', 'run_tool']
 
+EXIT_CANNOT_GO_ON = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -31,9 +32,9 @@ class ToolParser(argparse.ArgumentParser):
 def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
     """Run a tool's ``main`` and return its exit code.
 
-    0 when it returns, 2 with one line on standard error for an :class:`InputError` or a full or read-only disk, 130 for
-    Ctrl-C. Anything else is
-    a bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, an :class:`InputError` keeps its own, too.
+    0 when it returns, 2 with one line on standard error for an :class:`InputError` or a full or read-only disk, 1 for a
+    :class:`RunError`, 130 for Ctrl-C, 143 for a SIGTERM after which a run has put its state away. Anything else is a
+    bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, those errors keep theirs, too.
     """
     try:
         main(argv)
@@ -42,12 +43,20 @@ def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
             raise
         print(f'error: {error}', file=sys.stderr)
         return EXIT_BAD_INPUT
+    except RunError as error:
+        if os.environ.get('MEA_DEBUG'):
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        return EXIT_CANNOT_GO_ON
     except OSError as error:
         if error.errno not in _OF_THE_DISK or os.environ.get('MEA_DEBUG'):
             raise
         where = f'{error.filename}: ' if error.filename else ''
         print(f'error: {where}{error.strerror}. Check the disk and the rights to the folder.', file=sys.stderr)
         return EXIT_BAD_INPUT
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print('interrupted; run the same command again to go on', file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The exceptions that stand for a user's mistake, and for a run that cannot or shall not go on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from os import PathLike
 
-__all__ = ['InputError', 'nearest', 'suggestion']
+__all__ = ['InputError', 'RunError', 'Stopped', 'nearest', 'suggestion']
 
 
 class InputError(ValueError):
@@ -26,6 +26,26 @@ class InputError(ValueError):
         # The text as `what` gives the same text: that is how an error comes back from another process.
         text = f'{head}. {do}.' if do else f'{head.rstrip(".")}.'
         super().__init__(' '.join(text.split()))
+
+
+class RunError(RuntimeError):
+    """A run cannot go on, for a reason that is neither a mistake in its options nor a bug: another machine has gone.
+
+    A tool prints it as one line and ends with exit code 1.
+    """
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop by a signal, and has put its state away.
+
+    Args:
+        text: What was put away and how to go on; a tool prints it.
+        signal: The signal's number; a tool ends with the exit code that a shell gives to it, 128 more.
+    """
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text)
+        self.exit_code = 128 + signal
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

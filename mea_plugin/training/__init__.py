@@ -1,0 +1,1 @@
+"""What a long training needs beside its toolbox: data that resume exactly, checkpoints, signals, ranks, speed."""

@@ -1,0 +1,97 @@
+"""Checkpoint files: whole or not at all, and never trusted when damaged."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+import torch
+
+from mea_plugin.errors import InputError
+from mea_plugin.training import checkpoints
+
+
+def state():
+    return {'iter': 3, 'weights': torch.arange(1000.0), 'nested': {'a': [1, (2, None)]}}
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / 'sub' / 'a.state'
+    checkpoints.write(path, state())
+    found = checkpoints.read(path)
+    assert torch.equal(found.pop('weights'), state()['weights'])
+    assert found == {'iter': 3, 'nested': {'a': [1, (2, None)]}}
+    assert [file.name for file in path.parent.iterdir()] == ['a.state']
+
+
+@pytest.mark.parametrize('damage', ['bit', 'half', 'empty', 'gone', 'text'])
+def test_damage_is_seen(tmp_path, damage):
+    path = tmp_path / 'a.state'
+    checkpoints.write(path, state())
+    assert checkpoints.fault(path) is None
+    content = path.read_bytes()
+    place = content.index(torch.tensor(500.0).numpy().tobytes())
+    changed = {
+        'bit': content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
+        'half': content[: len(content) // 2],
+        'empty': b'',
+        'text': b'no checkpoint at all',
+    }
+    path.unlink()
+    if damage != 'gone':
+        path.write_bytes(changed[damage])
+    assert checkpoints.fault(path)
+    with pytest.raises(InputError, match='a.state'):
+        checkpoints.read(path)
+
+
+def test_code_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'made'),)
+
+    path = tmp_path / 'a.state'
+    torch.save({'x': Evil()}, path)
+    with pytest.raises(InputError, match='without executing code'):
+        checkpoints.read(path)
+    assert not (tmp_path / 'made').exists()
+
+
+def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
+    path = tmp_path / 'a.state'
+    checkpoints.write(path, {'iter': 1})
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space'):
+        checkpoints.write(path, state())
+    assert checkpoints.read(path) == {'iter': 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_newest_intact_one_with_a_word(tmp_path):
+    paths = [tmp_path / f'{number}.state' for number in (3, 2, 1)]
+    for path in paths:
+        checkpoints.write(path, state())
+    words = []
+    assert checkpoints.newest_intact(paths, checkpoints.fault, words.append) == paths[0]
+    assert not words
+    paths[0].write_bytes(b'half')
+    assert checkpoints.newest_intact(paths, checkpoints.fault, words.append) == paths[1]
+    assert '3.state is passed over' in words[0]
+    assert '2.state' in words[1]
+    for path in paths:
+        path.write_bytes(b'half')
+    with pytest.raises(InputError, match='none of 3 checkpoints is intact'):
+        checkpoints.newest_intact(paths, checkpoints.fault, words.append)
+    assert checkpoints.newest_intact([], checkpoints.fault, words.append) is None
+
+
+@pytest.mark.parametrize('version', [checkpoints.VERSION + 1, 'x', None])
+def test_newer_versions_are_refused(version):
+    with pytest.raises(InputError, match='newer version'):
+        checkpoints.check_version(version, 'a.state')
+    checkpoints.check_version(checkpoints.VERSION, 'a.state')
