@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mea_plugin.basicsr.check import check_options
+from mea_plugin.basicsr.networks import build_network
 from mea_plugin.basicsr.options import parse_options
 from mea_plugin.data.query_set_lmdb import export_lmdb
 from mea_plugin.errors import InputError
@@ -26,6 +27,9 @@ FILES = sorted(
 TYPES = {'srresnet': 'MSRResNet', 'edsr': 'EDSR', 'rrdb': 'RRDBNet', 'srvgg': 'SRVGGNetCompact', 'swinir': 'SwinIR'}
 KINDS = [f'{network}_x{scale}_{kind}' for network in TYPES for scale in (2, 4) for kind in ('psnr', 'gan')]
 SURROGATES = [f'{kind}_{method}' for kind in KINDS for method in ('baseline', 'proposed')]
+CROPS = {'srresnet': (64, 128), 'edsr': (96, 192), 'rrdb': (128, 128), 'srvgg': (64, 128), 'swinir': (96, 192)}
+PARAMETERS = {'srresnet': 1_517_571, 'edsr': 1_517_571, 'rrdb': 16_697_987, 'srvgg': 621_424, 'swinir': 11_900_199}
+VICTIMS_ITERATIONS = dict.fromkeys(TYPES, 1_000_000) | {'edsr': 300_000, 'swinir': 500_000}
 PLACES = {'': SURROGATES, 'lmdb/': SURROGATES, 'victims/': KINDS, 'victims/lmdb/': KINDS}
 
 # A network, a crop and a schedule small enough for a test. The VGG of the GANs takes crops of 128 pixels only.
@@ -105,16 +109,22 @@ def test_it_is_what_its_name_says(name):
     options, stem = load(name), name.rpartition('/')[2]
     network, scale, kind, *method = stem.split('_')
     victim = 'victim_' * name.startswith('victims/')
-    train = options['train']
+    train, network_g = options['train'], options['network_g']
     assert options['name'] == victim + stem
-    assert options['network_g']['type'] == TYPES[network]
-    assert {options['scale'], options['network_g'].get('upscale', options['network_g'].get('scale'))} == {
-        int(scale[1:])
-    }
+    assert network_g['type'] == TYPES[network]
+    assert f'x{options["scale"]}' == f'x{network_g.get("upscale", network_g.get("scale"))}' == scale
     assert options['model_type'] == ('ExtractionGANModel' if kind == 'gan' else 'ExtractionModel')
     assert train.get('gan_mode') == (None if kind == 'psnr' else 'relativistic' if network == 'rrdb' else 'standard')
     assert options['datasets']['train']['io_backend'] == {'type': 'lmdb' if 'lmdb' in name else 'disk'}
+    assert options['datasets']['train']['gt_size'] == (128 if kind == 'gan' else CROPS[network][scale == 'x4'])
     assert ('val' in options) == bool(victim)
+    scheduler, total = train['scheduler'], train['total_iter']
+    assert total == (400_000 if kind == 'gan' else VICTIMS_ITERATIONS[network] if victim else 300_000)
+    if victim and (kind == 'gan' or network in ('edsr', 'swinir')):
+        assert all(0 < milestone < total for milestone in scheduler['milestones'])
+    else:
+        assert len(scheduler['periods']) == (4 if victim else 1)
+        assert sum(scheduler['periods']) == total
     adam = {'type': 'Adam', 'lr': 1e-4 if kind == 'gan' or network == 'edsr' else 2e-4, 'betas': [0.9, 0.99]}
     if method == ['proposed']:
         sam = {'type': 'SAM', 'base_optimizer': 'Adam', 'rho': 0.05, 'adaptive': False, 'weight_decay': 5e-4}
@@ -128,6 +138,14 @@ def test_it_is_what_its_name_says(name):
         assert train['optim_d'] == adam
         psnr = f'{victim}{stem.replace("gan", "psnr")}'
         assert options['path'] == {'pretrain_network_g': f'experiments/{psnr}/models/net_g_latest.pth'}
+
+
+@pytest.mark.parametrize('network', TYPES)
+def test_networks_have_the_size_that_their_files_say(network):
+    built_network = build_network(load(f'{network}_x4_psnr_baseline')['network_g'])
+    count = sum(value.numel() for value in built_network.parameters())
+    assert count == PARAMETERS[network]
+    assert f'{count / 1e6:.1f} million' in (FOLDER / '_base_' / 'networks' / f'{network}_x4.yml').read_text()
 
 
 @pytest.mark.parametrize('name', [name for name in FILES if name != 'demo_x4'])
