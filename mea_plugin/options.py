@@ -157,7 +157,7 @@ def dump_options(options: Mapping[str, Any]) -> str:
     Args:
         options: What :func:`load_options` gave, changed or not: plain values only.
     """
-    return yaml.dump(options, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(options, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
 
 def check_section(value: Any, where: str, *, do: str = 'Write key: value lines below it') -> Mapping[str, Any]:

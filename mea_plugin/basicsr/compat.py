@@ -32,6 +32,7 @@ def apply() -> None:
     _provide_functional_tensor()
     _allow_scheduler_state()
     _distribute_without_gpu()
+    _flatten_any_layout()
 
 
 def _provide_functional_tensor() -> None:
@@ -86,3 +87,27 @@ def _distribute_without_gpu() -> None:
 
     dist_util.init_dist = init_dist
     base_model.BaseModel.model_to_device = model_to_device
+
+
+def _flatten_any_layout() -> None:
+    """Let ``VGGStyleDiscriminator`` take images whose channels are laid out last.
+
+    BasicSR 1.4.2 flattens its features with ``view``, which that layout does not allow (torch 2.1 and 2.11). SwinIR's
+    outputs have it, and with ``train.channels_last`` everything has.
+    """
+    from basicsr.archs.discriminator_arch import VGGStyleDiscriminator
+
+    plain_init = VGGStyleDiscriminator.__init__
+
+    @functools.wraps(plain_init)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain_init(self, *args, **kwargs)
+        last = self.bn5_1 if self.input_size == 256 else self.bn4_1
+        last.register_forward_hook(_contiguous)
+
+    VGGStyleDiscriminator.__init__ = init
+
+
+def _contiguous(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    """A hook; not a closure, so that networks can be copied."""
+    return output.contiguous()
