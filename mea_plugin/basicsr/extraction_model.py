@@ -168,9 +168,7 @@ class ExtractionModel(SRModel):
         return [self.turn_g]
 
     def _turn(self, network: nn.Module, optimizer: torch.optim.Optimizer, *others: nn.Module) -> Turn:
-        return Turn(
-            network, optimizer, others=others, amp=self.amp, device=self.device, accumulate=self.accumulate
-        )
+        return Turn(network, optimizer, others=others, amp=self.amp, device=self.device, accumulate=self.accumulate)
 
     def _step(self, current_iter: int, log: StepLog) -> None:
         """The networks' turns."""

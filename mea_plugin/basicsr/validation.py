@@ -113,8 +113,7 @@ def _conclude(model: Any, dataset: str, rows: list[list[float]], current_iter: i
     """Average, compare with the best so far, log."""
     options = model.opt['val']['metrics']
     model.metric_results = {
-        metric: sum(column) / len(column)
-        for metric, column in zip(options, zip(*rows, strict=True), strict=True)
+        metric: sum(column) / len(column) for metric, column in zip(options, zip(*rows, strict=True), strict=True)
     }
     best = model.best_metric_results.setdefault(dataset, {})
     for metric, value in model.metric_results.items():
