@@ -6,6 +6,7 @@ from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGIST
 
 from mea_plugin.basicsr.cached_dataset import CachedPairedImageDataset
 from mea_plugin.basicsr.extraction_model import ExtractionModel
+from mea_plugin.basicsr.gan_model import ExtractionGANModel
 from mea_plugin.losses import HighFrequencyLoss
 
 __all__ = ['register_all']
@@ -13,6 +14,7 @@ __all__ = ['register_all']
 _ADDITIONS = (
     (LOSS_REGISTRY, HighFrequencyLoss),
     (MODEL_REGISTRY, ExtractionModel),
+    (MODEL_REGISTRY, ExtractionGANModel),
     (DATASET_REGISTRY, CachedPairedImageDataset),
 )
 
