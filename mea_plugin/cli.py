@@ -6,10 +6,12 @@ import argparse
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mea_plugin.errors import InputError, RunError, Stopped
+from mea_plugin.launch import end_process, in_process_group
 
 __all__ = ['ToolParser', 'run_tool']
 
@@ -36,6 +38,17 @@ def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     :class:`RunError`, 130 for Ctrl-C, 143 for a SIGTERM after which a run has put its state away. Anything else is a
     bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, those errors keep theirs, too.
     """
+    try:
+        code = _run(main, argv)
+    except BaseException:
+        if in_process_group():
+            traceback.print_exc()
+            end_process(EXIT_CANNOT_GO_ON)
+        raise
+    return end_process(code)
+
+
+def _run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
     try:
         main(argv)
     except InputError as error:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
+import sys
 
 from mea_plugin.errors import InputError
 
-__all__ = ['is_first_process', 'leave_process_group', 'mpi_environment', 'process_share', 'slurm_environment']
+__all__ = [
+    'end_process',
+    'in_process_group',
+    'is_first_process',
+    'join_process_group',
+    'leave_process_group',
+    'mpi_environment',
+    'process_share',
+    'slurm_environment',
+]
 
 
 def process_share() -> tuple[int, int]:
@@ -19,6 +29,32 @@ def process_share() -> tuple[int, int]:
 def is_first_process() -> bool:
     """Whether this process is the one that speaks for all."""
     return process_share()[0] == 0
+
+
+def join_process_group(launcher: str, *, gpu: bool, port: int | None = None) -> None:
+    """Meet the other processes that a launcher started: with NCCL on GPUs, with gloo without.
+
+    Args:
+        launcher: ``pytorch`` (``torchrun``) or ``slurm`` (``srun``).
+        gpu: Whether this process trains on a GPU: that of its number on its machine.
+        port: See :func:`slurm_environment`.
+
+    Raises:
+        InputError: Nobody started this process in that way.
+    """
+    import torch
+    from torch import distributed
+
+    if launcher == 'slurm':
+        if 'SLURM_PROCID' not in os.environ:
+            raise InputError('SLURM_PROCID is not set', where='--launcher slurm', do='Start the command with srun')
+        os.environ.update(slurm_environment(port))
+    elif 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
+        do = 'Start it as torchrun --nproc_per_node=N tools/...'
+        raise InputError('RANK and MASTER_ADDR are not set', where='--launcher pytorch', do=do)
+    if gpu:
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+    distributed.init_process_group('nccl' if gpu else 'gloo')
 
 
 def leave_process_group() -> None:
@@ -33,6 +69,24 @@ def leave_process_group() -> None:
     if distributed.is_available() and distributed.is_initialized():
         gc.collect()  # networks and their wrappers stand in reference cycles
         distributed.destroy_process_group()
+
+
+def in_process_group() -> bool:
+    """Whether this process has met others; torch is not imported to find out."""
+    distributed = sys.modules.get('torch.distributed')
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
+def end_process(code: int) -> int:
+    """Give a tool's exit code back; or, where others may still be waiting for this process, end with it at once.
+
+    A process group that is broken cannot be left in order, and the interpreter would wait for it.
+    """
+    if code and in_process_group():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def slurm_environment(port: int | None) -> dict[str, str]:

@@ -9,18 +9,15 @@ import collections
 import functools
 import importlib
 import importlib.util
-import os
 import sys
 import types
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from mea_plugin.launch import leave_process_group, slurm_environment
+from mea_plugin.launch import join_process_group
 
-__all__ = ['apply', 'run_training']
+__all__ = ['apply']
 
 
 @functools.cache
@@ -35,6 +32,7 @@ def apply() -> None:
     _provide_functional_tensor()
     _allow_scheduler_state()
     _distribute_without_gpu()
+    _flatten_any_layout()
 
 
 def _provide_functional_tensor() -> None:
@@ -62,35 +60,6 @@ def _allow_scheduler_state() -> None:
         unpickler._get_allowed_globals()['collections.Counter'] = collections.Counter
 
 
-def run_training(root_path: str | Path, parse_options: Callable[..., Any]) -> None:
-    """Run BasicSR's own training loop with options parsed by ``parse_options``, and with a resume that needs no GPU.
-
-    BasicSR 1.4.2 maps the training state to ``torch.cuda.current_device()``, and ``--auto_resume`` looks below the
-    current folder even when ``root_path`` is another.
-    """
-    train: Any = importlib.import_module('basicsr.train')
-    train.parse_options = parse_options
-    train.load_resume_state = _load_resume_state
-    train.train_pipeline(str(root_path))
-    leave_process_group()
-
-
-def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    from basicsr.utils import check_resume
-
-    path = opt['path'].get('resume_state')
-    if opt['auto_resume']:
-        states = Path(opt['path']['training_states']).glob('*.state')
-        newest = max(states, key=lambda state: int(state.stem), default=None)
-        path = opt['path']['resume_state'] = str(newest) if newest else None
-    if path is None:
-        return None
-    # Optimizers move their state to the device of their parameters themselves.
-    state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    check_resume(opt, state['iter'])
-    return state
-
-
 def _distribute_without_gpu() -> None:
     """Let ``--launcher pytorch`` and ``slurm`` run with gloo on CPUs.
 
@@ -107,9 +76,7 @@ def _distribute_without_gpu() -> None:
         if torch.cuda.is_available():
             cuda_init(launcher, backend, **kwargs)
             return
-        if launcher == 'slurm':
-            os.environ.update(slurm_environment(kwargs.pop('port', None)))
-        torch.distributed.init_process_group(backend='gloo', **kwargs)
+        join_process_group(launcher, gpu=False, port=kwargs.get('port'))
 
     @functools.wraps(cuda_to_device)
     def model_to_device(self: Any, net: torch.nn.Module) -> torch.nn.Module:
@@ -120,3 +87,27 @@ def _distribute_without_gpu() -> None:
 
     dist_util.init_dist = init_dist
     base_model.BaseModel.model_to_device = model_to_device
+
+
+def _flatten_any_layout() -> None:
+    """Let ``VGGStyleDiscriminator`` take images whose channels are laid out last.
+
+    BasicSR 1.4.2 flattens its features with ``view``, which that layout does not allow (torch 2.1 and 2.11). SwinIR's
+    outputs have it, and with ``train.channels_last`` everything has.
+    """
+    from basicsr.archs.discriminator_arch import VGGStyleDiscriminator
+
+    plain_init = VGGStyleDiscriminator.__init__
+
+    @functools.wraps(plain_init)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain_init(self, *args, **kwargs)
+        last = self.bn5_1 if self.input_size == 256 else self.bn4_1
+        last.register_forward_hook(_contiguous)
+
+    VGGStyleDiscriminator.__init__ = init
+
+
+def _contiguous(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    """A hook; not a closure, so that networks can be copied."""
+    return output.contiguous()

@@ -14,6 +14,7 @@ from basicsr.utils import dist_util, set_random_seed
 from mea_plugin.basicsr.check import check_options
 from mea_plugin.cli import ToolParser
 from mea_plugin.errors import InputError
+from mea_plugin.launch import join_process_group
 from mea_plugin.options import apply_overrides, load_options
 
 __all__ = ['make_parser', 'parse_options']
@@ -41,11 +42,12 @@ def parse_options(
     opt = load_options(args.opt)
     apply_overrides(opt, args.force_yml or ())
     check_options(opt, where=args.opt)
+    opt['num_gpu'] = _gpu_count(opt.get('num_gpu', 'auto'), args.opt)
 
     opt['dist'] = args.launcher != 'none'
     if opt['dist']:
-        dist_params = opt.get('dist_params', {}) if args.launcher == 'slurm' else {}
-        dist_util.init_dist(args.launcher, **dist_params)
+        port = (opt.get('dist_params') or {}).get('port')
+        join_process_group(args.launcher, gpu=opt['num_gpu'] > 0, port=port)
     opt['rank'], opt['world_size'] = dist_util.get_dist_info()
 
     if opt.get('manual_seed') is None:
@@ -56,7 +58,6 @@ def parse_options(
     opt['is_train'] = is_train
     if args.debug and not opt['name'].startswith('debug'):
         opt['name'] = f'debug_{opt["name"]}'
-    opt['num_gpu'] = _gpu_count(opt.get('num_gpu', 'auto'), args.opt)
     _complete_datasets(opt)
     _complete_paths(opt, Path(root_path), is_train)
     return opt, args

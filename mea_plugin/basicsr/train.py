@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
 
 import mea_plugin.basicsr  # noqa: F401 - registers
-from mea_plugin.basicsr import compat
+from mea_plugin.basicsr.loop import train
 from mea_plugin.basicsr.options import make_parser, parse_options
 from mea_plugin.cli import run_tool
+from mea_plugin.launch import leave_process_group
 
 __all__ = ['main']
 
@@ -17,7 +17,10 @@ __all__ = ['main']
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     root = make_parser().parse_args(argv).root
-    compat.run_training(root, functools.partial(parse_options, argv=argv))
+    opt, _ = parse_options(root, argv=argv)
+    opt['root_path'] = root
+    train(opt)
+    leave_process_group()
 
 
 if __name__ == '__main__':

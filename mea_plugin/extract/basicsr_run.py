@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mea_plugin.errors import InputError
 from mea_plugin.files import write_text
-from mea_plugin.options import load_options, merge
+from mea_plugin.options import dump_options, load_options, merge
 from mea_plugin.query import QuerySet
 
 __all__ = ['BasicSRSurrogate']
@@ -60,7 +58,7 @@ class BasicSRSurrogate:
         paths = {'dataroot_lq': str(folder / 'query'), 'dataroot_gt': str(folder / 'response')}
         datasets['train'] = {**(datasets.get('train') or {}), **paths}
         file = output / 'surrogates' / f'{self.name}.yml'
-        write_text(file, yaml.safe_dump({**self.options, 'name': self.name, 'datasets': datasets}, sort_keys=False))
+        write_text(file, dump_options({**self.options, 'name': self.name, 'datasets': datasets}))
         return file
 
     def command(self, option_file: Path, output: Path, resume: bool) -> list[str]:

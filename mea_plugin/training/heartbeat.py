@@ -8,14 +8,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from mea_plugin.training.ranks import Ranks
+from mea_plugin.errors import RunError
+from mea_plugin.training.ranks import Ranks, is_lost_rank
 
-__all__ = ['Heartbeat']
+__all__ = ['Heartbeat', 'among']
 
 _INTERVAL = 5.0
 _SILENCE = 40.0
@@ -104,6 +105,27 @@ class Heartbeat:
 
     def _gone(self, since: float) -> bool:
         return time.monotonic() - since > self._silence
+
+
+@contextlib.contextmanager
+def among(ranks: Ranks, advice: str) -> Iterator[None]:
+    """Run the body under a :class:`Heartbeat`, and say in one line that another process has gone if that ends it.
+
+    Args:
+        ranks: The processes of the run.
+        advice: What to do about it.
+
+    Raises:
+        RunError: A collective failed because another process is not there any more.
+    """
+    try:
+        with Heartbeat(ranks, advice):
+            yield
+    except Exception as error:
+        if ranks.world == 1 or not is_lost_rank(error):
+            raise
+        reason = ' '.join(str(error).split())[:200]
+        raise RunError(f'another process of this run has gone ({reason}). {advice}') from error
 
 
 def _end(message: str) -> None:

@@ -46,6 +46,10 @@ class Ranks:
         distributed.all_reduce(number, op=distributed.ReduceOp.MAX, group=self._group)
         return bool(number.item())
 
+    def highest(self, number: int) -> int:
+        """The largest of the ranks' numbers."""
+        return max(self.gather(number))
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in their order; anything that can be pickled."""
         if self._group is None:

@@ -1,5 +1,6 @@
 """Any of BasicSR's super-resolution networks can be built, loaded and run on any size."""
 
+import copy
 import re
 
 import numpy as np
@@ -82,6 +83,19 @@ def test_every_network_can_be_a_surrogate(options, scale):
     after = list(model.net_g.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(torch.isfinite(p).all() for p in after)
+
+
+@pytest.mark.parametrize('size', [128, 256])
+def test_the_vgg_discriminator_takes_any_layout_and_can_be_copied(size):
+    options = {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4, 'input_size': size}
+    network = copy.deepcopy(build_network(options).eval())
+    images = torch.rand(2, 3, size, size, requires_grad=True)
+    expected = network(images)
+    again = network(images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(again, expected)
+    first, second = (torch.autograd.grad(scores.sum(), images)[0] for scores in (expected, again))
+    torch.testing.assert_close(first, second)
+    build_network(options).load_state_dict(network.state_dict())
 
 
 def test_the_answer_is_the_network_s_output_rounded(tmp_path):
