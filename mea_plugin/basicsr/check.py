@@ -10,21 +10,15 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Mapping
 from typing import Any
 
-import torch
 from basicsr.data import build_dataloader
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.models import lr_scheduler
-from basicsr.models.base_model import BaseModel
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
-from mea_plugin.basicsr.networks import check_call, find
-from mea_plugin.basicsr.optimizers import check_optimizer
+from mea_plugin.basicsr.check_train import TRAIN_ONLY, check_train
+from mea_plugin.basicsr.networks import check_type, find
 from mea_plugin.basicsr.paired_data import check_paired_data
-from mea_plugin.basicsr.schedule import check_schedule
-from mea_plugin.errors import InputError
 from mea_plugin.options import check_keys, check_section, require
 
 __all__ = ['check_options']
@@ -35,7 +29,6 @@ _TOP = (
     *('dist_params', 'find_unused_parameters'),
 )
 _PATH = ('resume_state', 'ignore_resume_networks')
-_TRAIN = ('total_iter', 'warmup_iter', 'scheduler')
 _VAL = ('val_freq', 'save_img', 'suffix', 'metrics', 'pbar')
 _LOGGER = ('print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb')
 _DATASET = (
@@ -68,12 +61,9 @@ def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None
         read = keys_read_by(model)
         _check_top(opt, read, networks, where)
     for key in networks:
-        _check_type(ARCH_REGISTRY, opt[key], f'{where}: {key}')
+        check_type(ARCH_REGISTRY, opt[key], f'{where}: {key}')
     if strict:
-        _check_train(opt['train'], read, where)
-        if model.get_optimizer is BaseModel.get_optimizer:
-            _check_adam(opt['train'], model.__name__, where)
-        _check_penalty_fits(opt, where)
+        check_train(opt, model, read, where)
     _check_logger(opt['logger'], where)
     _check_val(opt.get('val'), where)
     for phase, dataset in opt['datasets'].items():
@@ -81,7 +71,8 @@ def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None
 
 
 def _check_top(opt: dict[str, Any], read: frozenset[str], networks: list[str], where: str) -> None:
-    check_keys(opt, (*_TOP, *(key for key in read if not key.endswith('_opt')), *networks), where)
+    known = [key for key in read if not key.endswith('_opt') and key not in TRAIN_ONLY]
+    check_keys(opt, (*_TOP, *known, *networks), where)
     for key in networks:
         if key not in read:
             known = [name for name in read if name.startswith('network_')]
@@ -89,81 +80,6 @@ def _check_top(opt: dict[str, Any], read: frozenset[str], networks: list[str], w
     names = [key.removeprefix('network_') for key in networks]
     path = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in names]
     check_keys(opt.get('path') or {}, (*_PATH, *path), f'{where}: path')
-
-
-def _check_train(train: Any, read: frozenset[str], where: str) -> None:
-    ours = [key for key in ('hf_opt', 'hf_schedule') if key not in read and isinstance(train, Mapping) and key in train]
-    if ours:
-        what = f"unknown option '{ours[0]}'"
-        raise InputError(what, where=f'{where}: train', do='Set model_type: ExtractionModel, which knows it')
-    check_keys(train, (*_TRAIN, *sorted(read)), f'{where}: train')
-    total = require(train, 'total_iter', f'{where}: train')
-    if not isinstance(total, int | float) or total < 1:
-        raise InputError(f'total_iter is {total!r}', where=f'{where}: train', do='Give 1 or more')
-    require(train, 'optim_g', f'{where}: train')
-    for key, value in train.items():
-        if key.startswith('optim_'):
-            require(check_section(value, f'{where}: train.{key}'), 'type', f'{where}: train.{key}')
-            check_optimizer(value, where=f'{where}: train.{key}')
-        elif key.endswith('_opt') and value:
-            _check_loss(value, f'{where}: train.{key}')
-    if 'pixel_opt' in read and not train.get('pixel_opt') and not train.get('perceptual_opt'):
-        raise InputError('there is neither pixel_opt nor perceptual_opt', where=f'{where}: train', do='Add pixel_opt')
-    _check_scheduler(require(train, 'scheduler', f'{where}: train'), f'{where}: train.scheduler')
-    check_schedule(train, f'{where}: train.hf_schedule')
-
-
-def _check_adam(train: Mapping[str, Any], model: str, where: str) -> None:
-    for key, value in train.items():
-        if key.startswith('optim_') and value['type'] != 'Adam':
-            section = f'{where}: train.{key}.type'
-            raise InputError(f'{model} knows only Adam', where=section, do='Use model_type: ExtractionModel')
-
-
-def _check_penalty_fits(opt: Mapping[str, Any], where: str) -> None:
-    """Run the penalty once on an empty crop: its levels may be too many for the size."""
-    size = ((opt['datasets'] or {}).get('train') or {}).get('gt_size')
-    options = opt['train'].get('hf_opt')
-    if not options or not isinstance(size, int):
-        return
-    crop = torch.zeros(1, 1, size, size)
-    section = f'{where}: train.hf_opt'
-    # Not the toolbox's build_loss: it logs, and BasicSR's logger must not be set up before its log file is known.
-    penalty = find(LOSS_REGISTRY, options['type'], section)
-    try:
-        penalty(**{key: value for key, value in options.items() if key != 'type'})(crop, crop)
-    except ValueError as error:
-        raise InputError(str(error).rstrip('.'), where=section, do=f'The crop gt_size is {size}') from error
-
-
-def _check_scheduler(options: Any, where: str) -> None:
-    known = {
-        'MultiStepLR': lr_scheduler.MultiStepRestartLR,
-        'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
-        'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
-    }
-    check_keys({require(check_section(options, where), 'type', where): None}, known, f'{where}.type')
-    arguments = {key: value for key, value in options.items() if key != 'type'}
-    check_call(known[options['type']], arguments, where, given=('optimizer',))
-
-
-def _check_type(registry: Any, options: Any, where: str, *, given: tuple[str, ...] = ()) -> Any:
-    """The object that ``type`` names, after checking the other options against its signature."""
-    check_section(options, where)
-    found = find(registry, require(options, 'type', where), f'{where}.type')
-    check_call(found, {key: value for key, value in options.items() if key != 'type'}, where, given=given)
-    return found
-
-
-def _check_loss(options: Any, where: str) -> None:
-    loss = _check_type(LOSS_REGISTRY, options, where)
-    if loss.__module__.startswith('mea_plugin'):
-        try:
-            loss(**{key: value for key, value in options.items() if key != 'type'})
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                str(error).rstrip('.'), where=where, do=f'Correct the options of {loss.__name__}'
-            ) from error
 
 
 def _check_logger(logger: Any, where: str) -> None:
@@ -187,7 +103,7 @@ def _check_val(val: Any, where: str) -> None:
             parameters = inspect.signature(metric).parameters
             named = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD and key not in _IMAGES]
             check_keys(options, ('type', 'better', *named), section)
-        _check_type(METRIC_REGISTRY, arguments, section, given=_IMAGES)
+        check_type(METRIC_REGISTRY, arguments, section, given=_IMAGES)
 
 
 def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, data: bool) -> None:

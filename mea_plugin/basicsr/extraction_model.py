@@ -19,10 +19,12 @@ from mea_plugin.basicsr.optimizers import build_optimizer
 from mea_plugin.basicsr.precision import check_amp
 from mea_plugin.basicsr.schedule import hf_factor
 from mea_plugin.basicsr.step_log import StepLog
+from mea_plugin.basicsr.training_state import load_training_state, training_state
 from mea_plugin.basicsr.turn import Terms, Turn
 from mea_plugin.basicsr.validation import validate
 from mea_plugin.errors import InputError
 from mea_plugin.training.ranks import Ranks
+from mea_plugin.training.speed import compile_network, to_channels_last
 
 __all__ = ['ExtractionModel']
 
@@ -48,6 +50,7 @@ class ExtractionModel(SRModel):
     """
 
     term_prefix = 'l_'
+    channels_last = False
 
     def init_training_settings(self) -> None:
         """Build the penalty and the turns besides what ``SRModel`` builds."""
@@ -57,11 +60,40 @@ class ExtractionModel(SRModel):
         self.accumulate = train_opt.get('accumulate', 1)
         self.amp = train_opt.get('amp') or None
         check_amp(self.amp, gpu=self.device.type == 'cuda', where='train.amp')
-        self.step_log = StepLog(self.opt['logger']['print_freq'], self.opt['world_size'] if self.opt['dist'] else 1)
+        self.step_log = StepLog(self.opt)
         self.ranks = Ranks()
         self.best_metric_results: dict[str, dict[str, dict[str, Any]]] = {}
         super().init_training_settings()
+        if self.ema_decay > 0 and self.channels_last:
+            to_channels_last(self.net_g_ema)
         self._build_turns()
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As ``BaseModel``, after the network was laid out and compiled as ``channels_last`` and ``compile`` say.
+
+        Raises:
+            InputError: One process is to train on several GPUs with ``compile`` or ``amp``.
+        """
+        train_opt = self.opt['train'] if self.is_train else {}
+        if self.opt['num_gpu'] > 1 and not self.opt['dist'] and (train_opt.get('compile') or train_opt.get('amp')):
+            raise InputError(
+                'compile and amp need one process for each GPU',
+                where='num_gpu',
+                do='Start with torchrun and --launcher pytorch, or set num_gpu: 1',
+            )
+        self.channels_last = bool(train_opt.get('channels_last'))
+        if self.channels_last:
+            to_channels_last(net)
+        if train_opt.get('compile'):
+            options = train_opt['compile']
+            compile_network(net, **(options if isinstance(options, Mapping) else {}))
+        return super().model_to_device(net)
+
+    def setup_optimizers(self) -> None:
+        """As ``SRModel``, which takes ``type`` out of each section: one may stand in two places of the file."""
+        train_opt = self.opt['train']
+        train_opt.update({key: dict(value) for key, value in train_opt.items() if key.startswith('optim_')})
+        super().setup_optimizers()
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """SAM, its variants, or any of torch's optimizers; ``SRModel`` knows only Adam."""
@@ -79,9 +111,9 @@ class ExtractionModel(SRModel):
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch to the device; from pinned memory, without waiting for it."""
-        self.lq = data['lq'].to(self.device, non_blocking=True)
+        self.lq = self._to_device(data['lq'])
         if 'gt' in data:
-            self.gt = data['gt'].to(self.device, non_blocking=True)
+            self.gt = self._to_device(data['gt'])
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the current batch.
@@ -108,24 +140,11 @@ class ExtractionModel(SRModel):
 
     def training_state(self) -> dict[str, Any]:
         """What BasicSR's own training state lacks, in plain values: gradient scalers, best metric results."""
-        scalers = [turn.scaler for turn in self._turns()]
-        return {
-            'scalers': [None if scaler is None else scaler.state_dict() for scaler in scalers],
-            'best_metric_results': {
-                name: {metric: dict(best) for metric, best in results.items()}
-                for name, results in self.best_metric_results.items()
-            },
-        }
+        return training_state(self._turns(), self.best_metric_results)
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what :meth:`training_state` gave. A scaler that the run now has no use for is left out."""
-        for turn, saved in zip(self._turns(), state['scalers'], strict=True):
-            if turn.scaler is not None and saved:
-                turn.scaler.load_state_dict(saved)
-        self.best_metric_results = {
-            name: {metric: dict(best) for metric, best in results.items()}
-            for name, results in state['best_metric_results'].items()
-        }
+        """Put back what :meth:`training_state` gave."""
+        self.best_metric_results = load_training_state(self._turns(), state)
 
     def validation(
         self,
@@ -160,6 +179,10 @@ class ExtractionModel(SRModel):
         net.eval()
         self.output = forward_padded(net, self.lq, size_multiple(self.opt['network_g']))
         net.train(was_training)
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True)
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def _build_turns(self) -> None:
         self.turn_g = self._turn(self.net_g, self.optimizer_g)

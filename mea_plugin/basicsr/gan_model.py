@@ -34,7 +34,7 @@ def check_gan_mode(mode: Any, *, where: str) -> None:
 
 
 class ExtractionGANModel(ExtractionModel, SRGANModel):
-    """BasicSR's ``SRGANModel`` or ``ESRGANModel`` with the high-frequency penalty and steps that can be evaluated twice.
+    """BasicSR's ``SRGANModel``, or ``ESRGANModel``, with the high-frequency penalty and steps fit for SAM.
 
     ``lq`` is the query and ``gt`` the victim's response. The generator's objective is::
 
@@ -45,12 +45,12 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
     micro-batch. ``artifacts`` is ``ldl_opt`` as ``RealESRGANModel`` has it (``SRGANModel`` builds it and never calls
     it); it needs ``ema_decay``. Without it and the penalty, and with Adam, the steps are BasicSR's, bit for bit.
 
-    Each iteration is the generator's turn (every ``net_d_iters`` after ``net_d_init_iters``), then the discriminator's on
-    what the generator made before it moved. All passes of an optimizer see the same batch, random numbers and, for the
-    discriminator, fakes. Buffers move as often as in BasicSR's step, however many passes there are.
+    Each iteration is the generator's turn (every ``net_d_iters`` after ``net_d_init_iters``), then the discriminator's
+    on what the generator made before it moved. All passes of an optimizer see the same batch, random numbers and, for
+    the discriminator, fakes. Buffers move as often as in BasicSR's step, however many passes there are.
 
-    Options under ``train`` besides ``SRGANModel``'s: those of :class:`ExtractionModel`, and ``gan_mode``. ``optim_g`` and
-    ``optim_d`` are chosen separately: SAM can act on either or on both.
+    Options under ``train`` besides ``SRGANModel``'s: those of :class:`ExtractionModel`, and ``gan_mode``. ``optim_g``
+    and ``optim_d`` are chosen separately: SAM can act on either or on both.
     """
 
     term_prefix = 'l_g_'

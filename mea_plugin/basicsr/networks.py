@@ -10,13 +10,14 @@ from torch import nn
 from mea_plugin.basicsr import compat
 from mea_plugin.errors import InputError, suggestion
 from mea_plugin.networks import check_call, forward_padded
+from mea_plugin.options import check_section, require
 from mea_plugin.weights import load_weights
 
 compat.apply()
 
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402 - needs the work-arounds
 
-__all__ = ['build_network', 'check_call', 'find', 'forward_padded', 'load_weights', 'size_multiple']
+__all__ = ['build_network', 'check_call', 'check_type', 'find', 'forward_padded', 'load_weights', 'size_multiple']
 
 
 def find(registry: Any, name: Any, where: str) -> Any:
@@ -31,6 +32,24 @@ def find(registry: Any, name: Any, where: str) -> Any:
         known = sorted({key.removesuffix('_basicsr') for key in names})
         raise InputError(f"no {registry._name} '{name}' is registered", where=where, do=suggestion(str(name), known))
     return registry._obj_map[names[name]]
+
+
+def check_type(registry: Any, options: Any, where: str, *, given: tuple[str, ...] = ()) -> Any:
+    """The registered object that ``type`` names, after checking the other options against its signature.
+
+    Args:
+        registry: Where it is registered.
+        options: ``type`` and arguments.
+        where: The option they come from, for errors.
+        given: Arguments that the caller gives itself.
+
+    Raises:
+        InputError: No such name, or arguments that it does not take.
+    """
+    check_section(options, where)
+    found = find(registry, require(options, 'type', where), f'{where}.type')
+    check_call(found, {key: value for key, value in options.items() if key != 'type'}, where, given=given)
+    return found
 
 
 def build_network(options: Mapping[str, Any], *, where: str = 'network_g') -> nn.Module:

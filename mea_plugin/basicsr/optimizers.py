@@ -1,4 +1,4 @@
-"""Optimizers by name for BasicSR's option files: SAM, or any of torch's."""
+"""Optimizers by name for BasicSR's option files: SAM, its variants, or any of torch's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.optim import SAM
+from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 
 __all__ = ['build_optimizer', 'check_optimizer']
 
@@ -20,7 +20,7 @@ def _known() -> dict[str, type[torch.optim.Optimizer]]:
         for name, value in vars(torch.optim).items()
         if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
     }
-    return known | {'SAM': SAM}
+    return known | {cls.__name__: cls for cls in (SAM, LookSAM, MomentumSAM)}
 
 
 def build_optimizer(options: Mapping[str, Any], params: Iterable[Tensor], *, where: str) -> torch.optim.Optimizer:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -26,16 +27,16 @@ class StepLog:
     read at the same iterations. Nothing else costs either.
 
     Args:
-        every: Iterations between two that are logged.
-        world_size: Number of ranks.
+        opt: All options; ``logger.print_freq`` says which iterations are logged.
 
     Attributes:
         terms: The terms by name; filled in by the step.
         turns: The turns that took place, by what their measures' names end in.
     """
 
-    def __init__(self, every: int, world_size: int = 1) -> None:
-        self._every, self._world_size = every, world_size
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        self._every = opt['logger']['print_freq']
+        self._world_size = opt['world_size'] if opt['dist'] else 1
         self.terms: OrderedDict[str, Tensor] = OrderedDict()
         self.turns: dict[str, Turn] = {}
         self._iteration = 0

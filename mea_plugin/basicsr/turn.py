@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ class Turn:
     the last loss only; the others run, forward and backward, inside ``no_sync``. Batch normalisation and whatever else
     looks at a whole batch sees a micro-batch.
 
-    A plain optimizer and SAM are driven by ``step(closure)``. Under a gradient scaler the parts are called: scale, climb
-    on scaled gradients, scale, unscale, step, update; gradients that overflow are no error there, the step is skipped
-    and the scale falls.
+    A plain optimizer and SAM are driven by ``step(closure)``. Under a gradient scaler the parts are called: scale,
+    climb on scaled gradients, scale, unscale, step, update; gradients that overflow are no error there, the step is
+    skipped and the scale falls.
 
     Further passes of a step repeat the random numbers of the first, and leave all buffers where the first left them.
 
@@ -88,7 +89,7 @@ class Turn:
             first, ran = not ran, True
             return self._run(passes, terms if first else OrderedDict(), silent=local and first)
 
-        again = repeatable(closure, *self._networks)
+        again: Any = repeatable(closure, *self._networks)
         if self.scaler is None and not local:
             self.optimizer.step(again)
         elif isinstance(self.optimizer, SAM):

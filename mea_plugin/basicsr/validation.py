@@ -46,7 +46,8 @@ def validate(
     Returns:
         Whether all images were seen; otherwise nothing is logged or kept.
     """
-    ranks, dataset = model.ranks, dataloader.dataset
+    ranks: Ranks = model.ranks
+    dataset: Any = dataloader.dataset
     rows: list[list[float]] = []
     progress = tqdm(total=len(dataset), unit='image', disable=not (model.opt['val'].get('pbar') and ranks.is_first))
     with preserved([torch.cuda.current_device()] if model.device.type == 'cuda' else []), progress:
@@ -66,8 +67,9 @@ def validate(
 
 def _share(dataloader: DataLoader, ranks: Ranks) -> DataLoader:
     """The images of one rank, one by one."""
+    dataset: Any = dataloader.dataset
     return DataLoader(
-        Subset(dataloader.dataset, range(ranks.rank, len(dataloader.dataset), ranks.world)),
+        Subset(dataset, range(ranks.rank, len(dataset), ranks.world)),
         num_workers=dataloader.num_workers,
         collate_fn=dataloader.collate_fn,
         pin_memory=dataloader.pin_memory,
