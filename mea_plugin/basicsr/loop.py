@@ -245,9 +245,7 @@ def _build(opt: dict[str, Any], resumed: checkpoint.Resumed | None) -> Any:
         ) from error
 
 
-def _prepare_folders(
-    opt: dict[str, Any], option_text: str, ranks: Ranks, resumed: checkpoint.Resumed | None
-) -> None:
+def _prepare_folders(opt: dict[str, Any], option_text: str, ranks: Ranks, resumed: checkpoint.Resumed | None) -> None:
     """Make the folders of a new run (an older one of that name is renamed) and put the options there."""
     root = Path(opt['path']['experiments_root'])
     if ranks.is_first:
