@@ -317,7 +317,8 @@ def _resume(folder: Path, size: Mapping[str, int], quick: bool) -> tuple[str, li
     dataset = _data(queries / 'query', queries / 'response', size)
     opt = {'dist': False, 'num_gpu': 0, 'manual_seed': 0, 'datasets': {'train': dataset}}
     title = 'resuming: seconds to the first batch'
-    text, rows = f'### {title}\n\n| iteration | seconds |\n|---|---:|\n', []
+    text = f'### {title}\n\n| iteration | seconds |\n|---|---:|\n'
+    rows: list[dict[str, object]] = []
     for iteration in (0, 1_000, 1_000_000):
         times = []
         for _ in range(1 if quick else 5):
