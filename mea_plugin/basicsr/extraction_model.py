@@ -46,11 +46,15 @@ class ExtractionModel(SRModel):
     loader's batch is split into; ``amp: bfloat16`` or ``float16``; ``channels_last: true``; ``compile: true`` or what
     ``torch.compile`` takes. Validation is always in full precision, and shared by all ranks.
 
+    Attributes:
+        stop_requested: For whoever runs the training to set: asked between the images of a validation, which it ends.
+
     Source: Mi et al., AAAI 2024, and its published code.
     """
 
     term_prefix = 'l_'
     channels_last = False
+    stop_requested: Callable[[], bool] | None = None
 
     def init_training_settings(self) -> None:
         """Build the penalty and the turns besides what ``SRModel`` builds."""
@@ -146,17 +150,10 @@ class ExtractionModel(SRModel):
         """Put back what :meth:`training_state` gave."""
         self.best_metric_results = load_training_state(self._turns(), state)
 
-    def validation(
-        self,
-        dataloader: DataLoader,
-        current_iter: int,
-        tb_logger: Any,
-        save_img: bool = False,
-        *,
-        stop_requested: Callable[[], bool] | None = None,
-    ) -> bool:
+    def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> bool:
         """Validate on one set, on all ranks; see :func:`~mea_plugin.basicsr.validation.validate`."""
-        return validate(self, dataloader, current_iter, tb_logger, save_img=save_img, stop_requested=stop_requested)
+        stop = self.stop_requested
+        return validate(self, dataloader, current_iter, tb_logger, save_img=save_img, stop_requested=stop)
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:

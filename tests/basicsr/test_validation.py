@@ -125,12 +125,14 @@ def test_a_request_to_stop_discards_the_round():
     answers = iter([False, True])
     with torch.no_grad():
         model.net_g.body[0].weight *= 0.9
-    assert model.validation(data, 2, None, stop_requested=lambda: next(answers)) is False
+    model.stop_requested = lambda: next(answers)
+    assert model.validation(data, 2, None) is False
     assert data.dataset.asked == [0]
     assert model.best_metric_results['Set3']['psnr'] == best
     assert model.metric_results == results
     assert model.net_g.training
-    assert model.validation(loader(), 3, None, stop_requested=lambda: False) is True
+    model.stop_requested = lambda: False
+    assert model.validation(loader(), 3, None) is True
 
 
 def test_a_metric_that_is_no_number_is_logged_and_never_the_best(log):
