@@ -103,6 +103,8 @@ class _Run:
         if resumed:
             checkpoint.restore(self.model, resumed)
             self.logger.info(f'Resuming training from epoch: {self.epoch}, iter: {self.iteration}.')
+        if isinstance(self.model, ExtractionModel):
+            self.model.stop_requested = stop.requested
         self.writer = checkpoint.Writer(self.model, ranks, self.devices)
         states = extra.get('random') or []
         self.random = states[ranks.rank] if len(states) == ranks.world else None
@@ -178,11 +180,10 @@ class _Run:
             return
         if self.iteration % options['val_freq'] and self.iteration != self.total:
             return
-        more = {'stop_requested': self.stop.requested} if isinstance(self.model, ExtractionModel) else {}
         with random_state.preserved(self.devices):
             for loader in self.validation:
                 arguments = (loader, self.iteration, self.tb_logger, options['save_img'])
-                if self.model.validation(*arguments, **more) is False:  # BasicSR's own models give None
+                if self.model.validation(*arguments) is False:  # BasicSR's own models give None
                     return
         self.validated = self.iteration
         self.saved = -1  # what is saved does not know of it
