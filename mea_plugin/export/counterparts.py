@@ -94,7 +94,7 @@ def _rrdb(options: Mapping[str, Any]) -> Counterpart:
 
 def _swinir(options: Mapping[str, Any]) -> Counterpart:
     plain = {key: value for key, value in options.items() if key not in ('type', 'init_cfg')}
-    return Counterpart({'type': 'SwinIR', 'window_size': 8, **plain}, _same)
+    return Counterpart({'type': 'SwinIR', **plain}, _same)
 
 
 def _same(key: str) -> str:
