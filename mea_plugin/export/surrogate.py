@@ -152,18 +152,17 @@ def load_mmagic(
     """
     if not Path(config).is_file():
         raise InputError('no such config', where=config, do='Check the path')
-    import mea_plugin.mmagic  # noqa: F401 - registers
-    from mea_plugin.mmagic.config import load_config
-    from mea_plugin.mmagic.networks import find_generator
-    from mea_plugin.mmagic.train import WEIGHTS
-
-    content: dict[str, Any] = load_config(config).to_dict()
     name = Path(config).stem
-    path = _existing(weights or Path(content.get('work_dir') or Path('work_dirs') / name) / WEIGHTS)
 
-    def build() -> tuple[dict[str, Any], NetworkVictim]:
+    def build() -> tuple[dict[str, Any], Path, NetworkVictim]:
+        import mea_plugin.mmagic  # noqa: F401 - registers
+        from mea_plugin.mmagic.config import load_config
+        from mea_plugin.mmagic.networks import find_generator
+        from mea_plugin.mmagic.train import WEIGHTS
         from mea_plugin.victims.mmagic import MMagicVictim
 
+        content: dict[str, Any] = load_config(config).to_dict()
+        path = _existing(weights or Path(content.get('work_dir') or Path('work_dirs') / name) / WEIGHTS)
         found = find_generator(content, target_domain)
         victim = MMagicVictim(
             path,
@@ -174,9 +173,9 @@ def load_mmagic(
             name=name,
             device='cpu',
         )
-        return found.network, victim
+        return found.network, path, victim
 
-    network, victim = _built(build, config)
+    network, path, victim = _built(build, config)
     return Surrogate(name, 'mmagic', network, path, victim)
 
 
@@ -195,6 +194,5 @@ def _built(build: Callable[[], Any], opt: str | Path) -> Any:
         text = re.sub(r'^victim(?:: |\.(?=(?:network_g|model|target_domain)\b))', f'{opt}: ', str(error))
         text = text.replace('Set param_key', 'Set --param-key').replace('add trusted: true', 'add --trusted')
         raise InputError(text.rstrip('.')) from error
-    except ModuleNotFoundError as error:
-        what = f'its network needs {error.name}, which is not installed'
-        raise InputError(what, where=opt, do=f'Type: pip install {error.name}') from error
+    except ImportError as error:  # the toolbox, or what it needs; the adapters say what to type
+        raise InputError(f'its toolbox cannot be used ({str(error).rstrip(".")})', where=opt) from error

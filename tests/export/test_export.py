@@ -377,6 +377,14 @@ class TestTool:
             list(export_surrogate(surrogate, ['basicsr', kind], tmp_path))
         assert not list(tmp_path.glob('*.pth'))
 
+    def test_a_missing_toolbox_is_named(self, tmp_path, monkeypatch):
+        arguments = basicsr(tmp_path, 'MSRResNet')
+        monkeypatch.setitem(sys.modules, 'mea_plugin.victims.basicsr', None)
+        with pytest.raises(
+            InputError, match=r'MSRResNet\.yml: its toolbox cannot be used \(.*mea_plugin.victims.basicsr'
+        ):
+            load_surrogate(*arguments)
+
     def test_torch_without_torchscript(self, tmp_path, monkeypatch):
         surrogate = made(tmp_path, 'MSRResNet')
         monkeypatch.delattr(torch.jit, 'trace')
