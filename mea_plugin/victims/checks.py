@@ -65,8 +65,13 @@ def check_trusted(trusted: Any, what: str, where: str) -> None:
         raise InputError(what, where=where, do='Add trusted: true if you know where it comes from')
 
 
-def import_optional(module: str, package: str) -> ModuleType:
+def import_optional(module: str, package: str, *, where: str = 'victim.type') -> ModuleType:
     """A module of a package that not everybody needs.
+
+    Args:
+        module: What is imported.
+        package: What provides it.
+        where: The option that asks for it.
 
     Raises:
         InputError: It cannot be imported.
@@ -74,9 +79,7 @@ def import_optional(module: str, package: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(
-            f'needs {package} ({error})', where='victim.type', do=f'Type: pip install {package}'
-        ) from error
+        raise InputError(f'needs {package} ({error})', where=where, do=f'Type: pip install {package}') from error
 
 
 def one_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from mea_plugin.networks import forward_padded, probe_size
 from mea_plugin.victims.checks import check_choice, check_range, check_whole, one_line
 from mea_plugin.victims.tiling import Tiling
 
-__all__ = ['NetworkOptions', 'NetworkVictim', 'Wrapped', 'find_device', 'hash_weights']
+__all__ = ['NetworkOptions', 'NetworkVictim', 'Wiring', 'Wrapped', 'find_device', 'hash_weights']
 
 ORDERS = ('rgb', 'bgr')
 _PROBES = (16, 64, 256)  # deep networks fail on the smallest
@@ -60,6 +60,22 @@ _DEFAULTS: NetworkOptions = {
     'batch_size': 8,
     'tile_overlap': 16,
 }
+
+
+class Wiring(NamedTuple):
+    """A network, and what it takes and gives.
+
+    Attributes:
+        network: In evaluation mode.
+        value_range: What its images range over.
+        channel_order: ``rgb`` or ``bgr``.
+        multiple: What height and width must be multiples of.
+    """
+
+    network: nn.Module
+    value_range: tuple[float, float]
+    channel_order: str
+    multiple: int
 
 
 class NetworkVictim:
@@ -128,8 +144,13 @@ class NetworkVictim:
         """From the network's images to the network's images."""
         return forward_padded(self._network, image, self._multiple)
 
-    def _forward(self, rgb: Tensor) -> Tensor:
-        """From RGB to RGB, both in [0, 1]."""
+    @property
+    def wiring(self) -> Wiring:
+        """What is in the box; for its owner, who exports it."""
+        return Wiring(self._network, (self._low, self._high), self._order, self._multiple)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """From RGB ``(N, 3, H, W)`` to RGB, both float32 in [0, 1]; neither is cut into tiles nor rounded."""
         usual = (self._low, self._high) == (0, 1)
         image = rgb if self._order == 'rgb' else rgb.flip(1)
         image = image if usual else image * (self._high - self._low) + self._low
@@ -154,7 +175,7 @@ class NetworkVictim:
         height, width = batch.shape[1:3]
         try:
             rgb = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-            output = self._forward(rgb)
+            output = self.forward(rgb)
             finite = all(bool(edge.isfinite()) for edge in output.aminmax())
             answers = _grey_levels(output).cpu().numpy()
         except Exception as error:  # networks raise what they like
