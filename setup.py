@@ -55,11 +55,11 @@ EXTRAS = {
     ],
     'http': ['aiolimiter', 'httpx', 'tenacity'],  # a victim behind HTTP
     'serve': ['fastapi', 'prometheus-client', 'python-multipart', 'uvicorn'],
-    'files': ['lmdb', 'onnxruntime', 'safetensors', 'spandrel'],  # victims and data in other formats
+    'files': ['lmdb', 'onnx', 'onnxruntime', 'safetensors', 'spandrel'],  # victims, data and exports in other formats
     # Needs nothing beyond the core so far.
     'report': [],
     'dev': [
-        *('hypothesis', 'mypy', 'onnx', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-wavelets'),
+        *('hypothesis', 'mypy', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-wavelets'),
         *('ruff', 'schemathesis', 'types-PyYAML'),
     ],
 }

@@ -170,7 +170,7 @@ def _multiple(network: Mapping[str, Any]) -> int:
     if kind in ('NAFNet', 'NAFNetLocal', 'NAFBaseline', 'NAFBaselineLocal'):
         return int(2 ** len(network.get('enc_blk_nums', [1, 1, 1, 28])))
     if kind == 'SwinIRNet':
-        return int(network.get('window_size', 8))
+        return int(network.get('window_size', 7))
     if kind == 'RRDBNet':
         return {2: 2, 1: 4}.get(int(network.get('upscale_factor', 4)), 1)
     if kind == 'Restormer':
