@@ -42,8 +42,8 @@ lint: env-dev  ## Check style and types
 	@$(MODERN) -m ruff format --check $(CHECKED)
 	@$(MODERN) -m mypy
 
-bench: env-dev  ## Measure losses, optimizers, query runs and the service beside their peers, as ratios
-	@$(MODERN) -W ignore tools/benchmark.py losses optim query serve
+bench: env-dev  ## Measure losses, optimizers, training, query runs and the service beside their peers, as ratios
+	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve
 
 env:  ## Make .venv, or bring it up to date
 	@PYTHON='$(PYTHON)' sh requirements/env.sh modern .venv
