@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import socket
+import struct
 import subprocess
 import sys
 
@@ -16,9 +19,12 @@ __all__ = [
     'join_process_group',
     'leave_process_group',
     'mpi_environment',
+    'name_gloo_interface',
     'process_share',
     'slurm_environment',
 ]
+
+_SIOCGIFADDR = 0x8915  # Linux: an interface's address
 
 
 def process_share() -> tuple[int, int]:
@@ -54,7 +60,39 @@ def join_process_group(launcher: str, *, gpu: bool, port: int | None = None) -> 
         raise InputError('RANK and MASTER_ADDR are not set', where='--launcher pytorch', do=do)
     if gpu:
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+    else:
+        name_gloo_interface()
     distributed.init_process_group('nccl' if gpu else 'gloo')
+
+
+def name_gloo_interface() -> None:
+    """Let gloo use the network interface that leads to the first machine, unless ``GLOO_SOCKET_IFNAME`` names one.
+
+    By itself it takes the one that the machine's own name resolves to, which on clusters and in containers is often
+    none that others can reach. Where the system does not tell (not Linux), nothing is done.
+    """
+    host = os.environ.get('MASTER_ADDR', 'localhost')
+    if 'GLOO_SOCKET_IFNAME' in os.environ or not sys.platform.startswith('linux'):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, int(os.environ.get('MASTER_PORT', 29500))))  # sends nothing
+        own = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            if _address(probe, name) == own:
+                os.environ['GLOO_SOCKET_IFNAME'] = name
+                return
+
+
+def _address(probe: socket.socket, interface: str) -> str | None:
+    """An interface's IPv4 address."""
+    import fcntl  # there is none elsewhere than on Unix
+
+    request = struct.pack('256s', interface.encode()[:15])
+    try:
+        answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+    except OSError:  # it has none
+        return None
+    return socket.inet_ntoa(answer[20:24])
 
 
 def leave_process_group() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Speed of losses, optimizers, query runs and the service beside their peers, as ratios measured in one run."""
+"""Speed of losses, optimizers, training, query runs and the service beside their peers, as ratios in one run."""
 
 from __future__ import annotations
 
@@ -39,10 +39,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ToolParser(description=__doc__)
-    parser.add_argument('parts', nargs='+', choices=('losses', 'optim', 'query', 'serve'), help='what to measure')
-    parser.add_argument('--rounds', type=_positive, help='timed rounds (default: 20; query and serve: 5)')
+    parser.add_argument(
+        'parts', nargs='+', choices=('losses', 'optim', 'query', 'serve', 'train'), help='what to measure'
+    )
+    parser.add_argument('--rounds', type=_positive, help='timed rounds (default: 20; query, serve and train: 5)')
     parser.add_argument('--sizes', type=_side, nargs='+', metavar='N', help='losses: image sides (default: 64 to 512)')
-    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'), help='losses: where (default: %(default)s)')
+    parser.add_argument(
+        '--device', default='cpu', choices=('cpu', 'cuda'), help='losses, train: where (default: %(default)s)'
+    )
     parser.add_argument('--threads', type=_positive, help="CPU threads (default: torch's own choice)")
     parser.add_argument('--quick', action='store_true', help='a few rounds of the smallest case, to see that it runs')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers there too')
@@ -70,6 +74,10 @@ def _measure(part: str, args: argparse.Namespace) -> tuple[str, list[dict[str, o
         from mea_plugin.benchmarks import query
 
         return query.run(rounds=args.rounds or 5, quick=args.quick)
+    if part == 'train':
+        from mea_plugin.benchmarks import train
+
+        return train.run(rounds=args.rounds or 5, quick=args.quick, device=args.device)
     if part == 'serve':
         from mea_plugin.benchmarks import serve
 

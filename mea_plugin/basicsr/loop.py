@@ -27,9 +27,9 @@ from basicsr.utils.options import dict2str
 
 from mea_plugin.basicsr import checkpoint
 from mea_plugin.basicsr.data import train_loader, validation_loaders
+from mea_plugin.basicsr.extraction_model import ExtractionModel
 from mea_plugin.errors import InputError, Stopped
 from mea_plugin.files import write_text
-from mea_plugin.options import dump_options
 from mea_plugin.training import random_state
 from mea_plugin.training.heartbeat import among
 from mea_plugin.training.measures import Throughput, peak_memory
@@ -41,11 +41,15 @@ __all__ = ['train']
 _AGAIN = 'Run the same command with --auto_resume to go on'
 
 
-def train(opt: dict[str, Any]) -> None:
-    """Train as the options say, which :func:`~mea_plugin.basicsr.options.parse_options` has completed.
+def train(opt: dict[str, Any], option_text: str) -> None:
+    """Train as the options say.
 
     An iteration is BasicSR's: learning rate, batch, step, log; then validation and after it the checkpoint, so that the
     checkpoint knows of it; then whoever asked the run to stop is heard.
+
+    Args:
+        opt: As :func:`~mea_plugin.basicsr.options.parse_options` completed them, and ``root_path``.
+        option_text: The option file as it was given, resolved; it is kept with the results.
 
     Raises:
         InputError: Something that the options name cannot be used.
@@ -59,7 +63,7 @@ def train(opt: dict[str, Any]) -> None:
     with among(ranks, f'The last checkpoint is intact. {_AGAIN}.'), StopRequests() as stop:
         words: list[str] = []
         resumed = checkpoint.find(opt, words.append)
-        _prepare_folders(opt, ranks, resumed)
+        _prepare_folders(opt, option_text, ranks, resumed)
         logger = _start_log(opt)
         for word in words:
             logger.warning(word)
@@ -99,6 +103,8 @@ class _Run:
         if resumed:
             checkpoint.restore(self.model, resumed)
             self.logger.info(f'Resuming training from epoch: {self.epoch}, iter: {self.iteration}.')
+        if isinstance(self.model, ExtractionModel):
+            self.model.stop_requested = stop.requested
         self.writer = checkpoint.Writer(self.model, ranks, self.devices)
         states = extra.get('random') or []
         self.random = states[ranks.rank] if len(states) == ranks.world else None
@@ -174,21 +180,18 @@ class _Run:
             return
         if self.iteration % options['val_freq'] and self.iteration != self.total:
             return
-        ours = hasattr(self.model, 'stop_requested')
-        if ours:
-            self.model.stop_requested = self.stop.requested
-        elif len(self.validation) > 1:
-            self.logger.warning('Multiple validation datasets are *only* supported by SRModel.')
         with random_state.preserved(self.devices):
             for loader in self.validation:
-                complete = self.model.validation(loader, self.iteration, self.tb_logger, options['save_img'])
-                if ours and not complete:
+                arguments = (loader, self.iteration, self.tb_logger, options['save_img'])
+                if self.model.validation(*arguments) is False:  # BasicSR's own models give None
                     return
         self.validated = self.iteration
         self.saved = -1  # what is saved does not know of it
         self.throughput.restart(self.iteration)
 
     def _save(self) -> None:
+        if isinstance(self.model, ExtractionModel):
+            self.model.check_finite()
         extra = {'seen': self.seen, 'seed': self.opt['manual_seed'], 'validated': self.validated}
         self.writer.save(self.epoch, self.iteration, **extra)
         self.saved = self.iteration
@@ -243,7 +246,7 @@ def _build(opt: dict[str, Any], resumed: checkpoint.Resumed | None) -> Any:
         ) from error
 
 
-def _prepare_folders(opt: dict[str, Any], ranks: Ranks, resumed: checkpoint.Resumed | None) -> None:
+def _prepare_folders(opt: dict[str, Any], option_text: str, ranks: Ranks, resumed: checkpoint.Resumed | None) -> None:
     """Make the folders of a new run (an older one of that name is renamed) and put the options there."""
     root = Path(opt['path']['experiments_root'])
     if ranks.is_first:
@@ -253,7 +256,7 @@ def _prepare_folders(opt: dict[str, Any], ranks: Ranks, resumed: checkpoint.Resu
                 mkdir_and_rename(_tensorboard_folder(opt))
         for key in ('models', 'training_states', 'visualization'):
             Path(opt['path'][key]).mkdir(parents=True, exist_ok=True)
-        write_text(root / f'{opt["name"]}.yml', dump_options(opt))
+        write_text(root / f'{opt["name"]}.yml', option_text)
     ranks.any(False)  # the others wait until they are there
 
 

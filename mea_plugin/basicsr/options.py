@@ -15,7 +15,7 @@ from mea_plugin.basicsr.check import check_options
 from mea_plugin.cli import ToolParser
 from mea_plugin.errors import InputError
 from mea_plugin.launch import join_process_group
-from mea_plugin.options import apply_overrides, load_options
+from mea_plugin.options import apply_overrides, dump_options, load_options
 
 __all__ = ['make_parser', 'parse_options']
 
@@ -28,7 +28,8 @@ def parse_options(
     """Do what BasicSR's ``parse_options`` does: the same arguments, the same result.
 
     Differences: YAML tags and ``--force_yml`` cannot run code, unknown keys are refused, ``--local-rank`` is understood
-    as well (torch >= 2 passes it so).
+    as well (torch >= 2 passes it so). The arguments hold one thing more: ``option_text``, the file with its bases and
+    overrides laid into it.
 
     Args:
         root_path: The folder that gets ``experiments/`` (``results/`` when testing).
@@ -41,6 +42,7 @@ def parse_options(
     args = make_parser().parse_args(argv)
     opt = load_options(args.opt)
     apply_overrides(opt, args.force_yml or ())
+    args.option_text = dump_options(opt)  # before anything is completed or taken apart
     check_options(opt, where=args.opt)
     opt['num_gpu'] = _gpu_count(opt.get('num_gpu', 'auto'), args.opt)
 

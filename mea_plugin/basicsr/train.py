@@ -17,9 +17,9 @@ __all__ = ['main']
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     root = make_parser().parse_args(argv).root
-    opt, _ = parse_options(root, argv=argv)
+    opt, args = parse_options(root, argv=argv)
     opt['root_path'] = root
-    train(opt)
+    train(opt, args.option_text)
     leave_process_group()
 
 

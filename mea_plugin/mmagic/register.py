@@ -16,7 +16,7 @@ from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
 from mea_plugin.mmagic.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.srgan import ExtractionSRGAN
 from mea_plugin.mmagic.transforms import LoadCachedImageFromFile, RandomChannelOrder
-from mea_plugin.optim import SAM
+from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 
 __all__ = ['register_all']
 
@@ -31,6 +31,8 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (TRANSFORMS, RandomChannelOrder),
     (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
     (OPTIMIZERS, SAM),
+    (OPTIMIZERS, LookSAM),
+    (OPTIMIZERS, MomentumSAM),
     (OPTIM_WRAPPERS, SAMOptimWrapper),
     (OPTIM_WRAPPERS, SAMAmpOptimWrapper),
 )

@@ -60,6 +60,7 @@ class MomentumSAM(SAM):
     """
 
     own_options: ClassVar[tuple[str, ...]] = Around.own_options
+    needs: ClassVar[str] = 'it ahead of the weights'
 
     def __init__(
         self,

@@ -108,6 +108,8 @@ class SAM(Around):
 
     own_options: ClassVar[tuple[str, ...]] = (*Around.own_options, 'every', 'first_pass')
     kept: ClassVar[tuple[str, ...]] = (*Around.kept, 'every', 'first_pass')
+    needs: ClassVar[str] = 'a second'
+    """What it lacks under code that runs one pass at ``w``: for errors that say "runs one pass, and SAM needs ..."."""
 
     def __init__(
         self,
