@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mea_plugin.basicsr.networks import forward_padded, load_weights, size_multiple
 from mea_plugin.basicsr.optimizers import build_optimizer
-from mea_plugin.basicsr.precision import check_amp
+from mea_plugin.basicsr.precision import check_amp, forward_wide
 from mea_plugin.basicsr.schedule import hf_factor
 from mea_plugin.basicsr.step_log import StepLog
 from mea_plugin.basicsr.training_state import load_training_state, training_state
@@ -229,7 +229,7 @@ class ExtractionModel(SRModel):
         self.turn_g.take(passes, log.terms)
 
     def _objective(self, lq: Tensor, gt: Tensor, factor: float) -> tuple[Tensor, Terms]:
-        output = self.net_g(lq)
+        output = forward_wide(self.net_g, lq)
         self.output = output.detach()
         losses = self._losses(output, gt, factor)
         return torch.as_tensor(sum(losses.values())), losses
