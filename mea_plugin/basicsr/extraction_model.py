@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from basicsr.losses import build_loss
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mea_plugin.basicsr.networks import forward_padded, load_weights, size_multiple
 from mea_plugin.basicsr.optimizers import build_optimizer
-from mea_plugin.basicsr.precision import check_amp
+from mea_plugin.basicsr.precision import check_amp, forward_wide
 from mea_plugin.basicsr.schedule import hf_factor
 from mea_plugin.basicsr.step_log import StepLog
 from mea_plugin.basicsr.training_state import load_training_state, training_state
@@ -27,6 +29,25 @@ from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.speed import compile_network, to_channels_last
 
 __all__ = ['ExtractionModel']
+
+
+@contextmanager
+def _fetched_weights(train_opt: Mapping[str, Any]) -> Iterator[None]:
+    """Say what is missing where BasicSR's perceptual loss fetches its weights in the body, and cannot.
+
+    Raises:
+        InputError: They are neither here nor to be had.
+    """
+    try:
+        yield
+    except URLError as error:
+        kind = (train_opt.get('perceptual_opt') or {}).get('vgg_type', 'vgg19')
+        raise InputError(
+            f'the weights of {kind} are not here and cannot be fetched ({error.reason})',
+            where='train.perceptual_opt',
+            do="Put torchvision's into torch's hub cache, those of vgg19 as experiments/pretrained_models/"
+            'vgg19-dcbb9e9d.pth, or remove perceptual_opt',
+        ) from error
 
 
 class ExtractionModel(SRModel):
@@ -67,7 +88,8 @@ class ExtractionModel(SRModel):
         self.step_log = StepLog(self.opt)
         self.ranks = Ranks()
         self.best_metric_results: dict[str, dict[str, dict[str, Any]]] = {}
-        super().init_training_settings()
+        with _fetched_weights(train_opt):
+            super().init_training_settings()
         if self.ema_decay > 0 and self.channels_last:
             to_channels_last(self.net_g_ema)
         self._build_turns()
@@ -142,6 +164,15 @@ class ExtractionModel(SRModel):
         """
         self.step_log.check_finite()
 
+    def save(self, epoch: int, current_iter: int) -> None:
+        """As ``SRModel``, if the last step left something worth saving; called by all ranks.
+
+        Raises:
+            InputError: As :meth:`check_finite`; nothing is written.
+        """
+        self.check_finite()
+        super().save(epoch, current_iter)
+
     def training_state(self) -> dict[str, Any]:
         """What BasicSR's own training state lacks, in plain values: gradient scalers, best metric results."""
         return training_state(self._turns(), self.best_metric_results)
@@ -198,7 +229,7 @@ class ExtractionModel(SRModel):
         self.turn_g.take(passes, log.terms)
 
     def _objective(self, lq: Tensor, gt: Tensor, factor: float) -> tuple[Tensor, Terms]:
-        output = self.net_g(lq)
+        output = forward_wide(self.net_g, lq)
         self.output = output.detach()
         losses = self._losses(output, gt, factor)
         return torch.as_tensor(sum(losses.values())), losses

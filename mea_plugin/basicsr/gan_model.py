@@ -12,6 +12,7 @@ from basicsr.models.srgan_model import SRGANModel
 from torch import Tensor
 
 from mea_plugin.basicsr.extraction_model import ExtractionModel
+from mea_plugin.basicsr.precision import forward_wide
 from mea_plugin.basicsr.schedule import hf_factor
 from mea_plugin.basicsr.step_log import StepLog
 from mea_plugin.basicsr.turn import Pass, Terms, Turn, requires_grad, unwrapped
@@ -85,7 +86,7 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
     @torch.no_grad()
     def _fake(self, lq: Tensor) -> Tensor:
         with self.turn_g.autocast():
-            return self.net_g(lq)
+            return forward_wide(self.net_g, lq)
 
     def _generators_turn(self, batches: list[tuple[Tensor, Tensor]], log: StepLog) -> list[Tensor]:
         """Returns what the first pass made, without graphs."""
@@ -103,12 +104,12 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
     def _averaged(self, lq: Tensor) -> Tensor | None:
         """What the averaged weights make, for the artifacts' term."""
         with self.turn_g.autocast():
-            return self.net_g_ema(lq) if self.cri_ldl else None
+            return forward_wide(self.net_g_ema, lq) if self.cri_ldl else None
 
     def _generators_pass(
         self, lq: Tensor, gt: Tensor, averaged: Tensor | None, factor: float, fakes: list[Tensor]
     ) -> tuple[Tensor, Terms]:
-        output = self.net_g(lq)
+        output = forward_wide(self.net_g, lq)
         fakes.append(output.detach())
         losses = self._losses(output, gt, factor)
         if averaged is not None:
@@ -125,10 +126,10 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
         """
         net_d = unwrapped(self.net_d)
         if not self.relativistic:
-            return self.cri_gan(net_d(output), True, is_disc=False)
+            return self.cri_gan(forward_wide(net_d, output), True, is_disc=False)
         with torch.no_grad():
-            real = net_d(gt)
-        fake = net_d(output)
+            real = forward_wide(net_d, gt)
+        fake = forward_wide(net_d, output)
         of_real = self.cri_gan(real - torch.mean(fake), False, is_disc=False)
         of_fake = self.cri_gan(fake - torch.mean(real), True, is_disc=False)
         return (of_real + of_fake) / 2
@@ -139,7 +140,7 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
 
     def _standard_passes(self, fake: Tensor, gt: Tensor) -> tuple[Pass, Pass]:
         def on(kind: str, image: Tensor) -> tuple[Tensor, Terms]:
-            score = self.net_d(image)
+            score = forward_wide(self.net_d, image)
             loss = self.cri_gan(score, kind == 'real', is_disc=True)
             return loss, OrderedDict({f'l_d_{kind}': loss, f'out_d_{kind}': torch.mean(score.detach())})
 
@@ -150,14 +151,14 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
 
         def on_real() -> tuple[Tensor, Terms]:
             with torch.no_grad():
-                rivals = self.net_d(fake)
-            score = self.net_d(gt)
+                rivals = forward_wide(self.net_d, fake)
+            score = forward_wide(self.net_d, gt)
             scores['real'] = score.detach()
             loss = self.cri_gan(score - torch.mean(rivals), True, is_disc=True) * 0.5
             return loss, {'l_d_real': loss}
 
         def on_fake() -> tuple[Tensor, Terms]:
-            score, real = self.net_d(fake), scores['real']
+            score, real = forward_wide(self.net_d, fake), scores['real']
             loss = self.cri_gan(score - torch.mean(real), False, is_disc=True) * 0.5
             means = {'out_d_real': torch.mean(real), 'out_d_fake': torch.mean(score.detach())}
             return loss, OrderedDict(l_d_fake=loss, **means)

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from mea_plugin.errors import InputError, suggestion
 
-__all__ = ['autocast', 'build_scaler', 'check_amp']
+__all__ = ['autocast', 'build_scaler', 'check_amp', 'forward_wide']
 
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -36,6 +37,12 @@ def check_amp(amp: Any, *, gpu: bool, where: str) -> None:
 def autocast(amp: str | None, device: torch.device) -> AbstractContextManager[Any]:
     """What forward and loss run in; nothing without ``amp``."""
     return torch.autocast(device.type, dtype=_DTYPES[amp]) if amp else nullcontext()
+
+
+def forward_wide(network: nn.Module, images: Tensor) -> Tensor:
+    """A network's output in float32 at least: what a loss makes of it would be rounded coarsely else."""
+    output: Tensor = network(images)
+    return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 def build_scaler(amp: str | None) -> Any | None:

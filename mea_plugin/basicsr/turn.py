@@ -89,13 +89,13 @@ class Turn:
             first, ran = not ran, True
             return self._run(passes, terms if first else OrderedDict(), silent=local and first)
 
-        again: Any = repeatable(closure, *self._networks)
+        run: Any = repeatable(closure, *self._networks) if self._runs_again() else closure
         if self.scaler is None and not local:
-            self.optimizer.step(again)
+            self.optimizer.step(run)
         elif isinstance(self.optimizer, SAM):
-            self._climb_and_step(self.optimizer, again, local)
+            self._climb_and_step(self.optimizer, run, local)
         else:
-            again()
+            run()
             self._step()
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -114,6 +114,11 @@ class Turn:
         if isinstance(self.optimizer, SAM) and self.optimizer.sharpness is not None:
             measures['sharpness'] = self.optimizer.sharpness
         return measures
+
+    def _runs_again(self) -> bool:
+        """Whether this step may take more than one pass; if not, there is nothing to remember for the next one."""
+        optimizer = self.optimizer
+        return optimizer.second_pass_due if isinstance(optimizer, SAM) else isinstance(optimizer, torch.optim.LBFGS)
 
     def _climbs_alone(self) -> bool:
         optimizer = self.optimizer

@@ -13,6 +13,7 @@ from torch import distributed, multiprocessing, nn
 from mea_plugin.errors import InputError
 from mea_plugin.launch import leave_process_group
 from tests.basicsr.steps import UNET, batches, build, weights
+from tests.basicsr.test_gan_model import TinyGenerator
 from tests.basicsr.test_turn import PlainScaler
 from tests.basicsr.test_validation import PSNR, SSIM, loader
 
@@ -40,7 +41,10 @@ class TinyCritic(nn.Sequential):
         super().__init__(nn.Conv2d(3, 4, 3, 2), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3, 2))
 
 
-def make(kind, optim, *, rank=None, logger=None, **options):
+NETWORKS = {'TinyCritic': TinyCritic, 'TinyGenerator': TinyGenerator}
+
+
+def make(kind, optim, *, rank=None, logger=None, network=None, **options):
     """A model of one rank, or of the one process when there is none."""
     top = {} if rank is None else {'dist': True, 'rank': rank, 'world_size': WORLD}
     if logger:
@@ -48,7 +52,7 @@ def make(kind, optim, *, rank=None, logger=None, **options):
     top['val'] = {'metrics': {'psnr': PSNR, 'ssim': SSIM}}
     both = {'optim_g': optim, 'optim_d': optim, **GAN} if 'GAN' in kind else {'optim_g': optim}
     critic = {'type': 'TinyCritic'} if optim is LOCAL else UNET
-    return build(kind, network_d=critic, top=top, **both, **options)
+    return build(kind, network, network_d=critic, top=top, **both, **options)
 
 
 def shares(rank, count=STEPS):
@@ -82,7 +86,7 @@ def work(rank, folder):
     distributed.init_process_group(
         'gloo', init_method=meeting, rank=rank, world_size=WORLD, timeout=timedelta(seconds=120)
     )
-    ARCH_REGISTRY._obj_map['TinyCritic'] = TinyCritic
+    ARCH_REGISTRY._obj_map |= NETWORKS
     torch.set_default_dtype(torch.float64)
     try:
         torch.save(everything(rank), f'{folder}/{rank}.pth')
@@ -99,12 +103,21 @@ def everything(rank):
     for kind in ('ExtractionModel', 'ExtractionGANModel'):
         model = make(kind, LOCAL, rank=rank)
         found[kind, 'LOCAL'] = {'logs': train(model, rank), **networks(model)}
+    found['buffers'] = {mode: networks(with_buffers(rank, mode)) for mode in ('standard', 'relativistic')}
     found['events'] = {name: events(rank, name) for name in OPTIMIZERS}
     found['silence'] = collectives(rank)
     found['overflow'] = overflow(rank)
     found['stopped'] = {which: stopped(rank, which) for which in ('term', 'gradient')}
     found['validation'] = validation(rank)
     return found
+
+
+def with_buffers(rank, mode):
+    """Batch norm and spectral norm, SAM on both networks, each rank climbing alone."""
+    options = {'gan_mode': mode, 'ema_decay': 0.9, 'accumulate': 2}
+    model = make('ExtractionGANModel', {**LOCAL}, rank=rank, network={'type': 'TinyGenerator'}, **options)
+    train(model, rank)
+    return model
 
 
 def events(rank, name):
@@ -229,7 +242,8 @@ def ranks(tmp_path_factory):
             other.kill()
     assert other.exitcode == 0
     yield [torch.load(f'{folder}/{rank}.pth', weights_only=False) for rank in range(WORLD)]
-    ARCH_REGISTRY._obj_map.pop('TinyCritic')
+    for name in NETWORKS:
+        ARCH_REGISTRY._obj_map.pop(name)
 
 
 @pytest.fixture
@@ -320,6 +334,18 @@ def test_m_sam_of_a_gan_is_its_rule_for_both_networks(ranks, float64):
     for name, network in (('net_g', net_g), ('net_d', net_d)):
         for key, value in network.state_dict().items():
             torch.testing.assert_close(found[name][key], value, rtol=1e-8, atol=1e-10, msg=f'{name}.{key}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mode', ['standard', 'relativistic'])
+def test_networks_with_buffers_end_with_equal_weights(ranks, mode):
+    first, second = (rank['buffers'][mode] for rank in ranks)
+    for name, state in first.items():
+        for key, value in state.items():
+            if 'running' not in key:  # each rank's own, until the first one's are taken over before the next step
+                assert torch.equal(value, second[name][key]), key
+    assert any('running_mean' in key for key in first['net_g'])
+    assert any('weight_u' in key for key in first['net_d'])
 
 
 @pytest.mark.slow

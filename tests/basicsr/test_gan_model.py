@@ -1,6 +1,7 @@
 """ExtractionGANModel against BasicSR's SRGANModel and ESRGANModel, and against SAM's equations."""
 
 import copy
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -184,6 +185,19 @@ def test_the_generator_waits_for_its_iterations():
         assert {'l_d_real', 'out_d_real', 'l_d_fake', 'out_d_fake', 'grad_norm_d'} <= log.keys()
     assert moved == [False, False, False, True]
     assert any(not torch.equal(value, before[key]) for key, value in weights(model).items())
+
+
+def test_a_perceptual_loss_whose_weights_cannot_be_fetched(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+
+    def offline(*args, **kwargs):
+        raise URLError('no network')
+
+    monkeypatch.setattr('urllib.request.urlopen', offline)
+    monkeypatch.setattr('torch.hub.urlopen', offline)
+    with pytest.raises(InputError, match=r'train\.perceptual_opt: the weights of vgg19 are not here .*no network.*hub'):
+        gan(perceptual_opt={'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1}})
 
 
 def test_a_mode_that_there_is_not():

@@ -75,9 +75,15 @@ def test_bfloat16_is_for_training_only(optim):
     assert seen[-1] == model.output.dtype == torch.float32
 
 
-def test_bfloat16_in_a_gan():
-    model = gan(amp='bfloat16', optim_d=SAM_OPT)
+@pytest.mark.parametrize('mode', ['standard', 'relativistic'])
+def test_bfloat16_in_a_gan_is_not_that_of_its_losses(mode):
+    hinge = {'type': 'GANLoss', 'gan_type': 'hinge', 'loss_weight': 0.1}
+    options = {'ldl_opt': {'type': 'L1Loss'}, 'ema_decay': 0.9, 'hf_opt': {'type': 'HighFrequencyLoss'}}
+    model = gan(amp='bfloat16', optim_d=SAM_OPT, gan_opt=hinge, gan_mode=mode, **options)
     before = weights(model, 'net_d')
+    model.feed_data(next(batches(1)))
+    model.optimize_parameters(1)
+    assert {value.dtype for value in model.step_log.terms.values()} == {torch.float32}
     assert all(math.isfinite(value) for log in train(model, 2) for value in log.values())
     assert any(not torch.equal(value, before[key]) for key, value in weights(model, 'net_d').items())
 
