@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from mea_plugin.training.heartbeat import among
 from mea_plugin.training.measures import Throughput, peak_memory
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.stopping import StopRequests
+from mea_plugin.training.stream import batches_of
 
 __all__ = ['train']
 
@@ -126,15 +128,17 @@ class _Run:
             random_state.restore(self.random, self.devices)
         self._finish_iteration()  # a validation that a resumed run still owes
         if self.iteration < self.total:
-            batches = self._batches()
-            while self.iteration < self.total:
-                self._iterate(batches)
+            with batches_of(self.loader) as batches:
+                batches = self._prefetched(batches)
+                while self.iteration < self.total:
+                    self._iterate(batches)
         self._end(began)
 
-    def _batches(self) -> Any:
+    def _prefetched(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, the next of them on its way to the GPU where the options ask for that."""
         if self.opt['datasets']['train'].get('prefetch_mode') == 'cuda':
-            return iter(CUDAPrefetcher(self.loader, self.opt).next, None)
-        return iter(self.loader)
+            return iter(CUDAPrefetcher(batches, self.opt).next, None)
+        return batches
 
     def _iterate(self, batches: Any) -> None:
         self.data_timer.start()

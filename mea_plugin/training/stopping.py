@@ -15,6 +15,7 @@ from mea_plugin.training.ranks import Ranks
 __all__ = ['StopRequests', 'ignore_signals']
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GRACE = 20  # seconds
 _AGAIN = 1.0  # seconds; a launcher passes on what the terminal has sent already
 
 
@@ -68,7 +69,9 @@ class StopRequests:
 def ignore_signals(*args: object) -> None:
     """For worker processes of a loader: a signal to the whole job must not take their parent's data away.
 
-    They end when their parent does, which torch's loop in them looks for.
+    Ctrl-C is ignored. SIGTERM is put off: the parent finishes its step and needs them no more by then; and one who ends
+    them by it, as Python does at its own end, need not wait for ever. They also end when their parent does, which
+    torch's loop in them looks for.
     """
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))

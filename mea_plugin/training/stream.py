@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from mea_plugin.training.random_state import preserved
 
-__all__ = ['SampleStream', 'SeededDataset', 'Ticket']
+__all__ = ['SampleStream', 'SeededDataset', 'Ticket', 'batches_of']
 
 Ticket = tuple[int, int]
 """A sample's position in the joint stream of all ranks, and its index in the data set."""
@@ -67,6 +68,21 @@ class SampleStream(Sampler[list[Ticket]]):
             generator = torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
             self._epoch, self._order = epoch, torch.randperm(self._count, generator=generator)
         return int(self._order[offset])
+
+
+@contextmanager
+def batches_of(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
+    """A loader's batches; its worker processes are gone when the body is left, however that comes.
+
+    Left to itself, an iterator lives as long as the traceback of the error that ended the training.
+    """
+    iterator = iter(loader)
+    try:
+        yield iterator
+    finally:
+        shut_down = getattr(iterator, '_shutdown_workers', None)  # there is no public name for it
+        if shut_down is not None:
+            shut_down()
 
 
 class SeededDataset(Dataset[Any]):

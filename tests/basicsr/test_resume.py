@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from mea_plugin import cli
 from mea_plugin.training import checkpoints
-from tests.helpers import pair_folders, training_options, write_yaml
+from tests.helpers import ROOT, pair_folders, training_options, write_yaml
 
 pytest.importorskip('mea_plugin.basicsr')
 
@@ -389,3 +390,23 @@ def test_more_ranks_than_images(images, monkeypatch):
     ranks.world = 4
     with pytest.raises(InputError, match='4 ranks would share 3 images'):
         train_loader(options, ranks, seen=0)
+
+
+@pytest.mark.slow
+def test_an_error_ends_the_tool_with_workers_running(images, tmp_path):
+    """Python waits for its daemons at its end; it must not wait for workers that put signals off."""
+    import sys
+
+    code = (
+        'import sys; from tests.basicsr import test_resume as t; from mea_plugin import cli\n'
+        'from mea_plugin.basicsr.extraction_model import ExtractionModel\n'
+        'def fail(self, iteration): raise OSError(28, "No space left on device")\n'
+        'ExtractionModel.optimize_parameters = fail\n'
+        'from mea_plugin.basicsr.train import main\n'
+        'sys.exit(cli.run_tool(main, sys.argv[1:]))\n'
+    )
+    file = write_yaml(tmp_path / 'tiny.yml', options_of(images, 'workers'))
+    command = [sys.executable, '-c', code, '-opt', str(file), '--root', str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith('error: No space left on device')
