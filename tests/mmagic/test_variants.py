@@ -264,3 +264,12 @@ def test_training_goes_on_where_it_was(kind):
     other.load_state_dict(wrapper.state_dict())
     tiny.train(second, other, batches[2:])
     assert tiny.same(tiny.state(straight), tiny.state(second))
+
+
+def test_clipping_comes_after_what_look_sam_adds():
+    model = tiny.build(config_of('EditModel'), double=True)
+    tiny.as_double(model)
+    wrapper = tiny.wrap(model, 'LookSAM', own={'every': 3}, clip_grad={'max_norm': 1e-3})
+    for batch in batches_of('EditModel', 3):
+        tiny.train(model, wrapper, [batch])
+        assert wrapper.optimizer.grad_norm == pytest.approx(1e-3, rel=1e-2)
