@@ -17,7 +17,7 @@ from tests.basicsr.test_gan_model import TinyGenerator
 from tests.basicsr.test_turn import PlainScaler
 from tests.basicsr.test_validation import PSNR, SSIM, loader
 
-from basicsr.utils.registry import ARCH_REGISTRY  # isort: skip - after the toolbox's work-arounds
+from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY  # isort: skip - after the toolbox's work-arounds
 
 WORLD, STEPS, RHO, LR = 2, 3, 0.3, 0.05
 SGD = {'type': 'SGD', 'lr': LR}
@@ -41,6 +41,11 @@ class TinyCritic(nn.Sequential):
         super().__init__(nn.Conv2d(3, 4, 3, 2), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3, 2))
 
 
+def calculate_order(img, **kwargs):
+    """A metric whose sum depends on the order of the images, which differ in height."""
+    return (1e16, 1.0, -1e16, 1.0, 0.0, 0.0)[(img.shape[0] - 32) // 8]
+
+
 NETWORKS = {'TinyCritic': TinyCritic, 'TinyGenerator': TinyGenerator}
 
 
@@ -49,7 +54,7 @@ def make(kind, optim, *, rank=None, logger=None, network=None, **options):
     top = {} if rank is None else {'dist': True, 'rank': rank, 'world_size': WORLD}
     if logger:
         top['logger'] = logger
-    top['val'] = {'metrics': {'psnr': PSNR, 'ssim': SSIM}}
+    top['val'] = {'metrics': {'psnr': PSNR, 'ssim': SSIM, 'order': {'type': 'calculate_order'}}}
     both = {'optim_g': optim, 'optim_d': optim, **GAN} if 'GAN' in kind else {'optim_g': optim}
     critic = {'type': 'TinyCritic'} if optim is LOCAL else UNET
     return build(kind, network, network_d=critic, top=top, **both, **options)
@@ -87,6 +92,7 @@ def work(rank, folder):
         'gloo', init_method=meeting, rank=rank, world_size=WORLD, timeout=timedelta(seconds=120)
     )
     ARCH_REGISTRY._obj_map |= NETWORKS
+    METRIC_REGISTRY._obj_map['calculate_order'] = calculate_order
     torch.set_default_dtype(torch.float64)
     try:
         torch.save(everything(rank), f'{folder}/{rank}.pth')
@@ -213,7 +219,7 @@ def validation(rank):
     model = make('ExtractionModel', SGD, rank=rank)
     before = torch.get_rng_state()
     answers = []
-    for data, iteration in ((loader(), 1), (loader('Set2', 2), 1), (loader(count=1), 2)):
+    for data, iteration in ((loader(), 1), (loader('Set4', 4), 1), (loader(count=1), 2)):
         answers.append(model.validation(data, iteration, None))
     best = copy.deepcopy(model.best_metric_results)
     asked = []
@@ -244,6 +250,7 @@ def ranks(tmp_path_factory):
     yield [torch.load(f'{folder}/{rank}.pth', weights_only=False) for rank in range(WORLD)]
     for name in NETWORKS:
         ARCH_REGISTRY._obj_map.pop(name)
+    METRIC_REGISTRY._obj_map.pop('calculate_order')
 
 
 @pytest.fixture
@@ -384,12 +391,13 @@ def test_what_is_not_finite_on_one_rank_stops_all(ranks):
 @pytest.mark.slow
 def test_validation_is_shared_and_bit_for_bit_that_of_one_process(ranks, float64):
     model = make('ExtractionModel', SGD)
-    for data, iteration in ((loader(), 1), (loader('Set2', 2), 1), (loader(count=1), 2)):
+    for data, iteration in ((loader(), 1), (loader('Set4', 4), 1), (loader(count=1), 2)):
         assert model.validation(data, iteration, None)
     for rank in ranks:
         found = rank['validation']
         assert found['answers'] == [True, True, True, False]
         assert found['best'] == model.best_metric_results
+        assert found['best']['Set4']['order']['val'] == 0.25  # 1 / 4; in another order it would be 2 / 4
         assert found['last'] == found['best']
         assert found['training']
         assert found['random']
