@@ -14,7 +14,7 @@ from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.networks import find_type
 from mea_plugin.mmagic.optim_wrappers import SecondPass
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
-from mea_plugin.optim import SAM
+from mea_plugin.optim import SAM, MomentumSAM
 from mea_plugin.options import require
 
 __all__ = ['check_distributed', 'check_wrappers', 'networks_of']
@@ -42,7 +42,7 @@ def check_wrappers(section: Any, kind: Any, model: Mapping[str, Any], where: str
         where: The file, for errors.
 
     Returns:
-        Whether SAM acts anywhere.
+        Whether SAM or a variant acts anywhere.
 
     Raises:
         InputError: The wrappers do not fit the model, their optimizers, or each other.
@@ -54,9 +54,10 @@ def check_wrappers(section: Any, kind: Any, model: Mapping[str, Any], where: str
     if len(counts) > 1:
         what = f'the networks accumulate {" and ".join(map(str, sorted(counts)))} batches'
         raise InputError(what, where=at, do='Set the same accumulative_counts for both')
-    if model.get('paper_discriminator_step') and not sam.get('discriminators'):
+    if model.get('paper_discriminator_step') and sam.get('discriminators') in (None, MomentumSAM):
+        has = 'no SAM' if sam.get('discriminators') is None else 'MomentumSAM, which takes no second pass'
         raise InputError(
-            "paper_discriminator_step is SAM's on the discriminators, and they have no SAM",
+            f"paper_discriminator_step is SAM's on the discriminators, and they have {has}",
             where=f'{at}.discriminators',
             do='Use SAMOptimWrapper with SAM there, or remove paper_discriminator_step',
         )
@@ -79,7 +80,8 @@ def _by_network(
     return nested
 
 
-def _check_wrapper(options: Mapping[str, Any], kind: Any, where: str) -> bool:
+def _check_wrapper(options: Mapping[str, Any], kind: Any, where: str) -> type[SAM] | None:
+    """Check a wrapper and its optimizer; gives the latter's class if that is SAM or a variant."""
     # MMEngine's constructor takes paramwise_cfg; the optimizer is built by it, too.
     wrapper = check_type(
         OPTIM_WRAPPERS, {'type': 'OptimWrapper', **options}, where, given=('constructor', 'paramwise_cfg')
@@ -87,26 +89,28 @@ def _check_wrapper(options: Mapping[str, Any], kind: Any, where: str) -> bool:
     settings = require(options, 'optimizer', where)
     at = f'{where}.optimizer'
     optimizer = find_type(OPTIMIZERS, require(check_dict(settings, at), 'type', at), f'{at}.type')
-    if optimizer is not SAM:  # which hands what it does not know to its base optimizer
+    sam: type[SAM] | None = optimizer if is_kind(optimizer, SAM) else None
+    if sam is None:  # they hand what they do not know to their base optimizer
         check_type(OPTIMIZERS, settings, at)
     count = options.get('accumulative_counts', 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InputError(f'accumulative_counts is {count!r}', where=where, do='Give 1 or more')
-    if optimizer is SAM or str(getattr(optimizer, '__module__', '')).startswith('torch.'):
+    if sam or str(getattr(optimizer, '__module__', '')).startswith('torch.'):
         weights = [torch.nn.Parameter(torch.zeros(1))]
         tried(lambda: build_with(optimizer, settings, weights), at)
-    if (optimizer is SAM) != is_kind(wrapper, SecondPass):
-        name = getattr(wrapper, '__name__', wrapper)
-        what = f'{name} runs one pass, and SAM needs a second' if optimizer is SAM else f'{name} needs SAM'
-        raise InputError(what, where=where, do='Use SAMOptimWrapper with SAM, OptimWrapper with any other optimizer')
-    if optimizer is SAM and not is_kind(kind, HighFrequencyTerm):
+    lack = f'runs one pass, and {sam.__name__} needs {sam.needs}' if sam else 'needs SAM'
+    if bool(sam) != is_kind(wrapper, SecondPass):
+        what = f'{getattr(wrapper, "__name__", wrapper)} {lack}'
+        do = 'Use SAMOptimWrapper with SAM or a variant, OptimWrapper with any other optimizer'
+        raise InputError(what, where=where, do=do)
+    if sam and not is_kind(kind, HighFrequencyTerm):
         raise InputError(
-            f'{kind.__name__} runs one pass, and SAM needs a second',
+            f'{kind.__name__} {lack}',
             where=f'{where.partition(": ")[0]}: model.type',
             do='Use ExtractionEditModel, ExtractionSRGAN, ExtractionPix2Pix or ExtractionCycleGAN',
         )
     _check_precision(options, wrapper, where)
-    return optimizer is SAM
+    return sam
 
 
 def _check_precision(options: Mapping[str, Any], wrapper: Any, where: str) -> None:

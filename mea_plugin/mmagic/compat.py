@@ -259,7 +259,7 @@ def _build_amp_on_cpu() -> None:
 
 
 def _refuse_hidden_second_pass() -> None:
-    """Refuse SAM in a wrapper that runs one pass: it would silently train as its base optimizer does."""
+    """Refuse SAM and its variants in a wrapper that runs one pass: they would silently train as their base does."""
     from mmengine.optim import OptimWrapper
 
     original = OptimWrapper.__init__
@@ -268,7 +268,7 @@ def _refuse_hidden_second_pass() -> None:
     def init(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(optimizer, SAM) and not getattr(self, 'takes_second_pass', False):
             raise InputError(
-                f'{type(self).__name__} runs one pass, and SAM needs a second',
+                f'{type(self).__name__} runs one pass, and {type(optimizer).__name__} needs {optimizer.needs}',
                 where='optim_wrapper.type',
                 do='Use SAMOptimWrapper, or SAMAmpOptimWrapper for mixed precision',
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.image_pool import ImagePool, given
-from mea_plugin.mmagic.passes import Logs, requires_grad, unsynchronised, update, watched
+from mea_plugin.mmagic.passes import Logs, ahead, requires_grad, unsynchronised, update, watched
 from mea_plugin.mmagic.translation import Images, MicroBatch, Terms, TranslationExtraction, accumulation
 from mea_plugin.options import check_keys
 
@@ -126,11 +127,12 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
             )
         inputs = self._check_domains(self.data_preprocessor(data, True)['inputs'])
         self._follow_schedule(wrappers[0].optimizer)
-        logs: Logs = {}
+        logs = Logs()
         with watched(logs), unsynchronised(self.generators, self.discriminators):
-            batch = self._forward(inputs, wrappers[0], keep_graph=True)
-            if self._generators_may_step(1):
-                self._generators_turn(batch, wrappers[0], logs)
+            with ahead(wrappers[0]):
+                batch = self._forward(inputs, wrappers[0], keep_graph=True)
+                if self._generators_may_step(1):
+                    self._generators_turn(batch, wrappers[0], logs)
             self._papers_discriminators_turn(batch, wrappers[1], logs)
         return logs
 
@@ -145,4 +147,5 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
             return loss_on(images)
 
         with requires_grad([self.discriminators], True):
-            update(wrapper, lambda: loss_on(batch.images), logs, self, again=again, average=True)
+            first = functools.partial(loss_on, batch.images)
+            update(wrapper, first, logs, self, again=again, average=True, name='discriminators')

@@ -73,7 +73,7 @@ class ExtractionEditModel(HighFrequencyTerm, BaseEditModel):
         outer = distributed or self
         batch = self.data_preprocessor(data, True)
         self._follow_schedule(optim_wrapper.optimizer)
-        logs: Logs = {}
+        logs = Logs()
 
         def objective() -> tuple[Tensor, dict[str, Tensor]]:
             with optim_wrapper.optim_context(outer):

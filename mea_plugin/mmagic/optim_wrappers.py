@@ -1,4 +1,4 @@
-"""MMEngine's optimizer wrappers with a second pass: where SAM meets precision, accumulation and clipping."""
+"""MMEngine's optimizer wrappers for SAM and its variants: where they meet precision, accumulation and clipping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
 
 
 class SecondPass(OptimWrapper):
-    """What both wrappers add to MMEngine's: :meth:`update_params` takes a closure that computes the loss again."""
+    """What both wrappers add to MMEngine's: :meth:`update_params` takes a closure that computes the loss again.
+
+    Whoever computes the first loss does so inside the optimizer's ``ahead()``, and calls :meth:`update_params` there.
+
+    Attributes:
+        measures: What the last call of :meth:`update_params` found out by the way, by name: ``grad_norm``, the norm of
+            the gradients of the step that it took, if MMEngine does not log it for ``clip_grad``; ``sharpness``, on its
+            device, if the step had a second pass. Empty if it took no step.
+    """
 
     takes_second_pass = True
     optimizer: SAM
@@ -34,10 +42,12 @@ class SecondPass(OptimWrapper):
             raise InputError(
                 f'{type(self).__name__} was given {type(optimizer).__name__}',
                 where='optim_wrapper.optimizer.type',
-                do="Use type='SAM' with base_optimizer, or another wrapper",
+                do="Use type='SAM', 'LookSAM' or 'MomentumSAM' with base_optimizer, or another wrapper",
             )
         super().__init__(optimizer=optimizer, **kwargs)
         self._window: list[Callable[[], Tensor]] = []
+        self._first: list[Tensor] = []
+        self.measures: dict[str, float | Tensor] = {}
         self._updating = False
         self._sync: bool | None = None
 
@@ -50,7 +60,9 @@ class SecondPass(OptimWrapper):
         again: Callable[[], Tensor] | None = None,
         average: bool = False,
     ) -> None:
-        """Backward; after the last micro-batch climb, all micro-batches again, restore, clip, step.
+        """Backward; after the last micro-batch climb, all micro-batches again, restore, complete, clip, step.
+
+        In a step that takes no second pass, what is about it is left out.
 
         Args:
             loss: The loss of this micro-batch at ``w``, unscaled.
@@ -58,8 +70,9 @@ class SecondPass(OptimWrapper):
             zero_kwargs: For :meth:`zero_grad`.
             again: Computes the loss of the same micro-batch at the weights as they then are, inside
                 :meth:`optim_context`, with the same random numbers and without moving buffers
-                (:func:`mea_plugin.optim.repeatable`). It is called once, after the window's last first pass.
-            average: Average the gradients over the ranks after each pass, where no distributed wrapper does.
+                (:func:`mea_plugin.optim.repeatable`). It is called once at most, after the window's last first pass.
+            average: Average the gradients over the ranks, where no distributed wrapper does: those of each pass, but
+                not of a first one that is local.
 
         Raises:
             InputError: ``again`` is missing: whoever calls runs one pass only, as MMEngine's own models and
@@ -71,17 +84,21 @@ class SecondPass(OptimWrapper):
             raise self._one_pass('update_params(loss)')
         share = round(1 / float(self.scale_loss(torch.ones(()))))  # micro-batches that this one's loss is divided by
         self._window.append(lambda: again() / share)
+        self._first.append(loss.detach() / share)
+        self.measures = {}
         self._updating = True
         try:
             self.backward(self.scale_loss(loss))
             if self.should_update():
                 self._climb_and_repeat(average)
-                self.step(**(step_kwargs or {}))
+                self.optimizer.complete()
+                self._step_and_measure(**(step_kwargs or {}))
                 self.zero_grad(**(zero_kwargs or {}))
         finally:
             self._updating = False
             if self.should_update():
                 self._window.clear()
+                self._first.clear()
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """As MMEngine's; only from :meth:`update_params`."""
@@ -96,26 +113,54 @@ class SecondPass(OptimWrapper):
         super().step(**kwargs)
 
     def should_sync(self) -> bool:
-        """Whether ``optim_context`` lets gradients be averaged over ranks: for a window's last micro-batch, twice."""
-        return super().should_sync() if self._sync is None else self._sync
+        """Whether ``optim_context`` lets gradients be averaged over ranks: for a window's last micro-batch, each pass.
+
+        Not in a first pass that is local to the rank: ``first_pass`` of the optimizer, in steps with a second pass.
+        """
+        if self._sync is not None:
+            return self._sync
+        return bool(super().should_sync()) and not self._is_local()
+
+    def _is_local(self) -> bool:
+        return self.optimizer.first_pass == 'local' and self.optimizer.second_pass_due
 
     def _climb_and_repeat(self, average: bool) -> None:
-        if average:
+        local = self._is_local()
+        if average and not local:
             average_gradients(self.optimizer)
-        if not any(group['rho'] for group in self.optimizer.param_groups):
+        if not self.optimizer.second_pass_due:
             return
-        count = self._inner_count
         with self.optimizer.perturbed(skip_nonfinite=self._scales()) as climbed:
-            if climbed:
+            # A rank that overflowed on its own stays at w and takes part: the others wait for its gradients.
+            if climbed or local:
                 self.zero_grad()
-                try:
-                    for index, again in enumerate(self._window, start=1):
-                        self._sync = index == len(self._window)
-                        self.backward(again())
-                finally:
-                    self._sync, self._inner_count = None, count
+                losses = self._repeat()
                 if average:
                     average_gradients(self.optimizer)
+        if climbed:
+            self.optimizer.sharpness = torch.stack(losses).sum() - torch.stack(self._first).sum()
+            self.measures['sharpness'] = self.optimizer.sharpness
+
+    def _repeat(self) -> list[Tensor]:
+        """The window's micro-batches again, backward included; their losses."""
+        count, losses = self._inner_count, []
+        try:
+            for index, again in enumerate(self._window, start=1):
+                self._sync = index == len(self._window)
+                loss = again()
+                self.backward(loss)
+                losses.append(loss.detach())
+        finally:
+            self._sync, self._inner_count = None, count
+        return losses
+
+    def _step_and_measure(self, **kwargs: Any) -> None:
+        self.optimizer.grad_norm = None  # a scaler may skip the step
+        self.step(**kwargs)
+        if self.optimizer.grad_norm is None:
+            self.measures = {}
+        elif not (self.clip_grad_kwargs and self.grad_name.startswith('grad_norm')):
+            self.measures['grad_norm'] = self.optimizer.grad_norm
 
     def _scales(self) -> bool:
         scaler = getattr(self, 'loss_scaler', None)
@@ -123,7 +168,8 @@ class SecondPass(OptimWrapper):
 
     def _one_pass(self, call: str) -> InputError:
         return InputError(
-            f'{type(self).__name__} was asked for {call}, which runs one pass, and SAM needs a second',
+            f'{type(self).__name__} was asked for {call}, which runs one pass, and {type(self.optimizer).__name__} '
+            f'needs {self.optimizer.needs}',
             where='optim_wrapper',
             do='Use an Extraction model (under a distributed launcher with its own model wrapper), or OptimWrapper',
         )
@@ -138,11 +184,14 @@ class SAMOptimWrapper(SecondPass):
             type='SAMOptimWrapper',
             optimizer=dict(type='SAM', base_optimizer='Adam', rho=0.05, lr=2e-4))
 
+    The optimizer may be a variant (``LookSAM``, ``MomentumSAM``). With ``every=k`` steps between second passes are
+    plain; with ``first_pass='local'`` the first pass of a step with two exchanges nothing between ranks.
+
     With ``accumulative_counts`` both passes run over the same micro-batches; ``clip_grad`` acts on the gradient that
     the base optimizer steps with, that at ``w + e``.
 
     Args:
-        optimizer: The SAM optimizer.
+        optimizer: SAM or a variant.
         accumulative_counts: Micro-batches per step.
         clip_grad: As in MMEngine.
 
@@ -157,7 +206,7 @@ class SAMAmpOptimWrapper(SecondPass, AmpOptimWrapper):
     float16 goes through a gradient scaler. The first pass stays scaled, since the way up does not depend on the
     gradient's scale and torch's scaler unscales once per step: scale, climb, scale, restore, unscale, clip, step,
     update. Gradients that overflow in either pass are no error: the weights stay at ``w``, the step is skipped and the
-    scale falls. bfloat16 needs no scaler and gets none.
+    scale falls, on all ranks alike. bfloat16 needs no scaler and gets none.
 
     Args:
         loss_scale: As in MMEngine; ``'dynamic'`` by default.

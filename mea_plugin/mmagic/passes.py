@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,10 +16,20 @@ from mea_plugin.errors import InputError
 from mea_plugin.mmagic.optim_wrappers import SecondPass, average_gradients
 from mea_plugin.optim import NonFiniteGradientError, repeatable
 
-__all__ = ['Logs', 'Objective', 'requires_grad', 'unsynchronised', 'update', 'watched']
+__all__ = ['Logs', 'Objective', 'ahead', 'requires_grad', 'unsynchronised', 'update', 'watched']
 
-Logs = dict[str, Tensor]
-"""The terms of an objective by name, detached, as the toolbox's logger takes them."""
+
+class Logs(dict[str, Tensor]):
+    """The terms of an objective by name, detached, as the toolbox's logger takes them.
+
+    Attributes:
+        measures: What else the log shows, by name: gradient norms and sharpness. :func:`watched` hands them on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.measures: dict[str, float | Tensor] = {}
+
 
 Objective = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]
 """Computes a loss, with its graph, and the terms it is the sum of."""
@@ -31,30 +42,49 @@ def update(
     *networks: nn.Module,
     again: Objective | None = None,
     average: bool = False,
+    name: str = '',
 ) -> None:
     """Run a pass and hand its loss to the wrapper, with the means to run it again if it takes a second pass.
+
+    The pass is run where the optimizer wants it, :func:`ahead`. What SAM measures on the way is logged as ``grad_norm``
+    and ``sharpness``. A plain optimizer knows no norm; to have it logged, set MMEngine's ``clip_grad``, which takes it
+    before clipping (``max_norm=inf`` changes nothing).
 
     Args:
         wrapper: The optimizer wrapper of the network whose turn it is.
         objective: Computes loss and terms of one micro-batch.
-        logs: Gets the terms of the first pass.
+        logs: Gets the terms of the first pass, and what was measured.
         networks: All networks that the pass runs: their buffers move once per step, however often it is run.
         again: What a second pass computes, if that is not the first over again.
         average: Whether gradients are averaged over the ranks here, after the last micro-batch of each pass.
+        name: What the network is called in the names of its measures (``grad_norm_NAME``), if there are several.
     """
+    suffix = f'_{name}' if name else ''
+    if getattr(wrapper, 'grad_name', None) == 'grad_norm':
+        wrapper.grad_name = f'grad_norm{suffix}'  # MMEngine would log all networks' as one
     repeated = repeatable(objective, *networks)
-    loss, terms = repeated()
-    logs.update({name: torch.as_tensor(value).detach() for name, value in terms.items()})
-    if isinstance(wrapper, SecondPass):
-        second = again or repeated
-        wrapper.update_params(loss, again=lambda: second()[0], average=average)
-        return
+    with ahead(wrapper):
+        loss, terms = repeated()
+        logs.update({key: torch.as_tensor(value).detach() for key, value in terms.items()})
+        if isinstance(wrapper, SecondPass):
+            second = again or repeated
+            wrapper.update_params(loss, again=lambda: second()[0], average=average)
+            logs.measures |= {f'{key}{suffix}': value for key, value in wrapper.measures.items()}
+            return
     wrapper.backward(wrapper.scale_loss(loss))  # from here on as OptimWrapper.update_params
     if wrapper.should_update():
         if average:
             average_gradients(wrapper.optimizer)
         wrapper.step()
         wrapper.zero_grad()
+
+
+def ahead(wrapper: OptimWrapper) -> AbstractContextManager[None]:
+    """Where a network's first pass takes place; a GAN's generators run before their turn, and stay there until it ends.
+
+    Momentum-SAM goes elsewhere; whatever happens in the body, the weights are then back at ``w``.
+    """
+    return wrapper.optimizer.ahead() if isinstance(wrapper, SecondPass) else nullcontext()
 
 
 @contextmanager
@@ -86,10 +116,11 @@ def requires_grad(networks: Iterable[nn.Module], value: bool) -> Iterator[None]:
 
 @contextmanager
 def watched(logs: Logs) -> Iterator[None]:
-    """Stop the run when a term that the body logged is not finite.
+    """Stop the run when a term that the body logged is not finite, and hand its measures to the toolbox's log.
 
-    The terms are looked at after the body, together, which costs one transfer from the device; the toolbox's logger
-    reads them anyway. Nothing is saved between an update and this check.
+    Both are read after the body, together, which costs one transfer from the device; the toolbox's logger reads the
+    terms anyway. Measures go to the message hub, where the logger finds them, and not among the terms, which
+    stay MMagic's. Nothing is saved between an update and this check.
 
     Raises:
         InputError: Names the iteration and the first such term, or the gradient if all terms are finite.
@@ -97,22 +128,26 @@ def watched(logs: Logs) -> Iterator[None]:
     try:
         yield
     except NonFiniteGradientError as error:
-        _check_finite(logs)
+        _read(logs)
         raise InputError(str(error).partition('. ')[0], where=_iteration(), do=_ADVICE) from error
-    _check_finite(logs)
+    _read(logs)
 
 
 _ADVICE = 'Lower the learning rate or rho, or go on from the last checkpoint, which is intact'
 
 
-def _check_finite(logs: Logs) -> None:
+def _read(logs: Logs) -> None:
     terms = {name: value for name, value in logs.items() if name != 'loss'} or logs
-    if not terms:
-        return
-    finite = torch.stack([value.float().mean() for value in terms.values()]).isfinite().tolist()
-    for (name, value), good in zip(terms.items(), finite, strict=True):
-        if not good:
-            raise InputError(f'{name} is {float(value.float().mean())}', where=_iteration(), do=_ADVICE)
+    on_device = [*terms.items(), *((k, v) for k, v in logs.measures.items() if isinstance(v, Tensor))]
+    if on_device:
+        read = torch.stack([value.float().mean() for _, value in on_device]).tolist()
+    for index, (name, _) in enumerate(on_device):
+        if index >= len(terms):
+            logs.measures[name] = read[index]
+        elif not math.isfinite(read[index]):
+            raise InputError(f'{name} is {read[index]}', where=_iteration(), do=_ADVICE)
+    for name, value in logs.measures.items():
+        MessageHub.get_current_instance().update_scalar(f'train/{name}', value)
 
 
 def _iteration() -> str:

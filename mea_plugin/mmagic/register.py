@@ -17,7 +17,7 @@ from mea_plugin.mmagic.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.runner import ExtractionRunner
 from mea_plugin.mmagic.srgan import ExtractionSRGAN
 from mea_plugin.mmagic.transforms import LoadCachedImageFromFile, RandomChannelOrder
-from mea_plugin.optim import SAM
+from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 
 __all__ = ['register_all']
 
@@ -32,6 +32,8 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (TRANSFORMS, RandomChannelOrder),
     (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
     (OPTIMIZERS, SAM),
+    (OPTIMIZERS, LookSAM),
+    (OPTIMIZERS, MomentumSAM),
     (OPTIM_WRAPPERS, SAMOptimWrapper),
     (OPTIM_WRAPPERS, SAMAmpOptimWrapper),
     (RUNNERS, ExtractionRunner),

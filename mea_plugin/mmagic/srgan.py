@@ -9,7 +9,7 @@ from mmagic.models.editors import SRGAN
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
-from mea_plugin.mmagic.passes import Logs, requires_grad, unsynchronised, update, watched
+from mea_plugin.mmagic.passes import Logs, ahead, requires_grad, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import Terms, accumulation
 from mea_plugin.optim import RandomState
@@ -79,9 +79,10 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
         window = accumulation(wrapper, critic or wrapper)
         batch = self.data_preprocessor(data, True)
         self._follow_schedule(wrapper.optimizer)
-        logs: Logs = {}
+        logs = Logs()
         with watched(logs), unsynchronised(self.generator, *self._critics()):
-            output = self._generators_turn(batch, wrapper, logs, moves=self._generator_moves(window))
+            with ahead(wrapper):
+                output = self._generators_turn(batch, wrapper, logs, moves=self._generator_moves(window))
             self._window.append((output, self.extract_gt_data(batch['data_samples'])))
             if len(self._window) == window:
                 batches, self._window = self._window, []
@@ -116,7 +117,7 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
 
         if moves:
             with requires_grad(self._critics(), False):
-                update(wrapper, objective, logs, self, average=True)
+                update(wrapper, objective, logs, self, average=True, name='generator')
         return fake
 
     def _discriminators_turn(self, fake: Tensor, real: Tensor, wrapper: OptimWrapper, logs: Logs) -> None:
@@ -126,7 +127,7 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
                 return self.parse_losses(losses)
 
         with requires_grad(self._critics(), True):
-            update(wrapper, objective, logs, self, average=True)
+            update(wrapper, objective, logs, self, average=True, name='discriminator')
 
     def _critics(self) -> list[Any]:
         return [] if self.discriminator is None else [self.discriminator]

@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mea_plugin.errors import InputError
-from mea_plugin.mmagic.passes import Logs, requires_grad, unsynchronised, update, watched
+from mea_plugin.mmagic.passes import Logs, ahead, requires_grad, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.optim import RandomState, frozen_buffers
 
@@ -66,6 +66,9 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
     updated discriminators. Whatever a second pass evaluates, it finds what the first found: inputs, the draw from the
     image pool, dropout masks, for the discriminators the very same fakes; buffers move once per step.
 
+    Where an optimizer runs its first pass away from the weights, the generators stay there from their forward pass to
+    their step, or, in a step that they do not take, to its end.
+
     With accumulation the discriminators see each micro-batch as it comes; the generators' turn comes when the window is
     complete and the discriminators have moved, over all its micro-batches, so that a window equals one large batch
     (batch norm aside). It runs the generators on them again, from the same random numbers, rather than keep all graphs.
@@ -111,8 +114,8 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
         window = accumulation(*wrappers)
         inputs = self._check_domains(self.data_preprocessor(data, True)['inputs'])
         self._follow_schedule(wrappers[0].optimizer)
-        logs: Logs = {}
-        with watched(logs), unsynchronised(self.generators, self.discriminators):
+        logs = Logs()
+        with watched(logs), unsynchronised(self.generators, self.discriminators), ahead(wrappers[0]):
             self._window.append(self._forward(inputs, wrappers[0], keep_graph=window == 1))
             self._discriminators_turn(self._window[-1], wrappers[1], logs)
             if len(self._window) == window:
@@ -152,7 +155,7 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
                 return objective()
 
         with requires_grad([self.discriminators], True):
-            update(wrapper, in_context, logs, self, average=True)
+            update(wrapper, in_context, logs, self, average=True, name='discriminators')
 
     def _generators_turn(self, batch: MicroBatch, wrapper: OptimWrapper, logs: Logs) -> None:
         def objective() -> Terms:
@@ -160,7 +163,7 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
                 return self._get_gen_loss(self._images_with_graph(batch))
 
         with requires_grad([self.discriminators], False):
-            update(wrapper, objective, logs, self, average=True)
+            update(wrapper, objective, logs, self, average=True, name='generators')
 
     def _images_with_graph(self, batch: MicroBatch) -> Images:
         """The generators' output: that of the forward pass if its graph is still unused, or made again as it was."""

@@ -7,14 +7,23 @@ device is one number per bundle, the norm.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ['Bundle', 'NonFiniteGradientError', 'collect', 'describe_non_finite', 'joint_norm']
+__all__ = [
+    'Bundle',
+    'NonFiniteGradientError',
+    'as_real',
+    'collect',
+    'describe_non_finite',
+    'in_range',
+    'joint_norm',
+    'wide',
+]
 
 _REDUCED = (torch.float16, torch.bfloat16)
 _LARGEST_FACTOR = torch.finfo(torch.float32).max
@@ -31,11 +40,11 @@ class Bundle:
     """Parameters that one multi-tensor call can handle.
 
     Attributes:
-        rho: How far they climb; negative where the base optimizer maximises.
+        rho: How far they climb along ``grads``; negative for the other way, as where the base optimizer maximises.
         adaptive: Whether the direction is stretched by the parameters' magnitudes.
         reduced: Whether parameters or gradients are float16 or bfloat16. These are computed in float32, one by one.
         params: The parameters; complex ones as pairs of real numbers.
-        grads: Their gradients.
+        grads: Their gradients, or whatever else they are to climb along.
         owners: The parameters as the optimizer knows them.
         copies: Where their values at ``w`` are kept; filled in by whoever climbs.
     """
@@ -56,7 +65,7 @@ class Bundle:
         if not self.adaptive:
             return self.grads
         if self.reduced:
-            return (_wide(p) * _wide(g) for p, g in zip(self.params, self.grads, strict=True))
+            return (wide(p) * wide(g) for p, g in zip(self.params, self.grads, strict=True))
         torch._foreach_copy_(self.copies, self.params)
         torch._foreach_mul_(self.copies, self.grads)
         return self.copies
@@ -73,11 +82,11 @@ class Bundle:
         """Add ``rho * g / norm``, or ``rho * w^2 g / norm`` where adaptive. A zero norm adds nothing."""
         if not self.rho or not norm:
             return
-        factor = max(-_LARGEST_FACTOR, min(self.rho / norm, _LARGEST_FACTOR))
+        factor = in_range(self.rho / norm)
         if self.reduced:
             for param, grad in zip(self.params, self.grads, strict=True):
-                weight = _wide(param)
-                step = _wide(grad) * weight * weight if self.adaptive else _wide(grad)
+                weight = wide(param)
+                step = wide(grad) * weight * weight if self.adaptive else wide(grad)
                 param.copy_(torch.add(weight, step, alpha=factor))
         elif self.adaptive:
             torch._foreach_mul_(self.params, self.grads)
@@ -88,19 +97,33 @@ class Bundle:
             torch._foreach_add_(self.params, self.grads, alpha=factor)
 
 
-def collect(param_groups: Sequence[dict[str, Any]]) -> list[Bundle]:
+def _gradient(param: Tensor) -> Tensor | None:
+    return param.grad
+
+
+def collect(
+    param_groups: Sequence[dict[str, Any]],
+    vector_of: Callable[[Tensor], Tensor | None] = _gradient,
+    *,
+    against: bool = False,
+) -> list[Bundle]:
     """Sort every parameter that has a gradient into bundles.
 
     Groups with the same options share bundles: a toolbox may make one group per parameter.
+
+    Args:
+        param_groups: The optimizer's groups.
+        vector_of: Gives what a parameter climbs along, or None to leave the parameter out; its gradient by default.
+        against: Climb against these vectors, whether the base optimizer maximises or not.
 
     Raises:
         RuntimeError: A gradient is sparse.
     """
     bundles: dict[tuple[Any, ...], Bundle] = {}
     for group_index, group in enumerate(param_groups):
-        rho, adaptive = -group['rho'] if group.get('maximize') else group['rho'], group['adaptive']
+        rho, adaptive = -group['rho'] if against or group.get('maximize') else group['rho'], group['adaptive']
         for index, owner in enumerate(group['params']):
-            grad = owner.grad
+            grad = vector_of(owner)
             if grad is None or not owner.numel():
                 continue
             if grad.layout is not torch.strided:
@@ -113,9 +136,8 @@ def collect(param_groups: Sequence[dict[str, Any]]) -> list[Bundle]:
             if bundle is None:
                 reduced = owner.dtype in _REDUCED or grad.dtype in _REDUCED
                 bundle = bundles[key] = Bundle(rho, adaptive, reduced)
-            is_complex = owner.is_complex()
-            bundle.params.append(torch.view_as_real(owner) if is_complex else owner)
-            bundle.grads.append(torch.view_as_real(grad.resolve_conj()) if is_complex else grad)
+            bundle.params.append(as_real(owner))
+            bundle.grads.append(as_real(grad))
             bundle.owners.append(owner)
     return list(bundles.values())
 
@@ -155,6 +177,21 @@ def describe_non_finite(param_groups: Sequence[dict[str, Any]]) -> str:
     return f'{found[0]} are not finite{others}'
 
 
+def as_real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones, in the same memory; others as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """``tensor`` in float32, or as it is if it has that precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def in_range(factor: float) -> float:
+    """``factor``, or the nearest one that float32 holds."""
+    return max(-_LARGEST_FACTOR, min(factor, _LARGEST_FACTOR))
+
+
 def _norm(vectors: Iterable[Tensor], reduced: bool) -> Tensor:
     """The norm over ``vectors`` as a tensor on their device."""
     if reduced:
@@ -172,13 +209,8 @@ def _scaled_norm(vectors: Iterable[Tensor]) -> float:
         if not math.isfinite(largest):
             return math.nan
         scale = largest or 1.0
-        norms.append(scale * float(torch.linalg.vector_norm(_wide(vector) / scale)))
+        norms.append(scale * float(torch.linalg.vector_norm(wide(vector) / scale)))
     return math.hypot(*norms)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """``tensor`` in float32, or as it is if it has that precision."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _name(group: dict[str, Any], group_index: int, index: int) -> str:

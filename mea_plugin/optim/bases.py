@@ -19,12 +19,13 @@ _UNFIT = {
 }
 
 
-def resolve_base(base: str | type[Optimizer], own_options: Iterable[str]) -> type[Optimizer]:
+def resolve_base(base: str | type[Optimizer], own_options: Iterable[str], owner: str) -> type[Optimizer]:
     """The class of the optimizer that takes the step at ``w``.
 
     Args:
         base: Name of a class in :mod:`torch.optim`, or any subclass of :class:`torch.optim.Optimizer`.
-        own_options: Names of SAM's own options, which the base must not have.
+        own_options: Names of the options of the optimizer around it, which the base must not have.
+        owner: What that optimizer is called.
 
     Returns:
         The class.
@@ -43,7 +44,7 @@ def resolve_base(base: str | type[Optimizer], own_options: Iterable[str]) -> typ
     collisions = sorted(set(own_options) & set(inspect.signature(cls).parameters))
     if collisions:
         raise ValueError(
-            f"base_optimizer cannot be {cls.__name__}: its option '{collisions[0]}' is also SAM's, with another "
+            f"base_optimizer cannot be {cls.__name__}: its option '{collisions[0]}' is also {owner}'s, with another "
             "meaning. Use another optimizer, such as 'Adam' or 'RMSprop'."
         )
     closure = inspect.signature(cls.step).parameters.get('closure')

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mea_plugin.optim.around import Around
 from mea_plugin.optim.ascent import Bundle, NonFiniteGradientError, collect, describe_non_finite, joint_norm
-from mea_plugin.optim.bases import check_groups, check_options, resolve_base
+from mea_plugin.optim.memory import Beside
+from mea_plugin.optim.options import check_count, check_first_pass, group_options
 
 __all__ = ['SAM']
 
-_OWN_OPTIONS = ('rho', 'adaptive', 'base_optimizer')
 
-
-class SAM(Optimizer):
+class SAM(Around):
     r"""Minimise the loss at the worst point near the weights instead of at the weights.
 
     With ``g`` the gradient at ``w``, a step takes the gradient at
@@ -32,8 +31,11 @@ class SAM(Optimizer):
     ``rho_k * t^2 g / ||t g||``, the norm being that of all groups together. With the base's ``maximize`` it goes the
     other way: down, to the worst point nearby.
 
-    A step with a closure is all that plain training needs; the closure is called twice (once if every ``rho`` is 0,
-    which makes the step exactly the base optimizer's)::
+    With ``every=k`` this happens in the 1st, (k+1)th, ... step, and those between are the base optimizer's: SAM at a
+    fraction of its cost. Steps are counted when they are taken: one that a scaler skips is tried again.
+
+    A step with a closure is all that plain training needs; the closure is called twice (once in a step without a
+    second pass: between those that ``every`` names, or if every ``rho`` is 0)::
 
         optimizer = SAM(net.parameters(), 'Adam', rho=0.05, lr=2e-4)
 
@@ -46,28 +48,36 @@ class SAM(Optimizer):
         loss = optimizer.step(closure)
 
     :func:`mea_plugin.optim.repeatable` makes both calls see the same dropout masks and moves buffers once. Under
-    ``DistributedDataParallel`` nothing changes: both passes average their gradients. For gradient accumulation the
-    closure runs all micro-batches.
+    ``DistributedDataParallel`` both passes average their gradients, and two processes are one with both batches. With
+    ``first_pass='local'`` (m-SAM: each rank climbs by its own gradients) whoever runs the passes keeps the first one's
+    from being averaged, forward and backward inside ``no_sync()``, in steps where :attr:`second_pass_due` says so; a
+    rank that could not climb still runs the second pass. For gradient accumulation the closure runs all micro-batches.
 
     With a gradient scaler the parts are called. The way up does not depend on the gradient's scale, so the first pass
     is not unscaled (a scaler unscales once per step). If it overflowed, ``climb`` stays at ``w`` and says so; the
     scaler finds the same gradients and skips the step::
 
         optimizer.zero_grad()
-        scaler.scale(loss_of(batch)).backward()
+        with optimizer.ahead():
+            scaler.scale(loss_of(batch)).backward()
         with optimizer.perturbed(skip_nonfinite=True) as climbed:
             if climbed:
                 optimizer.zero_grad()
                 scaler.scale(loss_of(batch)).backward()
+        optimizer.complete()
         scaler.unscale_(optimizer)  # only for clipping
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         scaler.step(optimizer)
         scaler.update()
 
+    This serves the variants as well: :meth:`ahead` and :meth:`complete` do nothing here, and ``climb`` stays at ``w``
+    in a step that takes no second pass.
+
     Parameter groups and state are the base optimizer's own: learning-rate schedulers, ``add_param_group`` and the
-    state dict work as on the base, whose state dict can also be loaded. ``rho`` and ``adaptive`` are options of the
-    groups. The copy of ``w`` is kept between steps, one parameter's worth of memory, and is in no state dict. Hooks
-    on this optimizer run once per step; global ones see the base optimizer's step too.
+    state dict work as on the base, whose state dict can also be loaded, and which can load this one's (``every`` adds
+    one entry, the count of steps). ``rho`` and ``adaptive`` are options of the groups. The copy of ``w`` is kept
+    between steps, one parameter's worth of memory, and is in no state dict. Hooks on this optimizer run once per step;
+    global ones see the base optimizer's step too.
 
     float16 and bfloat16 are computed in float32 (such weights round most of a small ``rho`` away). Complex parameters
     count as pairs of real numbers.
@@ -81,14 +91,25 @@ class SAM(Optimizer):
             or ``Adadelta`` (its ``rho`` means something else).
         rho: Radius of the neighbourhood, at least 0.
         adaptive: Measure the neighbourhood relative to each weight's magnitude.
+        every: Of how many steps one, the first, takes a second pass.
+        first_pass: ``'averaged'``, or ``'local'`` for m-SAM.
         **base_options: The base optimizer's options: ``lr``, ``betas``, ``weight_decay``, ...
 
     Attributes:
         base_optimizer: The optimizer that steps.
+        sharpness: The loss at ``w + e`` minus that at ``w`` in the last step with a second pass, on its device, without
+            waiting for it; None before, or if the closure returns no loss. Set by :meth:`step` with a closure, or by
+            whoever calls the parts.
+        grad_norm: The norm of the gradients that the base optimizer last stepped with; None before.
 
     Raises:
         ValueError: An optimizer or an option that cannot be used; the text says which, and what to write instead.
     """
+
+    own_options: ClassVar[tuple[str, ...]] = (*Around.own_options, 'every', 'first_pass')
+    kept: ClassVar[tuple[str, ...]] = (*Around.kept, 'every', 'first_pass')
+    needs: ClassVar[str] = 'a second'
+    """What it lacks under code that runs one pass at ``w``: for errors that say "runs one pass, and SAM needs ..."."""
 
     def __init__(
         self,
@@ -96,29 +117,45 @@ class SAM(Optimizer):
         base_optimizer: str | type[Optimizer] = 'Adam',
         rho: float = 0.05,
         adaptive: bool = False,
+        every: int = 1,
+        first_pass: str = 'averaged',
         **base_options: Any,
     ) -> None:
-        own = _own_options(rho, adaptive)
-        cls = resolve_base(base_optimizer, _OWN_OPTIONS)
-        check_options(cls, base_options)
-        base = cls(params, **base_options)
-        super().__init__(base.param_groups, {**base.defaults, **own})
-        self.base_optimizer = base
-        self.state = base.state
-        self._copies: dict[Tensor, Tensor] = {}
+        self.every, self.first_pass = check_count(every), check_first_pass(first_pass)
+        super().__init__(params, base_optimizer, group_options(rho, adaptive), base_options)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._copies = Beside()
         self._climbed: list[Bundle] | None = None
-        self._link()
+        self._completed = False
+        self.sharpness: Tensor | None = None
+        self.grad_norm: float | None = None
 
     @property
     def climbed(self) -> bool:
         """Whether the weights are away from ``w``: between :meth:`climb` and :meth:`restore`."""
         return self._climbed is not None
 
+    @property
+    def second_pass_due(self) -> bool:
+        """Whether the step that comes next, or is being taken, has a second pass."""
+        return self._steps % self.every == 0 and any(group['rho'] for group in self.param_groups)
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Where the first forward and backward pass takes place: at ``w``, so that nothing is done.
+
+        A variant may go elsewhere; :meth:`step` comes back, and the end of the body at latest.
+        """
+        self._completed = False
+        yield
+
     @torch.no_grad()
     def climb(self, *, skip_nonfinite: bool = False) -> bool:
         """Go from ``w`` to ``w + rho * g / ||g||`` (see the class), keeping a copy of ``w``.
 
-        Parameters without a gradient stay; so do all of them if the gradient is zero.
+        Parameters without a gradient stay; so do all of them if the gradient is zero, or no second pass is due.
 
         Args:
             skip_nonfinite: Under a gradient scaler, where an overflow is no error: stay at ``w`` and return False.
@@ -132,6 +169,8 @@ class SAM(Optimizer):
                 weights are at ``w``.
         """
         self._refuse_climbed('climb()')
+        if not self.second_pass_due:
+            return False
         bundles = collect(self.param_groups)
         self._reserve(bundles)
         norm = joint_norm(bundles, stretched=True)
@@ -139,15 +178,9 @@ class SAM(Optimizer):
             if skip_nonfinite:
                 return False
             raise self._non_finite('the first pass (at w)')
-        for bundle in bundles:
-            bundle.save()
-        try:
-            self._climbed = bundles
-            for bundle in bundles:
-                bundle.climb(norm)
-        except BaseException:
-            self.restore()
-            raise
+        self._completed = False
+        self._look(bundles, norm)
+        self._move(bundles, norm)
         return True
 
     @torch.no_grad()
@@ -171,7 +204,7 @@ class SAM(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Closure, climb, closure, restore, base step; without a closure, the base step with the gradients at hand.
+        """Closure, climb, closure, restore, complete, base step; without a closure, what follows the passes.
 
         Args:
             closure: Zeroes the gradients, runs forward and backward, and returns the loss.
@@ -187,70 +220,73 @@ class SAM(Optimizer):
         self._refuse_climbed('step()')
         loss, which = None, 'the pass before step()'
         if closure is not None:
-            with torch.enable_grad():
+            with self.ahead(), torch.enable_grad():
                 loss = closure()
-            if any(group['rho'] for group in self.param_groups):
+            if self.second_pass_due:
                 with self.perturbed(), torch.enable_grad():
-                    closure()
+                    self.sharpness = _difference(closure(), loss)
                 which = 'the second pass (at w + e)'
-        if not math.isfinite(joint_norm(collect(self.param_groups), stretched=False)):
+        self.restore()
+        self.complete()
+        norm = joint_norm(collect(self.param_groups), stretched=False)
+        if not math.isfinite(norm):
             raise self._non_finite(which)
         self._link()
         self.base_optimizer.step()
+        self._steps += 1
+        self._completed, self.grad_norm = False, norm
         return loss
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; the group may set ``rho`` and ``adaptive`` besides the base optimizer's options."""
-        if isinstance(param_group, dict):
-            own = (param_group.get(key, self.defaults[key]) for key in ('rho', 'adaptive'))
-            param_group.update(_own_options(*own))
-        if 'base_optimizer' in self.__dict__:
-            self._link()
-            self.base_optimizer.add_param_group(param_group)
-        else:  # the constructor, which shares the base optimizer's groups
-            super().add_param_group(param_group)
+    @torch.no_grad()
+    def complete(self) -> None:
+        """Turn the gradients at hand, whatever their scale, into those to step with: here they are.
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict of SAM, or of the plain base optimizer; in the second case ``rho`` stays as it is.
+        For whoever calls the parts, between the passes and what changes gradients (unscaling, clipping). A second call
+        does nothing until :meth:`step`, :meth:`zero_grad` or the next :meth:`climb`; :meth:`step` makes up for none.
 
         Raises:
-            ValueError: It is another optimizer's, or its groups do not match. Nothing has been changed.
+            RuntimeError: The weights are not at ``w``.
         """
-        super().load_state_dict(state_dict)  # ends in __setstate__
+        self._refuse_climbed('complete()')
+        if not self._completed:
+            self._complete()
+            self._completed = True
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As every optimizer's; what follows are gradients that nobody has completed."""
+        super().zero_grad(set_to_none)
+        self._completed = False
+
+    def _extra(self) -> dict[str, Any]:
+        return {'steps': self._steps} if self.every > 1 else {}
 
     def __getstate__(self) -> dict[str, Any]:
         if self.climbed:
             raise RuntimeError('SAM cannot be copied or pickled between climb() and restore(). Call restore() first.')
-        return {**super().__getstate__(), 'base_optimizer': self.base_optimizer}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Unpickling, copying and load_state_dict all come through here; only the last finds groups.
-        known = self.__dict__.get('param_groups', [])
-        if known:
-            check_groups(self.base_optimizer, state['param_groups'])
-        super().__setstate__(state)
-        self.__dict__.setdefault('_copies', {})
-        self.__dict__.setdefault('_climbed', None)
-        self.base_optimizer.__setstate__({'state': self.state, 'param_groups': self.param_groups})
-        for old, new in zip(known, self.param_groups, strict=False):
-            new.setdefault('rho', old['rho'])
-            new.setdefault('adaptive', old['adaptive'])
-
-    def _link(self) -> None:
-        """Let the base optimizer work on this one's groups and state, also where a caller replaced them."""
-        self.base_optimizer.param_groups = self.param_groups
-        self.base_optimizer.state = self.state
+        return super().__getstate__()
 
     def _reserve(self, bundles: list[Bundle]) -> None:
-        """Give the bundles memory for ``w``: that of the last step where it fits."""
-        last, self._copies = self._copies, {}
+        """Give the bundles memory for ``w``."""
+        for bundle, copies in zip(bundles, self._copies.reserve(bundles), strict=True):
+            bundle.copies = copies
+
+    def _look(self, bundles: list[Bundle], norm: float) -> None:
+        """For a variant: the first pass's gradients, which are finite, and their norm, before the weights move."""
+
+    def _complete(self) -> None:
+        """For a variant: what :meth:`complete` does, once per step."""
+
+    def _move(self, bundles: list[Bundle], norm: float) -> None:
+        """Save and climb, all the way or not at all."""
         for bundle in bundles:
-            for owner, param in zip(bundle.owners, bundle.params, strict=True):
-                copy = last.pop(owner, None)
-                if copy is None or (copy.shape, copy.dtype, copy.device) != (param.shape, param.dtype, param.device):
-                    copy = torch.empty_like(param)
-                self._copies[owner] = copy
-                bundle.copies.append(copy)
+            bundle.save()
+        try:
+            self._climbed = bundles
+            for bundle in bundles:
+                bundle.climb(norm)
+        except BaseException:
+            self.restore()
+            raise
 
     def _refuse_climbed(self, call: str) -> None:
         if self.climbed:
@@ -266,10 +302,10 @@ class SAM(Optimizer):
         )
 
 
-def _own_options(rho: Any, adaptive: Any) -> dict[str, Any]:
-    """The options that are not the base optimizer's, checked."""
-    if isinstance(rho, bool) or not isinstance(rho, Real) or not 0 <= float(rho) < math.inf:
-        raise ValueError(f'rho must be a finite number of at least 0, got {rho!r}. The usual value is 0.05.')
-    if not isinstance(adaptive, bool):
-        raise ValueError(f'adaptive must be True or False, got {adaptive!r}.')
-    return {'rho': float(rho), 'adaptive': adaptive}
+def _difference(second: Any, first: Any) -> Tensor | None:
+    """One loss minus another, if they are losses."""
+    if any(isinstance(loss, Tensor) and loss.numel() != 1 for loss in (second, first)):
+        return None
+    if not all(isinstance(loss, (Tensor, float)) for loss in (second, first)):
+        return None
+    return (torch.as_tensor(second).detach() - torch.as_tensor(first).detach()).reshape(())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from mea_plugin.optim import SAM
+from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 
 
 def train(each, optimizer, count, scheduler=None):
@@ -417,3 +417,26 @@ def test_memory_is_one_copy_of_the_parameters(tmp_path, adaptive):
     assert size <= held <= 1.01 * size
     assert peak <= 1.01 * size
     assert allocated(climb_and_back, tmp_path)[0] <= 0.01 * size
+
+
+@pytest.mark.parametrize(('variant', 'copies'), [('LookSAM', 2), ('MomentumSAM', 1)])
+def test_memory_of_the_variants(tmp_path, variant, copies):
+    params = [torch.nn.Parameter(torch.randn(64, 64, 3, 3)) for _ in range(4)]
+    build = {'LookSAM': LookSAM, 'MomentumSAM': MomentumSAM}[variant]
+    optimizer = build(params, 'SGD', lr=0.1, momentum=0.9)
+    for param in params:
+        param.grad = torch.randn_like(param)
+    size = sum(param.numel() * param.element_size() for param in params)
+    optimizer.base_optimizer.step()  # whose momentum is not counted
+
+    def step():
+        with optimizer.ahead():
+            pass
+        with optimizer.perturbed():
+            pass
+        optimizer.step()
+
+    peak, held = allocated(step, tmp_path)
+    assert copies * size <= held <= (copies + 0.02) * size
+    assert peak <= (copies + 0.02) * size
+    assert allocated(step, tmp_path)[0] <= 0.02 * size
