@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ class ExtractionRunner(Runner):
         """As MMEngine's; then the ranks are known."""
         super().setup_env(env_cfg)
         self.ranks = Ranks()
+
+    @functools.cached_property
+    def cfg_text(self) -> str:
+        """The config as Python; MMEngine formats it anew whenever it is asked."""
+        return str(self.cfg.pretty_text)
 
     def wrappers(self) -> dict[str, OptimWrapper]:
         """The optimizer wrappers by network; the one of a model with one optimizer has no name."""

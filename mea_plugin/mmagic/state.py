@@ -70,7 +70,7 @@ def _weights_state(runner: Any) -> dict[str, Any]:
     meta = {
         'epoch': runner.epoch,
         'iter': runner.iter,
-        'cfg': runner.cfg.pretty_text,
+        'cfg': runner.cfg_text,
         'seed': runner.seed,
         'experiment_name': runner.experiment_name,
         'time': time.strftime('%Y%m%d_%H%M%S'),

@@ -106,8 +106,17 @@ def make_runner(cfg: Any, *hooks: Any) -> Any:
     """The runner, with random numbers that are not those of any other."""
     from mea_plugin.mmagic.runner import ExtractionRunner
 
+    class Runner(ExtractionRunner):
+        """Without what takes most of the time of a run this small: asking the machine, formatting the config."""
+
+        def _log_env(self, env_cfg: dict) -> None:
+            pass
+
+        def dump_config(self) -> None:
+            pass
+
     torch.manual_seed(next(NUMBERS))
-    runner = ExtractionRunner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
     return runner
@@ -149,9 +158,11 @@ def differences(first: Any, second: Any, where: str = '') -> list[str]:
         return [] if same else [where]
     if isinstance(first, dict) and isinstance(second, dict):
         odd = [f'{where}.{key}' for key in first.keys() ^ second.keys()]
-        return odd + [one for key in first.keys() & second.keys() for one in differences(first[key], second[key], f'{where}.{key}')]
+        pairs = {key: (first[key], second[key]) for key in first.keys() & second.keys()}
+        return odd + [one for key, pair in pairs.items() for one in differences(*pair, f'{where}.{key}')]
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         if len(first) != len(second):
             return [where]
-        return [one for i, pair in enumerate(zip(first, second, strict=True)) for one in differences(*pair, f'{where}[{i}]')]
+        pairs = enumerate(zip(first, second, strict=True))
+        return [one for index, pair in pairs for one in differences(*pair, f'{where}[{index}]')]
     return [] if first == second else [where]

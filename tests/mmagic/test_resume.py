@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from typing import ClassVar
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def test_a_complete_run_is_left_as_it_is(tmp_path):
 class TestValidation:
     """With EMA, whose hook exchanges the weights for its time."""
 
-    OPTIONS = {**EMA, **runs.validation('EditModel', sets=2)}
+    OPTIONS: ClassVar = {**EMA, **runs.validation('EditModel', sets=2)}
 
     def test_it_leaves_training_alone(self, tmp_path):
         runs.make_runner(runs.config('EditModel', tmp_path / 'with', **self.OPTIONS)).train()
