@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from mea_plugin.mmagic.config_types import check_dict, check_type
 from mea_plugin.mmagic.loader import SAMPLERS
 from mea_plugin.mmagic.networks import find_type
 from mea_plugin.mmagic.speed import check_speed
+from mea_plugin.options import check_keys
 
 __all__ = ['check_training']
 
@@ -78,7 +80,9 @@ def _check_checkpoints(cfg: Any, where: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('checkpoint')
     if not isinstance(hook, Mapping) or find_type(HOOKS, hook.get('type'), f'{where}.type') is not CheckpointHook:
         return
-    check_type(HOOKS, hook, where, given=('priority',))
+    # Its class takes anything and hands it on.
+    known = set(inspect.signature(CheckpointHook).parameters) - {'kwargs'}
+    check_keys({key: value for key, value in hook.items() if key not in ('type', 'priority', '_scope_')}, known, where)
     interval = hook.get('interval', -1)
     if isinstance(interval, bool) or not isinstance(interval, int):
         raise InputError(f'interval is {interval!r}', where=where, do='Give a number of iterations, or -1 for none')

@@ -21,7 +21,7 @@ from mea_plugin.mmagic.loader import without_signals
 from mea_plugin.mmagic.loop import ExtractionTrainLoop
 from mea_plugin.mmagic.measures_hook import MeasuresHook
 from mea_plugin.mmagic.resume import check_fits_anywhere, find_checkpoint, resume
-from mea_plugin.mmagic.speed import compile_networks, lay_out_networks
+from mea_plugin.mmagic.speed import compile_networks, laid_out_as_written, lay_out_networks
 from mea_plugin.mmagic.state import bare_model, wrappers
 from mea_plugin.mmagic.validation import BreakOffHook, fence
 from mea_plugin.training.heartbeat import Heartbeat
@@ -167,6 +167,10 @@ class ExtractionRunner(Runner):
                     raise
                 reason = ' '.join(str(error).split())[:200]
                 raise RunError(f'another process of the run has gone ({reason}). {advice}.') from error
+
+    def _init_model_weights(self) -> None:
+        with laid_out_as_written(self.cfg, bare_model(self)):
+            super()._init_model_weights()
 
     def _maybe_compile(self, target: str) -> None:
         """In place of MMEngine's, which compiles the whole step."""

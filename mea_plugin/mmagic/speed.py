@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from mea_plugin.errors import InputError, suggestion
 from mea_plugin.training.speed import compile_network, to_channels_last
 
-__all__ = ['check_speed', 'compile_networks', 'lay_out_networks']
+__all__ = ['check_speed', 'compile_networks', 'laid_out_as_written', 'lay_out_networks']
 
 _NAMES = ('generator', 'generators', 'discriminator', 'discriminators')
 _OPTIONS = ('backend', 'dynamic', 'fullgraph', 'mode', 'options')
@@ -49,6 +50,19 @@ def lay_out_networks(cfg: Any, model: nn.Module) -> None:
     if cfg.get('channels_last'):
         for network in _networks(model, 'channels_last'):
             to_channels_last(network)
+
+
+@contextmanager
+def laid_out_as_written(cfg: Any, model: nn.Module) -> Iterator[None]:
+    """In the body, which initialises weights, they lie as usual, and random numbers fall into the same ones."""
+    if cfg.get('channels_last'):
+        for network in _networks(model, 'channels_last'):
+            for param in network.parameters():
+                param.data = param.data.contiguous(memory_format=torch.contiguous_format)
+    try:
+        yield
+    finally:
+        lay_out_networks(cfg, model)
 
 
 def compile_networks(cfg: Any, model: nn.Module) -> None:

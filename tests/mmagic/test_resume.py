@@ -23,6 +23,7 @@ AVERAGE = {
 }  # fmt: skip
 LOOK = {**runs.SAM, 'type': 'LookSAM', 'every': 4}
 MOMENTUM = {**runs.SAM, 'type': 'MomentumSAM'}
+BFLOAT16 = {'optim_wrapper.type': 'SAMAmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
 WINDOWS = {'accumulative_counts': 2, 'train_cfg.max_iters': 12, 'default_hooks.checkpoint.interval': 4}
 CASES = {
     'edit': ('EditModel', {}),
@@ -30,6 +31,7 @@ CASES = {
     'edit, SAM, windows': ('EditModel', {'sam': True, **WINDOWS}),
     'edit, LookSAM': ('EditModel', {'sam': True, 'optimizer': LOOK}),
     'edit, Momentum-SAM': ('EditModel', {'sam': True, 'optimizer': MOMENTUM}),
+    'edit, SAM, bfloat16': ('EditModel', {'sam': True, **BFLOAT16}),
     'edit, validation, EMA': ('EditModel', {**EMA, **runs.validation('EditModel')}),
     'srgan, other average': ('SRGAN', {'model.train_cfg': {'disc_steps': 2, 'disc_init_steps': 1}, **AVERAGE}),
     'srgan, SAM, windows': ('SRGAN', {'sam': True, **WINDOWS}),
@@ -42,14 +44,14 @@ CASES = {
 @pytest.mark.parametrize('case', CASES)
 def test_stopped_anywhere(case, tmp_path):
     name, options = CASES[case]
-    last = options.get('train_cfg.max_iters', 6)
+    last, window = options.get('train_cfg.max_iters', 6), options.get('accumulative_counts', 1)
+    asked = last // 2 - (window > 1)
     runs.make_runner(runs.config(name, tmp_path / 'whole', **options)).train()
     with pytest.raises(Stopped, match=f'of {last}; .*--resume') as stopped:
-        runs.make_runner(runs.config(name, tmp_path / 'parts', **options), runs.signal_at(last // 2)).train()
+        runs.make_runner(runs.config(name, tmp_path / 'parts', **options), runs.signal_at(asked)).train()
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     # A window of accumulated gradients is completed first.
-    stops = last // 2 + last // 2 % options.get('accumulative_counts', 1)
-    assert (tmp_path / 'parts' / f'iter_{stops}.pth').is_file()
+    assert (tmp_path / 'parts' / f'iter_{last // 2}.pth').is_file()
     runs.make_runner(runs.config(name, tmp_path / 'parts', **options, resume=True)).train()
     whole, parts = (runs.final_state(tmp_path / one, last) for one in ('whole', 'parts'))
     assert not runs.differences(whole, parts)
@@ -86,6 +88,19 @@ def test_going_on_loads_nothing_twice(tmp_path):
     assert len(runs.LOADED) == 4
 
 
+def test_with_another_batch_size_it_goes_on_at_the_same_place(tmp_path):
+    runs.LOADED.clear()
+    runs.make_runner(runs.config('EditModel', tmp_path / 'whole')).train()
+    order = list(runs.LOADED)
+    with pytest.raises(Stopped):
+        runs.make_runner(runs.config('EditModel', tmp_path / 'parts'), runs.signal_at(3)).train()
+    runs.LOADED.clear()
+    options = {'train_dataloader.batch_size': 3, 'train_cfg.max_iters': 5}
+    runs.make_runner(runs.config('EditModel', tmp_path / 'parts', resume=True, **options)).train()
+    assert order[6:12] == runs.LOADED
+    assert torch.load(tmp_path / 'parts' / 'iter_5.pth', weights_only=True)['mea']['samples'] == 12
+
+
 def test_a_complete_run_is_left_as_it_is(tmp_path):
     model = runs.make_runner(runs.config('EditModel', tmp_path)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -108,6 +123,7 @@ class TestValidation:
         with_it, without = (runs.final_state(tmp_path / one) for one in ('with', 'without'))
         for key in ('state_dict', 'ema_state_dict', 'optimizer'):
             assert not runs.differences(with_it[key], without[key])
+        assert not runs.differences(with_it['mea']['random'], without['mea']['random'])
         assert {'val/set0/MAE', 'val/set1/MAE'} <= with_it['logged'].keys()
 
     @pytest.mark.parametrize(('event', 'batch'), [('before_val_iter', 0), ('after_val_iter', 4), ('before_val', 0)])
