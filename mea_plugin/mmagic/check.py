@@ -18,6 +18,7 @@ from mea_plugin.losses.schedule import SCHEDULES
 from mea_plugin.mmagic.check_data import check_data
 from mea_plugin.mmagic.check_optim import check_distributed, check_wrappers, networks_of
 from mea_plugin.mmagic.check_schedule import check_schedule
+from mea_plugin.mmagic.check_training import check_training
 from mea_plugin.mmagic.config_types import build_with, check_dict, check_type, is_kind, tried
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import TranslationExtraction
@@ -48,6 +49,7 @@ def check_config(cfg: Any, *, where: str, launcher: str = 'none', data: bool = T
     kind = _check_model(cfg['model'], where)
     sam = check_wrappers(cfg['optim_wrapper'], kind, cfg['model'], where)
     _check_length(cfg, kind, where)
+    check_training(cfg, where)
     if is_kind(kind, HighFrequencyTerm):
         if launcher != 'none':
             check_distributed(cfg.get('model_wrapper_cfg'), kind, cfg['model'], sam, where)

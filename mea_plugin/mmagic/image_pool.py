@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from mmagic.models.editors.cyclegan.cyclegan_modules import GANImageBuffer
 from torch import Tensor
 
-__all__ = ['ImagePool', 'given']
+__all__ = ['ImagePool', 'given', 'load_pool', 'pool_state']
 
 
 class ImagePool(GANImageBuffer):
@@ -39,3 +41,15 @@ def given(pools: Mapping[str, ImagePool], draws: Mapping[str, Tensor]) -> Iterat
     finally:
         for pool in pools.values():
             pool.draw = None
+
+
+def pool_state(pool: GANImageBuffer) -> dict[str, Any]:
+    """What a pool holds, MMagic's or this one: to be saved and given to :func:`load_pool`."""
+    return {'images': list(getattr(pool, 'image_buffer', ()))}
+
+
+def load_pool(pool: GANImageBuffer, state: Mapping[str, Any], device: torch.device) -> None:
+    """Let a pool hold what another held; the last images, if it is smaller."""
+    if pool.buffer_size > 0:
+        pool.image_buffer = [image.to(device) for image in state['images'][-pool.buffer_size :]]
+        pool.img_num = len(pool.image_buffer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmagic.registry import DATASETS, MODELS, TRANSFORMS
-from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS, RUNNERS
 
 from mea_plugin.losses import HighFrequencyLoss
 from mea_plugin.mmagic.cyclegan import ExtractionCycleGAN
@@ -14,6 +14,7 @@ from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
 from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
 from mea_plugin.mmagic.query_set_dataset import QuerySetDataset
+from mea_plugin.mmagic.runner import ExtractionRunner
 from mea_plugin.mmagic.srgan import ExtractionSRGAN
 from mea_plugin.mmagic.transforms import LoadCachedImageFromFile, RandomChannelOrder
 from mea_plugin.optim import SAM, LookSAM, MomentumSAM
@@ -35,6 +36,7 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (OPTIMIZERS, MomentumSAM),
     (OPTIM_WRAPPERS, SAMOptimWrapper),
     (OPTIM_WRAPPERS, SAMAmpOptimWrapper),
+    (RUNNERS, ExtractionRunner),
 )
 
 

@@ -1,4 +1,4 @@
-"""Training a surrogate, or a victim, with MMEngine's own loop; also on a CPU, with checked configs."""
+"""Training a surrogate, or a victim, with MMEngine's runner; also on a CPU, with checked configs, exact resume."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,15 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.errors import InputError, RunError, Stopped
 from mea_plugin.files import write_bytes
 from mea_plugin.launch import leave_process_group
 from mea_plugin.mmagic.check import check_config
 from mea_plugin.mmagic.config import load_config
+from mea_plugin.mmagic.runner import ExtractionRunner
 
 __all__ = ['WEIGHTS', 'main', 'make_parser']
 
@@ -47,10 +48,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.resume:
         cfg.resume = True
     check_config(cfg, where=args.config, launcher=args.launcher)
-    runner = _run(cfg, args.config)
-    if is_main_process():
-        _write_weights(runner)
-    del runner
+    try:
+        runner = _run(cfg, args.config)
+        if is_main_process():
+            _write_weights(runner)
+        del runner
+    except (InputError, OSError, Stopped) as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the networks
+        leave_process_group()
+        raise
     leave_process_group()
 
 
@@ -67,7 +73,7 @@ class _FirstStep(Hook):
         self.taken = True
 
 
-def _run(cfg: Config, where: str) -> Runner:
+def _run(cfg: Config, where: str) -> ExtractionRunner:
     """Train.
 
     Raises:
@@ -76,10 +82,10 @@ def _run(cfg: Config, where: str) -> Runner:
     """
     first = _FirstStep()
     try:
-        runner = Runner.from_cfg(cfg)
+        runner = ExtractionRunner.from_cfg(cfg)
         runner.register_hook(first)
         runner.train()
-    except InputError:
+    except (InputError, RunError):
         raise
     except Exception as error:
         if first.taken:
@@ -98,7 +104,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = ToolParser(prog='train_mmagic.py', description='Train with MMagic; CPU or GPU.')
     parser.add_argument('config', help='config file (Python; it runs code)')
     parser.add_argument('--work-dir', metavar='DIR', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
-    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint in the work folder')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on from the newest intact checkpoint in the work folder, as if the run had never stopped',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
     parser.add_argument(

@@ -208,12 +208,12 @@ def test_what_fails_before_the_first_step_is_one_line(folder):
     """Also what no check foresaw; in a process of its own, where nothing swallows the libraries' warnings."""
     save(folder / 'response' / '1.png', photograph((140, 136), 1))
     data = f'train_dataloader.dataset.data_root={folder}'
-    sampler = 'train_dataloader.sampler.type=NoSuchSampler'
-    arguments = (SMALL / 'pix2pix_baseline.py', '--work-dir', folder / 'work', '--cfg-options', data, sampler)
+    visualizer = 'visualizer.type=NoSuchVisualizer'
+    arguments = (SMALL / 'pix2pix_baseline.py', '--work-dir', folder / 'work', '--cfg-options', data, visualizer)
     ended = run_tool('train_mmagic', *arguments)
     assert ended.returncode == 2
     assert ended.stderr.count('\n') == 1, ended.stderr
-    assert re.match('error: .*pix2pix_baseline.py: training cannot start .*NoSuchSampler', ended.stderr)
+    assert re.match('error: .*pix2pix_baseline.py: training cannot start .*NoSuchVisualizer', ended.stderr)
 
 
 @pytest.mark.parametrize(
