@@ -35,7 +35,7 @@ def train_loader(opt: Mapping[str, Any], ranks: Ranks, *, seen: int) -> tuple[Da
         InputError: There are more ranks than images.
     """
     options = opt['datasets']['train']
-    dataset = build_dataset(options)
+    dataset = _build(options)
     if len(dataset) < ranks.world:
         raise InputError(
             f'{ranks.world} ranks would share {len(dataset)} images', where=options['name'], do='Start fewer'
@@ -63,6 +63,18 @@ def validation_loaders(opt: Mapping[str, Any]) -> list[DataLoader[Any]]:
     loaders = []
     for phase, options in opt['datasets'].items():
         if phase.split('_')[0] == 'val':
-            dataset = build_dataset(options)
+            dataset = _build(options)
             loaders.append(build_dataloader(dataset, options, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=None))
     return loaders
+
+
+def _build(options: Mapping[str, Any]) -> Any:
+    """A data set with its images in the order of their names; BasicSR takes them as the file system lists them.
+
+    That differs between machines, and after a copy: ranks would share samples, and a resumed run would see others.
+    """
+    dataset = build_dataset(options)
+    paths = getattr(dataset, 'paths', None)
+    if isinstance(paths, list):
+        paths.sort(key=str)
+    return dataset

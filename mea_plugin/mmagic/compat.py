@@ -57,6 +57,7 @@ def apply() -> None:
     _provide_numpy_names()
     _provide_mmcv_ext()
     _allow_history_buffer()
+    _list_in_order()
     _distribute_without_gpu()
     _enter_no_sync_per_submodule()
     _build_amp_on_cpu()
@@ -170,6 +171,25 @@ def _allow_history_buffer() -> None:
             (statistic, 'builtins.getattr'),
         ]
     )
+
+
+def _list_in_order() -> None:
+    """Let MMEngine list folders by name, not as the file system does (0.10.7, 0.11.0rc0).
+
+    The order differs between machines, and after a copy: ranks on two of them would share samples, and a resumed run
+    would see others.
+    """
+    if not _mmengine_needs_it():
+        return
+    from mmengine.fileio import LocalBackend
+
+    original = LocalBackend.list_dir_or_file
+
+    @functools.wraps(original)
+    def list_dir_or_file(self: Any, *args: Any, **kwargs: Any) -> Iterator[str]:
+        return iter(sorted(original(self, *args, **kwargs)))
+
+    LocalBackend.list_dir_or_file = list_dir_or_file
 
 
 def _distribute_without_gpu() -> None:
