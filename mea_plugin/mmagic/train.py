@@ -16,6 +16,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from torch import distributed
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.cli import ToolParser, run_tool
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _scale_lr(cfg, args.config)
     if args.resume:
         cfg.resume = True
+    _check_devices(cfg, args.config)
     check_config(cfg, where=args.config, launcher=args.launcher)
     try:
         runner = _run(cfg, args.config)
@@ -54,10 +56,33 @@ def main(argv: Sequence[str] | None = None) -> None:
             _write_weights(runner)
         del runner
     except (InputError, OSError, Stopped) as error:
-        traceback.clear_frames(error.__traceback__)  # they hold the networks
-        leave_process_group()
+        if isinstance(error, Stopped) or _is_gloo():  # NCCL might wait for the others, who may not have failed
+            traceback.clear_frames(error.__traceback__)  # they hold the networks
+            leave_process_group()
         raise
     leave_process_group()
+
+
+def _is_gloo() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == 'gloo'
+
+
+def _check_devices(cfg: Config, where: str) -> None:
+    """That the GPUs which are asked for are there; without any, and unless one is asked for, a CPU does.
+
+    Raises:
+        InputError: They are not.
+    """
+    count = torch.cuda.device_count()
+    if str(cfg.get('device') or '').startswith('cuda') and not count:
+        raise InputError(f'there is no GPU for {cfg.device}', where=f'{where}: device', do='Remove it, or set cpu')
+    local = int(os.environ['LOCAL_RANK'])
+    if cfg.launcher in ('pytorch', 'mpi') and count and local >= count:
+        raise InputError(
+            f'there is no GPU for process {local} of this machine, which has {count}',
+            where=f'--launcher {cfg.launcher}',
+            do='Start one process for each GPU, or hide them with CUDA_VISIBLE_DEVICES=',
+        )
 
 
 class _FirstStep(Hook):

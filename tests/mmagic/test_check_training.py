@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mea_plugin.errors import InputError
+from tests.helpers import ROOT
 from tests.mmagic.test_check import check
 
 pytest.importorskip('mmagic')
@@ -72,3 +73,21 @@ def test_a_network_of_a_gan_that_accumulates():
     window = {f'optim_wrapper.{one}.accumulative_counts': 4 for one in ('generators', 'discriminators')}
     with pytest.raises(InputError, match='6 iterations end within a window of 4'):
         check('pix2pix_baseline', {**window, 'train_cfg.max_iters': 8, f'{HOOK}.interval': 6})
+
+
+class TestDevices:
+    @staticmethod
+    def run(monkeypatch, count, local, *arguments):
+        from mea_plugin.mmagic import train
+
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+        monkeypatch.setenv('LOCAL_RANK', str(local))
+        train.main([str(ROOT / 'options' / 'mmagic' / 'small' / 'edsr_x4_baseline.py'), *arguments])
+
+    def test_no_gpu(self, monkeypatch):
+        with pytest.raises(InputError, match='there is no GPU for cuda:1'):
+            self.run(monkeypatch, 0, 0, '--cfg-options', 'device=cuda:1')
+
+    def test_too_few_gpus(self, monkeypatch):
+        with pytest.raises(InputError, match='no GPU for process 2 of this machine, which has 2'):
+            self.run(monkeypatch, 2, 2, '--launcher', 'pytorch')
