@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gc
 import os
 import socket
 import struct
 import subprocess
 import sys
+from typing import Any
 
 from mea_plugin.errors import InputError
 
@@ -37,13 +39,14 @@ def is_first_process() -> bool:
     return process_share()[0] == 0
 
 
-def join_process_group(launcher: str, *, gpu: bool, port: int | None = None) -> None:
+def join_process_group(launcher: str, *, gpu: bool, port: int | None = None, timeout: float | None = None) -> None:
     """Meet the other processes that a launcher started: with NCCL on GPUs, with gloo without.
 
     Args:
-        launcher: ``pytorch`` (``torchrun``) or ``slurm`` (``srun``).
+        launcher: ``pytorch`` (``torchrun``), ``slurm`` (``srun``) or ``mpi`` (``mpirun`` of Open MPI).
         gpu: Whether this process trains on a GPU: that of its number on its machine.
         port: See :func:`slurm_environment`.
+        timeout: Seconds after which a collective that others do not join fails; None for torch's 30 minutes (gloo).
 
     Raises:
         InputError: Nobody started this process in that way.
@@ -55,6 +58,8 @@ def join_process_group(launcher: str, *, gpu: bool, port: int | None = None) -> 
         if 'SLURM_PROCID' not in os.environ:
             raise InputError('SLURM_PROCID is not set', where='--launcher slurm', do='Start the command with srun')
         os.environ.update(slurm_environment(port))
+    elif launcher == 'mpi':
+        os.environ.update(mpi_environment())
     elif 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
         do = 'Start it as torchrun --nproc_per_node=N tools/...'
         raise InputError('RANK and MASTER_ADDR are not set', where='--launcher pytorch', do=do)
@@ -62,7 +67,8 @@ def join_process_group(launcher: str, *, gpu: bool, port: int | None = None) -> 
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
     else:
         name_gloo_interface()
-    distributed.init_process_group('nccl' if gpu else 'gloo')
+    options: dict[str, Any] = {} if timeout is None else {'timeout': datetime.timedelta(seconds=timeout)}
+    distributed.init_process_group(backend='nccl' if gpu else 'gloo', **options)
 
 
 def name_gloo_interface() -> None:
@@ -148,8 +154,12 @@ def mpi_environment() -> dict[str, str]:
     """What ``torch.distributed`` wants to know, from what Open MPI tells each task.
 
     Raises:
-        InputError: ``MASTER_ADDR`` is not set: MPI does not tell it.
+        InputError: ``MASTER_ADDR`` is not set: MPI does not tell it; or this is no process of Open MPI's.
     """
+    if 'OMPI_COMM_WORLD_RANK' not in os.environ:
+        raise InputError(
+            'OMPI_COMM_WORLD_RANK is not set', where='--launcher mpi', do='Start the command with mpirun of Open MPI'
+        )
     if 'MASTER_ADDR' not in os.environ:
         raise InputError(
             'the environment variable MASTER_ADDR is not set',

@@ -21,6 +21,8 @@ def test_open_mpi(monkeypatch):
 
 
 def test_open_mpi_without_an_address(monkeypatch):
+    for key, value in MPI.items():
+        monkeypatch.setenv(key, value)
     monkeypatch.delenv('MASTER_ADDR', raising=False)
     with pytest.raises(InputError, match='MASTER_ADDR is not set'):
         mpi_environment()

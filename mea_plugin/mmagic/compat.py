@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import datetime
 import functools
 import importlib
 import importlib.machinery
 import importlib.util
-import os
 import sys
 import types
 import warnings
@@ -22,7 +20,7 @@ from typing import Any, NoReturn
 import torch
 
 from mea_plugin.errors import InputError
-from mea_plugin.launch import mpi_environment, slurm_environment
+from mea_plugin.launch import join_process_group
 from mea_plugin.optim import SAM
 
 __all__ = ['apply']
@@ -211,13 +209,7 @@ def _distribute_without_gpu() -> None:
         if torch.cuda.is_available() or launcher not in ('pytorch', 'slurm', 'mpi'):
             original(launcher, backend, init_backend, **kwargs)
             return
-        if launcher == 'slurm':
-            os.environ.update(slurm_environment(kwargs.pop('port', None)))
-        if launcher == 'mpi':
-            os.environ.update(mpi_environment())
-        if kwargs.get('timeout') is not None:  # in seconds, as MMEngine takes it
-            kwargs['timeout'] = datetime.timedelta(seconds=kwargs['timeout'])
-        torch.distributed.init_process_group(backend='gloo', **kwargs)
+        join_process_group(launcher, gpu=False, port=kwargs.get('port'), timeout=kwargs.get('timeout'))
 
     utils.init_dist = init_dist
     runner.init_dist = init_dist
