@@ -8,6 +8,7 @@ from mmagic.models.base_models import BaseEditModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mea_plugin.mmagic.optim_wrappers import SecondPass
 from mea_plugin.mmagic.passes import Logs, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 
@@ -71,13 +72,16 @@ class ExtractionEditModel(HighFrequencyTerm, BaseEditModel):
             InputError: A term or a gradient is not finite.
         """
         outer = distributed or self
+        sam = optim_wrapper if isinstance(optim_wrapper, SecondPass) else None
         batch = self.data_preprocessor(data, True)
         self._follow_schedule(optim_wrapper.optimizer)
         logs = Logs()
 
         def objective() -> tuple[Tensor, dict[str, Tensor]]:
             with optim_wrapper.optim_context(outer):
-                return self.parse_losses(outer(**batch, mode='loss'))
+                # Past the wrapper in a local pass: even in no_sync() its forward may agree with other ranks on buckets.
+                network = self if sam and sam.pass_is_local else outer
+                return self.parse_losses(network(**batch, mode='loss'))
 
         with watched(logs):
             update(optim_wrapper, objective, logs, self)

@@ -115,17 +115,22 @@ class SecondPass(OptimWrapper):
     def should_sync(self) -> bool:
         """Whether ``optim_context`` lets gradients be averaged over ranks: for a window's last micro-batch, each pass.
 
-        Not in a first pass that is local to the rank: ``first_pass`` of the optimizer, in steps with a second pass.
+        Not in a first pass that is local to the rank.
         """
         if self._sync is not None:
             return self._sync
-        return bool(super().should_sync()) and not self._is_local()
+        return bool(super().should_sync()) and not self.pass_is_local
 
-    def _is_local(self) -> bool:
-        return self.optimizer.first_pass == 'local' and self.optimizer.second_pass_due
+    @property
+    def pass_is_local(self) -> bool:
+        """Whether nothing is exchanged with other ranks in the pass that is run now.
+
+        So it is in the first one of a step with two, if the optimizer's ``first_pass`` says so.
+        """
+        return self._sync is None and self.optimizer.first_pass == 'local' and self.optimizer.second_pass_due
 
     def _climb_and_repeat(self, average: bool) -> None:
-        local = self._is_local()
+        local = self.pass_is_local
         if average and not local:
             average_gradients(self.optimizer)
         if not self.optimizer.second_pass_due:

@@ -14,6 +14,8 @@ pytest.importorskip('mmagic')
 SMALL = ROOT / 'options' / 'mmagic' / 'small'
 SAM = {'type': 'SAM', 'base_optimizer': 'Adam', 'rho': 0.05, 'lr': 1e-3}
 ADAM = {'type': 'Adam', 'lr': 1e-3}
+LOOK = {'_delete_': True, 'type': 'LookSAM', 'lr': 1e-3}
+MOMENTUM = {'_delete_': True, 'type': 'MomentumSAM', 'lr': 1e-3}
 NO_WARM_UP = {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'end': 5}
 
 
@@ -71,6 +73,22 @@ FAULTS = [
     ('pix2pix_proposed', {'train_cfg.max_iters': 3, 'optim_wrapper.generators.accumulative_counts': 2,
       'optim_wrapper.discriminators.accumulative_counts': 2}, 'end within a window of 2'),
     ('cyclegan_baseline', {'model.paper_discriminator_step': True}, 'they have no SAM'),
+    ('cyclegan_proposed', {'model.paper_discriminator_step': True, 'optim_wrapper.discriminators.optimizer': MOMENTUM},
+     'they have MomentumSAM, which takes no second pass'),
+    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.every': 0}, 'every must be a whole number.*got 0'),
+    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.first_pass': 'mine'}, "'averaged' or 'local', got 'mi"),
+    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**MOMENTUM, 'base_optimizer': 'SGD'}},
+     'MomentumSAM climbs along the momentum.*SGD has momentum=0. Write momentum=0.9'),
+    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**MOMENTUM, 'every': 2}}, "'every' has no meaning"),
+    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**LOOK, 'first_pass': 'local'}},
+     'LookSAM keeps a direction.*each rank would keep another'),
+    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**LOOK, 'alpha': -1}}, 'alpha must be'),
+    ('pix2pix_proposed', {'optim_wrapper.generators.type': 'OptimWrapper', 'optim_wrapper.generators.optimizer': LOOK},
+     'OptimWrapper runs one pass, and LookSAM needs a second'),
+    ('pix2pix_proposed', {'optim_wrapper.generators.type': 'OptimWrapper',
+      'optim_wrapper.generators.optimizer': MOMENTUM}, 'runs one pass, and MomentumSAM needs it ahead of the weights'),
+    ('edsr_x4_baseline', {'model.type': 'BaseEditModel', 'optim_wrapper.type': 'SAMOptimWrapper',
+      'optim_wrapper.optimizer': MOMENTUM}, 'BaseEditModel runs one pass, and MomentumSAM needs it'),
     ('edsr_x4_proposed', {'train_cfg.max_iters': 301}, 'has T_max 300.*rises again'),
     ('edsr_x4_proposed', {'param_scheduler': {'_delete_': True, 'type': 'CosineAnnealingLRR'}}, "no parameter sch"),
     ('edsr_x4_proposed', {'param_scheduler': {'_delete_': True, 'type': 'StepLR', 'step_size': 300, 'by_epoch': False}},
@@ -96,6 +114,11 @@ def test_faults(name, overrides, message):
         check(name, overrides)
     assert '\n' not in str(error.value)
     assert str(error.value).startswith('c.py')
+
+
+@pytest.mark.parametrize('optimizer', [LOOK, MOMENTUM, {**LOOK, 'type': 'SAM', 'every': 3, 'first_pass': 'local'}])
+def test_variants_pass(optimizer):
+    check('pix2pix_proposed', {'optim_wrapper.generators.optimizer': optimizer})
 
 
 @pytest.mark.parametrize('wrapper', [None, {'_delete_': True, 'type': 'MMDistributedDataParallel'}])

@@ -123,22 +123,34 @@ def joined(batches: list[dict]) -> dict:
 
 
 def wrap(
-    network: nn.Module, sam: bool, *, lr: float = 1e-3, rho: float = 0.05, base: str = 'Adam', **kwargs: Any
+    network: nn.Module,
+    sam: bool | str,
+    *,
+    lr: float = 1e-3,
+    rho: float = 0.05,
+    base: str = 'Adam',
+    own: dict[str, Any] | None = None,
+    **kwargs: Any,
 ) -> Any:
-    """An optimizer wrapper around a network's parameters; with a ``dtype``, and SAM, that of mixed precision."""
+    """An optimizer wrapper around a network's parameters; with a ``dtype``, and SAM, that of mixed precision.
+
+    ``sam`` may name a variant; ``own`` holds further options of it.
+    """
     from mmengine.optim import OptimWrapper
 
+    from mea_plugin import optim
     from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
     from mea_plugin.optim import SAM
 
     if sam:
         cls = SAMAmpOptimWrapper if 'dtype' in kwargs else SAMOptimWrapper
-        return cls(optimizer=SAM(network.parameters(), base, rho=rho, lr=lr), **kwargs)
+        kind = getattr(optim, sam) if isinstance(sam, str) else SAM
+        return cls(optimizer=kind(network.parameters(), base, rho=rho, lr=lr, **(own or {})), **kwargs)
     return OptimWrapper(getattr(torch.optim, base)(network.parameters(), lr=lr), **kwargs)
 
 
-def wrap_gan(model: Any, generator: bool = False, discriminator: bool = False, **kwargs: Any) -> Any:
-    """Wrappers for both networks of a GAN; SAM where the flags say so."""
+def wrap_gan(model: Any, generator: bool | str = False, discriminator: bool | str = False, **kwargs: Any) -> Any:
+    """Wrappers for both networks of a GAN; SAM, or the variant that is named, where the flags say so."""
     from mmengine.optim import OptimWrapperDict
 
     names = ('generators', 'discriminators') if hasattr(model, 'generators') else ('generator', 'discriminator')

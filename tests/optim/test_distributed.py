@@ -9,7 +9,13 @@ import torch
 from torch import distributed, multiprocessing, nn
 
 from mea_plugin.launch import leave_process_group
-from mea_plugin.optim import SAM, repeatable
+from mea_plugin.optim import SAM, LookSAM, MomentumSAM, repeatable
+
+BUILDS = {
+    'SAM': lambda params: SAM(params, rho=0.2, lr=0.01),
+    'LookSAM': lambda params: LookSAM(params, rho=0.2, every=2, lr=0.01),
+    'MomentumSAM': lambda params: MomentumSAM(params, rho=0.2, lr=0.01),
+}
 
 
 def build():
@@ -19,8 +25,8 @@ def build():
     return net, data
 
 
-def train(net, x, y):
-    optimizer = SAM(net.parameters(), rho=0.2, lr=0.01)
+def train(kind, net, x, y):
+    optimizer = BUILDS[kind](net.parameters())
 
     def closure():
         optimizer.zero_grad()
@@ -42,20 +48,23 @@ def work(rank, folder):
 
 
 def run(rank, folder):
-    net, (x, y) = build()
-    train(nn.parallel.DistributedDataParallel(net), x[rank::2], y[rank::2])
-    torch.save(net.state_dict(), f'{folder}/{rank}.pth')
+    for kind in BUILDS:
+        net, (x, y) = build()
+        train(kind, nn.parallel.DistributedDataParallel(net), x[rank::2], y[rank::2])
+        torch.save(net.state_dict(), f'{folder}/{kind}{rank}.pth')
 
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
-    net, (x, y) = build()
-    train(net, x, y)
     other = multiprocessing.get_context('spawn').Process(target=work, args=(1, str(tmp_path)))
     other.start()
     work(0, str(tmp_path))  # here, because starting a process costs more than the rest of the test
     other.join(60)
     assert other.exitcode == 0
-    for rank in range(2):
-        for name, value in torch.load(tmp_path / f'{rank}.pth', weights_only=True).items():
-            torch.testing.assert_close(value, net.state_dict()[name], rtol=1e-10, atol=1e-12)
+    for kind in BUILDS:
+        net, (x, y) = build()
+        train(kind, net, x, y)
+        first, second = (torch.load(tmp_path / f'{kind}{rank}.pth', weights_only=True) for rank in range(2))
+        for name, value in net.state_dict().items():
+            torch.testing.assert_close(first[name], value, rtol=1e-10, atol=1e-12)
+            assert torch.equal(first[name], second[name]), f'{kind}: the ranks differ'

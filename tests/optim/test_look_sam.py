@@ -415,3 +415,17 @@ def test_completing_away_from_w_is_refused(problem):
     with pytest.raises(RuntimeError, match=r'complete\(\) between climb\(\) and restore\(\)'):
         optimizer.complete()
     assert_equal(ours.weights(), before)
+
+
+def test_each_step_is_completed_whoever_drops_the_gradients(problem):
+    """Also where that is the network's ``zero_grad``, of which the optimizer hears nothing."""
+    ours, plain = problem(), problem()
+    optimizer, other = (LookSAM(each.params, rho=0.1, every=4, lr=0.02) for each in (ours, plain))
+    run(plain, other, 4)
+    run(ours, optimizer, 1)
+    for _ in range(3):
+        for param in ours.params:
+            param.grad = None
+        ours.loss().backward()
+        optimizer.step()
+    assert_equal(ours.weights(), plain.weights())
