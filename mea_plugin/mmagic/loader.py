@@ -93,9 +93,9 @@ def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: in
     """A loader over the same data with the same options, whose batches depend on the seed and their place alone.
 
     In place of MMEngine's samplers it has a :class:`~mea_plugin.training.stream.SampleStream`, shuffled if they
-    shuffle, which starts at once anywhere. Another sampler, or batch sampler, is kept, and its first batches are counted without
-    being loaded. Making the loader's iterator draws nothing from torch's global generator, and its worker processes
-    ignore signals.
+    shuffle, which starts at once anywhere. Another sampler, or batch sampler, is kept, and its first batches are
+    counted without being loaded. Making the loader's iterator draws nothing from torch's global generator, and its
+    worker processes ignore signals.
 
     Args:
         loader: As MMEngine builds it.
