@@ -6,14 +6,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from mmagic.registry import DATA_SAMPLERS, LOOPS
+from mmagic.registry import LOOPS
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
 
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.config_types import check_dict, check_type
-from mea_plugin.mmagic.loader import SAMPLERS
 from mea_plugin.mmagic.networks import find_type
 from mea_plugin.mmagic.speed import check_speed
 from mea_plugin.options import check_keys
@@ -28,7 +27,6 @@ def check_training(cfg: Any, where: str) -> None:
         InputError: What cannot be stopped and taken up exactly, or would not do what it says.
     """
     _check_loop(cfg['train_cfg'], f'{where}: train_cfg')
-    _check_sampler(cfg['train_dataloader'], f'{where}: train_dataloader')
     _check_validation(cfg.get('val_cfg'), f'{where}: val_cfg')
     _check_checkpoints(cfg, f'{where}: default_hooks.checkpoint')
     check_speed(cfg, where)
@@ -48,19 +46,6 @@ def _check_loop(options: Mapping[str, Any], where: str) -> None:
         check_type(LOOPS, {'type': 'IterBasedTrainLoop', **options}, where, given=given)
         if options.get('max_iters') is None:
             raise InputError('max_iters is missing', where=where, do='Add it')
-
-
-def _check_sampler(options: Mapping[str, Any], where: str) -> None:
-    if options.get('batch_sampler'):
-        raise InputError('the order of a batch_sampler cannot be resumed', where=where, do='Use sampler and batch_size')
-    sampler = check_dict(options.get('sampler') or {}, f'{where}.sampler')
-    kind = find_type(DATA_SAMPLERS, sampler.get('type', 'DefaultSampler'), f'{where}.sampler.type')
-    if kind not in SAMPLERS:
-        raise InputError(
-            f'the order of {kind.__name__} cannot be resumed',
-            where=f'{where}.sampler',
-            do="Use dict(type='InfiniteSampler', shuffle=True)",
-        )
 
 
 def _check_validation(options: Any, where: str) -> None:

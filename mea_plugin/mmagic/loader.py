@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from mea_plugin.errors import InputError
+from mea_plugin.training.random_state import preserved
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.stopping import ignore_signals
-from mea_plugin.training.stream import SampleStream, SeededDataset
+from mea_plugin.training.stream import SampleStream, SeededDataset, Ticket
 
-__all__ = ['SAMPLERS', 'check_source', 'stream_loader', 'without_signals']
+__all__ = ['stream_loader', 'without_signals']
 
-SAMPLERS = (InfiniteSampler, DefaultSampler)
-"""MMEngine's samplers, in whose place the stream comes."""
+_REPLACED = (InfiniteSampler, DefaultSampler)
 
 
 class _Stream(SampleStream):
@@ -35,45 +39,105 @@ class _Stream(SampleStream):
         return self._length
 
 
-def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: int) -> DataLoader[Any]:
+class _Replay(Sampler[list[Ticket]]):
+    """Another sampler's batches, again and again, without the first so many: they are counted, and not loaded.
+
+    What it draws from global generators depends on the seed and the batch's number alone.
+    """
+
+    sampler: Any = None
+
+    def __init__(self, loader: DataLoader[Any], ranks: Ranks, *, seed: int, skip: int) -> None:
+        self._batches: Any = loader.batch_sampler
+        self._sampler: Any = loader.sampler if loader.batch_size else getattr(self._batches, 'sampler', None)
+        self._ranks, self._seed, self._skip = ranks, seed, skip
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Ticket]]:
+        for number, batch in enumerate(self._all()):
+            if number >= self._skip:
+                place = (number * self._ranks.world + self._ranks.rank) << 20
+                yield [(place + offset, index) for offset, index in enumerate(batch)]
+
+    def _all(self) -> Iterator[list[int]]:
+        number = 0
+        for epoch in itertools.count():
+            if hasattr(self._sampler, 'set_epoch'):
+                self._sampler.set_epoch(epoch)
+            with self._seeded(number):
+                batches = iter(self._batches)
+            first = number
+            while True:
+                with self._seeded(number):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield batch
+                number += 1
+            if number == first:
+                return
+
+    @contextmanager
+    def _seeded(self, number: int) -> Iterator[None]:
+        words = np.random.SeedSequence((self._seed, number)).generate_state(2)
+        with preserved():
+            random.seed(int(words[0]))
+            np.random.seed(words)  # noqa: NPY002 - the one that samplers draw from
+            torch.default_generator.manual_seed(int(words[1]))
+            yield
+
+
+def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: int, skip: int) -> DataLoader[Any]:
     """A loader over the same data with the same options, whose batches depend on the seed and their place alone.
 
-    Its batches are those of a :class:`~mea_plugin.training.stream.SampleStream`, shuffled if the config's sampler
-    shuffles. Making its iterator draws nothing from torch's global generator, and its worker processes ignore signals.
+    In place of MMEngine's samplers it has a :class:`~mea_plugin.training.stream.SampleStream`, shuffled if they
+    shuffle, which starts at once anywhere. Another sampler, or batch sampler, is kept, and its first batches are
+    counted without being loaded. Making the loader's iterator draws nothing from torch's global generator, and its
+    worker processes ignore signals.
 
     Args:
-        loader: As MMEngine builds it, with one of its samplers.
+        loader: As MMEngine builds it.
         ranks: Who shares the data.
         seed: The run's; the same on all ranks.
         start: Samples that all ranks together have seen.
+        skip: Batches that each rank has seen.
 
     Raises:
-        InputError: Another kind of sampler or data set, or more processes than images.
+        InputError: Data without places (an ``IterableDataset``), or more processes than images.
     """
-    check_source(loader)
     dataset: Any = loader.dataset
+    if isinstance(dataset, IterableDataset):
+        raise InputError(
+            'the place in an IterableDataset cannot be found again',
+            where='train_dataloader.dataset',
+            do='Use a data set with an index',
+        )
     if len(dataset) < ranks.world:
         raise InputError(
             f'{ranks.world} processes share {len(dataset)} images',
             where='train_dataloader.dataset',
             do='Start fewer processes, or give more images',
         )
-    stream = _Stream(
-        dataset,
-        loader.batch_size or 1,
-        seed=seed,
-        rank=ranks.rank,
-        world=ranks.world,
-        shuffle=bool(getattr(loader.sampler, 'shuffle', False)),
-        start=start,
-        length=len(loader),
-    )
+    batches: Sampler[list[Ticket]] = _Replay(loader, ranks, seed=seed, skip=skip)
+    if type(loader.sampler) in _REPLACED and loader.batch_size:
+        batches = _Stream(
+            dataset,
+            loader.batch_size,
+            seed=seed,
+            rank=ranks.rank,
+            world=ranks.world,
+            shuffle=bool(getattr(loader.sampler, 'shuffle', False)),
+            start=start,
+            length=len(loader),
+        )
     options: dict[str, Any] = {}
     if getattr(loader, 'pin_memory_device', ''):  # asking for none is a warning in newer versions of torch
         options['pin_memory_device'] = loader.pin_memory_device
     return DataLoader(
         SeededDataset(dataset, seed),
-        batch_sampler=stream,
+        batch_sampler=batches,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,
@@ -85,20 +149,6 @@ def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: in
         persistent_workers=loader.persistent_workers,
         **options,
     )
-
-
-def check_source(loader: DataLoader[Any]) -> None:
-    """Refuse what a stream cannot stand in for.
-
-    Raises:
-        InputError: A sampler that is not MMEngine's, a batch sampler, or data without places.
-    """
-    if type(loader.sampler) not in SAMPLERS or loader.batch_size is None:
-        raise InputError(
-            f'the order of {type(loader.sampler).__name__} cannot be resumed',
-            where='train_dataloader.sampler',
-            do="Use dict(type='InfiniteSampler', shuffle=True), and no batch_sampler",
-        )
 
 
 def without_signals(loader: DataLoader[Any]) -> DataLoader[Any]:

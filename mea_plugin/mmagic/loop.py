@@ -13,7 +13,7 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
 from mea_plugin.errors import Stopped
-from mea_plugin.mmagic.loader import check_source, stream_loader
+from mea_plugin.mmagic.loader import stream_loader
 from mea_plugin.mmagic.state import devices, training_state, wrappers
 from mea_plugin.mmagic.together import by_all
 from mea_plugin.mmagic.validation import BrokenOff
@@ -26,7 +26,8 @@ __all__ = ['ExtractionTrainLoop']
 class ExtractionTrainLoop(IterBasedTrainLoop):
     """MMEngine's ``IterBasedTrainLoop`` that can be stopped anywhere, and then goes on bit for bit.
 
-    Data come from a stream that starts at any place at once, where MMEngine's loop loads all batches over again. An
+    Data come from a stream that starts at any place at once, where MMEngine's loop loads all batches over again (a
+    sampler that is not MMEngine's is asked for all its batches over again, and none of them is loaded). An
     iteration is the step and its hooks; then validation, if it is due; then a checkpoint, if one is (so that it knows
     the validation's results); then, if any process was asked to stop, the run's state is saved and it ends. Nothing of
     this happens within a window of accumulated gradients. Validation leaves the random states as they were.
@@ -43,9 +44,6 @@ class ExtractionTrainLoop(IterBasedTrainLoop):
 
     Attributes:
         seed: Decides the order of the data and their augmentation; the same on all ranks.
-
-    Raises:
-        InputError: The data's sampler has an order that cannot be taken up.
     """
 
     def __init__(
@@ -58,7 +56,6 @@ class ExtractionTrainLoop(IterBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         BaseLoop.__init__(self, runner, dataloader)  # MMEngine's would start to load
-        check_source(self.dataloader)
         self._source: DataLoader[Any] = self.dataloader
         self._max_iters, self._max_epochs = int(max_iters), 1
         self._epoch = self._iter = 0
@@ -122,7 +119,8 @@ class ExtractionTrainLoop(IterBasedTrainLoop):
         return runner.model
 
     def _stream(self) -> DataLoader[Any]:
-        return stream_loader(self._source, self.runner.ranks, seed=self.seed, start=self.samples)
+        place = {'start': self.samples, 'skip': self._iter}
+        return stream_loader(self._source, self.runner.ranks, seed=self.seed, **place)
 
     def _iterate(self) -> None:
         self._decide_current_val_interval()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import signal
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,6 +101,42 @@ def test_with_another_batch_size_it_goes_on_at_the_same_place(tmp_path):
     runs.make_runner(runs.config('EditModel', tmp_path / 'parts', resume=True, **options)).train()
     assert order[6:12] == runs.LOADED
     assert torch.load(tmp_path / 'parts' / 'iter_5.pth', weights_only=True)['mea']['samples'] == 12
+
+
+class OwnOrder:
+    """A sampler that is not MMEngine's, and draws from global generators as it goes."""
+
+    def __init__(self, dataset, seed=None) -> None:
+        self.count, self.epoch = len(dataset), -1
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self):
+        for _ in range(self.count):
+            yield (self.epoch + int(torch.randint(0, 99, ())) + np.random.randint(0, 99)) % self.count  # noqa: NPY002
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_order_of_the_samplers_own(workers, tmp_path, monkeypatch):
+    from mmengine.registry import DATA_SAMPLERS
+
+    monkeypatch.setitem(DATA_SAMPLERS.module_dict, 'OwnOrder', OwnOrder)
+    sampler = {'sampler': {'_delete_': True, 'type': 'OwnOrder'}, 'num_workers': workers}
+    options = {'train_dataloader': sampler, 'train_cfg.max_iters': 12, 'default_hooks.checkpoint.interval': 8}
+    runs.LOADED.clear()
+    runs.make_runner(runs.config('EditModel', tmp_path / 'whole', **copy.deepcopy(options))).train()
+    order = list(runs.LOADED)
+    (tmp_path / 'parts').mkdir()
+    shutil.copy(tmp_path / 'whole' / 'iter_8.pth', tmp_path / 'parts')
+    runs.LOADED.clear()
+    runs.make_runner(runs.config('EditModel', tmp_path / 'parts', resume=True, **copy.deepcopy(options))).train()
+    assert order[14:] == runs.LOADED  # two of three passes over 7 images
+    assert len(order) == (0 if workers else 21)
+    assert not runs.differences(*(runs.final_state(tmp_path / one, 12) for one in ('whole', 'parts')))
 
 
 def test_a_complete_run_is_left_as_it_is(tmp_path):
