@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.hooks import CheckpointHook
 
 from mea_plugin.files import is_temporary, sync_folder, write_text
-from mea_plugin.mmagic.state import training_state, weights_state
+from mea_plugin.mmagic.state import training_state, weights_state, wrappers
 from mea_plugin.mmagic.together import by_first
 from mea_plugin.training import checkpoints
 
@@ -116,7 +116,7 @@ class ExtractionCheckpointHook(CheckpointHook):
     def _save(self, runner: Any, state: Any) -> None:
         path = self._path(runner.iter)
         runner.logger.info(f'Saving checkpoint at {runner.iter} iterations')
-        if any(wrapper._inner_count % wrapper._accumulative_counts for wrapper in runner.wrappers().values()):
+        if any(wrapper._inner_count % wrapper._accumulative_counts for wrapper in wrappers(runner).values()):
             runner.logger.warning(
                 'it lies within a window of accumulated gradients, which are lost in going on from it'
             )

@@ -45,9 +45,13 @@ def find_checkpoint(runner: Any) -> Path | None:
 
     def find() -> Path | None:
         hook = runner.checkpoint_hook
-        paths = checkpoints_in(hook.folder(runner), hook.filename_tmpl)
-        if not paths and (noted := _noted(Path(runner.work_dir))):  # under another name, as MMEngine's own may be
+        paths, noted = checkpoints_in(hook.folder(runner), hook.filename_tmpl), _noted(Path(runner.work_dir))
+        if not paths and noted:  # under another name, as MMEngine's own may be
             paths = [noted]
+        for path in paths[: paths.index(noted)] if noted and noted in paths else ():
+            if noted and path.stat().st_mtime_ns < noted.stat().st_mtime_ns:
+                runner.logger.warning(f'{path} is passed over: {noted} is newer, so it is of an earlier run')
+                paths.remove(path)
         return checkpoints.newest_intact(paths, checkpoints.fault, runner.logger.warning)
 
     return by_first(runner.ranks, find)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
-from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -22,7 +21,7 @@ from mea_plugin.mmagic.loop import ExtractionTrainLoop
 from mea_plugin.mmagic.measures_hook import MeasuresHook
 from mea_plugin.mmagic.resume import check_fits_anywhere, find_checkpoint, resume
 from mea_plugin.mmagic.speed import compile_networks, laid_out_as_written, lay_out_networks
-from mea_plugin.mmagic.state import bare_model, wrappers
+from mea_plugin.mmagic.state import bare_model
 from mea_plugin.mmagic.validation import BreakOffHook, fence
 from mea_plugin.training.heartbeat import Heartbeat
 from mea_plugin.training.ranks import Ranks, is_lost_rank
@@ -74,10 +73,6 @@ class ExtractionRunner(Runner):
     def cfg_text(self) -> str:
         """The config as Python; MMEngine formats it anew whenever it is asked."""
         return str(self.cfg.pretty_text)
-
-    def wrappers(self) -> dict[str, OptimWrapper]:
-        """The optimizer wrappers by network; the one of a model with one optimizer has no name."""
-        return wrappers(self)
 
     @property
     def checkpoint_hook(self) -> ExtractionCheckpointHook:

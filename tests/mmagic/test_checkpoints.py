@@ -110,6 +110,17 @@ def test_last_checkpoint_need_not_be_right(folder, complete):
     assert not runs.differences(runs.final_state(complete), runs.final_state(folder))
 
 
+def test_one_of_an_earlier_run_is_passed_over(folder):
+    """A run that was started anew in a folder with checkpoints of a longer one."""
+    os.utime(shutil.copy(folder / 'iter_6.pth', folder / 'iter_900.pth'), (1, 1))
+    (folder / 'iter_6.pth').unlink()
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_4.pth'))
+    runner = go_on(folder, log_level='INFO')
+    said = (next(folder.glob(f'{runner.timestamp}/*.log'))).read_text()
+    assert 'iter_900.pth is passed over' in said
+    assert 'at iteration 4' in said
+
+
 OTHER = {
     'network': ({'model.generator.mid_channels': 6}, 'is of another network: it has .* in the shape'),
     'depth': ({'model.generator.num_blocks': 2}, 'is of another network: it has no weight generator'),
