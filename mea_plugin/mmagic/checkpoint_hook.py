@@ -10,8 +10,8 @@ from mmengine.hooks import CheckpointHook
 
 from mea_plugin.files import is_temporary, sync_folder, write_text
 from mea_plugin.mmagic.state import training_state, weights_state, wrappers
-from mea_plugin.mmagic.together import by_first
 from mea_plugin.training import checkpoints
+from mea_plugin.training.together import by_first
 
 __all__ = ['ExtractionCheckpointHook']
 

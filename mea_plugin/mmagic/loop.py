@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from mea_plugin.errors import Stopped
 from mea_plugin.mmagic.loader import stream_loader
 from mea_plugin.mmagic.state import devices, training_state, wrappers
-from mea_plugin.mmagic.together import by_all
 from mea_plugin.mmagic.validation import BrokenOff
 from mea_plugin.training import random_state
 from mea_plugin.training.stopping import StopRequests
+from mea_plugin.training.stream import shut_down
+from mea_plugin.training.together import by_all
 
 __all__ = ['ExtractionTrainLoop']
 
@@ -113,7 +114,8 @@ class ExtractionTrainLoop(IterBasedTrainLoop):
                     random_state.restore(self._random, devices())
                 self._iterate()
             finally:
-                self.dataloader_iterator = None  # ends its processes
+                shut_down(self.dataloader_iterator)
+                self.dataloader_iterator = None
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return runner.model

@@ -14,8 +14,8 @@ from mmengine.optim import OptimWrapper
 
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.state import KEY, bare_model, load_rest, optimizer_names, wrappers
-from mea_plugin.mmagic.together import by_all, by_first
 from mea_plugin.training import checkpoints
+from mea_plugin.training.together import by_all, by_first
 
 __all__ = ['check_fits_anywhere', 'checkpoints_in', 'find_checkpoint', 'resume']
 

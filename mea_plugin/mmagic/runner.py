@@ -14,7 +14,6 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mea_plugin.errors import RunError
 from mea_plugin.mmagic.checkpoint_hook import ExtractionCheckpointHook
 from mea_plugin.mmagic.loader import without_signals
 from mea_plugin.mmagic.loop import ExtractionTrainLoop
@@ -23,8 +22,8 @@ from mea_plugin.mmagic.resume import check_fits_anywhere, find_checkpoint, resum
 from mea_plugin.mmagic.speed import compile_networks, laid_out_as_written, lay_out_networks
 from mea_plugin.mmagic.state import bare_model
 from mea_plugin.mmagic.validation import BreakOffHook, fence
-from mea_plugin.training.heartbeat import Heartbeat
-from mea_plugin.training.ranks import Ranks, is_lost_rank
+from mea_plugin.training.heartbeat import among
+from mea_plugin.training.ranks import Ranks
 
 __all__ = ['ExtractionRunner']
 
@@ -153,15 +152,9 @@ class ExtractionRunner(Runner):
             Stopped: The run was asked to stop, and its state is saved.
             RunError: Another process of the run has gone.
         """
-        advice = f'The same command with --resume goes on from the last checkpoint in {self.work_dir}'
-        with Heartbeat(self.ranks, f'{advice}.'):
-            try:
-                return super().train()
-            except Exception as error:
-                if self.ranks.world == 1 or not is_lost_rank(error):
-                    raise
-                reason = ' '.join(str(error).split())[:200]
-                raise RunError(f'another process of the run has gone ({reason}). {advice}.') from error
+        advice = f'The last checkpoint in {self.work_dir} is intact. Run the same command with --resume to go on.'
+        with among(self.ranks, advice):
+            return super().train()
 
     def _init_model_weights(self) -> None:
         with laid_out_as_written(self.cfg, bare_model(self)):

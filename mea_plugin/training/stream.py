@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from mea_plugin.training.random_state import preserved
 
-__all__ = ['SampleStream', 'SeededDataset', 'Ticket', 'batches_of']
+__all__ = ['SampleStream', 'SeededDataset', 'Ticket', 'batches_of', 'shut_down']
 
 Ticket = tuple[int, int]
 """A sample's position in the joint stream of all ranks, and its index in the data set."""
@@ -72,17 +72,22 @@ class SampleStream(Sampler[list[Ticket]]):
 
 @contextmanager
 def batches_of(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
-    """A loader's batches; its worker processes are gone when the body is left, however that comes.
-
-    Left to itself, an iterator lives as long as the traceback of the error that ended the training.
-    """
+    """A loader's batches; its worker processes are gone when the body is left, however that comes."""
     iterator = iter(loader)
     try:
         yield iterator
     finally:
-        shut_down = getattr(iterator, '_shutdown_workers', None)  # there is no public name for it
-        if shut_down is not None:
-            shut_down()
+        shut_down(iterator)
+
+
+def shut_down(iterator: Any) -> None:
+    """End a loader's worker processes, if it has any.
+
+    Left to itself, an iterator lives as long as the traceback of the error that ended the training.
+    """
+    end = getattr(iterator, '_shutdown_workers', None)  # there is no public name for it
+    if end is not None:
+        end()
 
 
 class SeededDataset(Dataset[Any]):
