@@ -49,7 +49,7 @@ def test_it_parses_to_what_basicsr_parses(options, tmp_path, monkeypatch):
         'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}},
     }
     file = write_yaml(tmp_path / 'x.yml', options)
-    arguments = ['-opt', str(file), '--force_yml', 'train:total_iter=6', 'name=other', 'network_g:num_feat=16']
+    arguments = ['-opt', str(file), '--force_yml', 'train:total_iter=3', 'name=other', 'network_g:num_feat=16']
     ours, _ = parse_options(tmp_path, argv=arguments)
     monkeypatch.setattr('sys.argv', ['train.py', *arguments])
     expected, _ = theirs.parse_options(str(tmp_path), is_train=True)
@@ -136,7 +136,8 @@ def test_models_and_datasets_of_third_parties_pass(options):
     try:
         options.update(model_type='ThirdPartyModel', their_option=1)
         options['train']['their_weight'] = 2
-        options['datasets']['train'] = {'type': 'ThirdPartyDataset', 'name': 'x', 'their_folder': 'y'}
+        theirs = {'type': 'ThirdPartyDataset', 'name': 'x', 'their_folder': 'y'}
+        options['datasets']['train'] = {**theirs, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
         check_options(options, where='x.yml')
     finally:
         MODEL_REGISTRY._obj_map.pop('ThirdPartyModel')
