@@ -127,7 +127,7 @@ def check_reach(scheduler: Any, train: Mapping[str, Any], *, where: str | Path) 
     ends = getattr(scheduler, 'cumulative_period', None)
     if ends and ends[-1] < train['total_iter'] - 1:  # the first iteration does not step
         what = f'the periods end at iteration {ends[-1]}, before total_iter {train["total_iter"]}'
-        raise InputError(what, where=where, do='Make the periods longer, or total_iter smaller')
+        raise InputError(what, where=where, do='Make the periods longer (in a new run), or total_iter smaller')
 
 
 def _check_speed(opt: Mapping[str, Any], where: str) -> None:
