@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import inspect
 import textwrap
 from typing import Any
@@ -32,6 +33,7 @@ _TOP = (
 )
 _PATH = ('resume_state', 'ignore_resume_networks')
 _VAL = ('val_freq', 'save_img', 'suffix', 'metrics', 'pbar')
+_WANDB = ('project', 'resume_id')
 _LOGGER = ('print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb')
 _DATASET = (
     *('name', 'type', 'prefetch_mode', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio'),
@@ -56,6 +58,8 @@ def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None
     """
     for key in ('name', 'model_type', 'datasets', 'logger', 'train'):
         require(opt, key, where)
+    if not isinstance(opt['name'], str) or '/' in opt['name'] or not opt['name'].strip('.'):
+        raise InputError(f'name is {opt["name"]!r}', where=where, do='Give the name of a folder, a number in quotes')
     model = find(MODEL_REGISTRY, opt['model_type'], f'{where}: model_type')
     strict = model.__module__.split('.')[0] in _OWN_PACKAGES
     networks = [key for key in opt if key.startswith('network_')]
@@ -106,6 +110,12 @@ def _check_logger(logger: Any, where: str) -> None:
     for key in ('print_freq', 'save_checkpoint_freq'):
         check_number(logger, key, f'{where}: logger', least=1)
     require(logger, 'use_tb_logger', f'{where}: logger')
+    wandb, section = logger.get('wandb') or {}, f'{where}: logger.wandb'
+    check_keys(wandb, _WANDB, section)
+    if wandb.get('project') and not logger['use_tb_logger']:
+        raise InputError('it follows TensorBoard, which is off', where=section, do='Set logger.use_tb_logger: true')
+    if wandb.get('project') and importlib.util.find_spec('wandb') is None:
+        raise InputError('wandb is not installed', where=section, do='Install it with: pip install wandb')
 
 
 def _check_val(val: Any, where: str) -> None:

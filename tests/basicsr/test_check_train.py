@@ -2,6 +2,7 @@
 
 import copy
 import re
+import sys
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from mea_plugin.basicsr.check import check_options
 from mea_plugin.errors import InputError
 from tests.basicsr.steps import SAM_OPT, UNET
 from tests.helpers import training_options
+
+LOGGER = {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': True}
 
 
 def options(**train):
@@ -77,6 +80,10 @@ def test_speed_options_that_cannot_work(path, value, message):
 
 
 RANGES = [
+    ('name', 5, 'name is 5. Give the name of a folder'),
+    ('name', 'a/b', "name is 'a/b'"),
+    ('logger.wandb', {'project': 'x'}, 'it follows TensorBoard, which is off'),
+    ('logger', {**LOGGER, 'wandb': {'project': 'x'}}, 'wandb is not installed. Install it with: pip install wandb'),
     ('manual_seed', 'abc', "manual_seed is 'abc'"),
     ('manual_seed', -1, 'manual_seed is -1'),
     ('network_g.num_feat', 'abc', 'SRVGGNetCompact cannot be built'),
@@ -103,7 +110,8 @@ RANGES = [
 
 
 @pytest.mark.parametrize(('path', 'value', 'message'), RANGES)
-def test_values_that_would_end_the_training_with_a_traceback(path, value, message):
+def test_values_that_would_end_the_training_with_a_traceback(path, value, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', None)
     assert training_options('lq', 'gt')['train']['total_iter'] > 3
     refuse(change(options(), path, value), message)
 

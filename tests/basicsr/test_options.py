@@ -61,6 +61,15 @@ def to_plain(value):
     return {key: to_plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
+@pytest.mark.parametrize('val', [None, {'val_freq': 4, 'save_img': False}])
+def test_a_name_with_debug_logs_every_iteration_with_or_without_validation(val, options, tmp_path):
+    file = write_yaml(tmp_path / 'x.yml', {**options, 'val': val})
+    opt, _ = parse_options(tmp_path, argv=['-opt', str(file), '--debug'])
+    assert opt['name'] == 'debug_tiny'
+    assert opt['logger']['print_freq'] == 1
+    assert opt['val'] == (val and {**val, 'val_freq': 8})
+
+
 UNKNOWN = [
     ('scales', 4, "unknown option 'scales'. Use 'scale'"),
     ('model_type', 'ExtractionModell', "no model 'ExtractionModell' is registered. Use 'ExtractionModel'"),
@@ -222,6 +231,7 @@ def test_force_yml_runs_nothing(options, tmp_path, capsys):
         ('truncated', r'1\.png: the image is truncated'),
         ('text', r'1\.png: cannot be read \(not an image\)'),
         ('multiple', 'gt_size 50 is no multiple of the scale 4'),
+        ('flips', "the option 'use_hflip' is missing"),
     ],
 )
 def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, message):
@@ -251,6 +261,8 @@ def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, me
         gt.write_bytes(gt.read_bytes()[:-100])
     elif damage == 'text':
         lq.write_text('no image')
+    elif damage == 'flips':
+        del train['use_hflip']
     else:
         train['gt_size'] = 50
     with pytest.raises(InputError, match=message):
