@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mea_plugin.errors import InputError, RunError, Stopped
-from mea_plugin.launch import end_process, in_process_group
+from mea_plugin.launch import end_process, in_process_group, is_first_process
 
 __all__ = ['ToolParser', 'run_tool']
 
@@ -19,8 +19,8 @@ EXIT_CANNOT_GO_ON = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-# A full or read-only disk and missing rights are no bugs, wherever they are met.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# A full or read-only disk, missing rights and a file for a folder are no bugs, wherever they are met.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -68,7 +68,8 @@ def _run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | Non
         print(f'error: {where}{error.strerror}. Check the disk and the rights to the folder.', file=sys.stderr)
         return EXIT_BAD_INPUT
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        if is_first_process():
+            print(stopped, file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
         print('interrupted; run the same command again to go on', file=sys.stderr)

@@ -33,7 +33,11 @@ def is_temporary(path: Path) -> bool:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file through a synced temporary neighbour and a rename, so that no reader ever sees half of it."""
+    """Write a file through a synced temporary neighbour and a rename, so that no reader ever sees half of it.
+
+    Raises:
+        OSError: It cannot be written; the error names it. An older file of that name is untouched.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f'{_TEMPORARY}{secrets.token_hex(8)}'  # mkstemp would make it private
@@ -43,8 +47,10 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # it names the temporary one, or none at all
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

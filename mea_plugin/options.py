@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,16 @@ import yaml
 
 from mea_plugin.errors import InputError, suggestion
 
-__all__ = ['apply_overrides', 'check_keys', 'check_section', 'dump_options', 'load_options', 'merge', 'require']
+__all__ = [
+    'apply_overrides',
+    'check_keys',
+    'check_number',
+    'check_section',
+    'dump_options',
+    'load_options',
+    'merge',
+    'require',
+]
 
 _BASE, _DELETE = '_base_', '_delete_'  # MMEngine's names
 
@@ -195,6 +205,40 @@ def require(options: Mapping[str, Any], key: str, where: str) -> Any:
     if options.get(key) is None:
         raise InputError(f"the option '{key}' is missing", where=where, do=f'Add {key}')
     return options[key]
+
+
+def check_number(
+    options: Mapping[str, Any],
+    key: str,
+    where: str,
+    *,
+    least: float = 0,
+    most: float = math.inf,
+    whole: bool = True,
+    optional: bool = False,
+) -> None:
+    """Refuse an option that is no number of a range. A whole one may be written ``5e3``, which YAML reads as a float.
+
+    Args:
+        options: The section.
+        key: The option.
+        where: The file and section, for the error.
+        least: The smallest that may be.
+        most: The largest that may be.
+        whole: Whether it must be a whole one.
+        optional: Whether it may be missing.
+
+    Raises:
+        InputError: It is something else, or missing.
+    """
+    if optional and options.get(key) is None:
+        return
+    value = require(options, key, where)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not least <= value <= most or (whole and value % 1):
+        kind = 'a whole number' if whole else 'a number'
+        span = f'of at least {least}' if most == math.inf else f'from {least} to {most}'
+        raise InputError(f'{key} is {value!r}', where=where, do=f'Give {kind} {span}')
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

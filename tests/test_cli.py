@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError, nearest, suggestion
+from mea_plugin.errors import InputError, Stopped, nearest, suggestion
 
 
 def test_success_is_silent(capsys):
@@ -29,6 +29,22 @@ def test_ctrl_c_says_how_to_go_on(capsys):
 
     assert run_tool(main, []) == 130
     assert 'run the same command again' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('rank', 'said'), [('0', 'stopped\n'), ('1', '')])
+def test_a_stopped_run_says_so_once(rank, said, capsys, monkeypatch):
+    def main(argv):
+        raise Stopped('stopped', 15)
+
+    monkeypatch.setenv('RANK', rank)
+    assert run_tool(main, []) == 143
+    assert capsys.readouterr().err == said
+
+
+def test_a_file_where_a_folder_should_be_is_no_bug(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    assert run_tool(lambda argv: (tmp_path / 'file' / 'folder').mkdir(), []) == 2
+    assert capsys.readouterr().err.count('\n') == 1
 
 
 def test_a_bug_keeps_its_traceback():

@@ -1,5 +1,6 @@
 """Atomic files and content hashes."""
 
+import errno
 import hashlib
 import os
 import threading
@@ -32,14 +33,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     write_text(path, 'old')
 
     def fail(*_args, **_kwargs):
-        raise OSError('disk full')
+        raise OSError(errno.ENOSPC, 'disk full')
 
     if fault == 'fsync':
         monkeypatch.setattr(os, 'fsync', fail)
     else:
         monkeypatch.setattr(type(path), 'replace', fail)
-    with pytest.raises(OSError, match='disk full'):
+    with pytest.raises(OSError, match='disk full') as error:
         write_text(path, 'new')
+    assert error.value.filename == str(path)
     assert path.read_text() == 'old'
     assert [p.name for p in tmp_path.iterdir()] == ['file.txt']
 

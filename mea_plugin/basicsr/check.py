@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import inspect
 import textwrap
 from typing import Any
 
+import torch
 from basicsr.data import build_dataloader
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
@@ -19,7 +21,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGIS
 from mea_plugin.basicsr.check_train import TRAIN_ONLY, check_train
 from mea_plugin.basicsr.networks import check_type, find
 from mea_plugin.basicsr.paired_data import check_paired_data
-from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.errors import InputError
+from mea_plugin.options import check_keys, check_number, check_section, require
 
 __all__ = ['check_options']
 
@@ -30,6 +33,7 @@ _TOP = (
 )
 _PATH = ('resume_state', 'ignore_resume_networks')
 _VAL = ('val_freq', 'save_img', 'suffix', 'metrics', 'pbar')
+_WANDB = ('project', 'resume_id')
 _LOGGER = ('print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb')
 _DATASET = (
     *('name', 'type', 'prefetch_mode', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio'),
@@ -54,18 +58,22 @@ def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None
     """
     for key in ('name', 'model_type', 'datasets', 'logger', 'train'):
         require(opt, key, where)
+    if not isinstance(opt['name'], str) or '/' in opt['name'] or not opt['name'].strip('.'):
+        raise InputError(f'name is {opt["name"]!r}', where=where, do='Give the name of a folder, a number in quotes')
     model = find(MODEL_REGISTRY, opt['model_type'], f'{where}: model_type')
     strict = model.__module__.split('.')[0] in _OWN_PACKAGES
     networks = [key for key in opt if key.startswith('network_')]
+    check_number(opt, 'manual_seed', where, most=2**31, optional=True)  # numpy's may be twice that; ranks add theirs
     if strict:
         read = keys_read_by(model)
         _check_top(opt, read, networks, where)
     for key in networks:
-        check_type(ARCH_REGISTRY, opt[key], f'{where}: {key}')
+        _check_network(opt[key], f'{where}: {key}')
     if strict:
         check_train(opt, model, read, where)
     _check_logger(opt['logger'], where)
     _check_val(opt.get('val'), where)
+    require(opt['datasets'], 'train', f'{where}: datasets')
     for phase, dataset in opt['datasets'].items():
         _check_dataset(phase, dataset, opt, f'{where}: datasets.{phase}', data)
 
@@ -82,18 +90,40 @@ def _check_top(opt: dict[str, Any], read: frozenset[str], networks: list[str], w
     check_keys(opt.get('path') or {}, (*_PATH, *path), f'{where}: path')
 
 
+def _check_network(options: Any, where: str) -> None:
+    """Build it without values."""
+    network = check_type(ARCH_REGISTRY, options, where)
+    if network.__module__.split('.')[0] not in _OWN_PACKAGES:
+        return
+    try:
+        with torch.device('meta'):
+            network(**{key: value for key, value in options.items() if key != 'type'})
+    except (AssertionError, TypeError, ValueError) as error:
+        what = f'{network.__name__} cannot be built ({str(error) or type(error).__name__})'
+        raise InputError(what, where=where, do='Correct its options') from error
+    except Exception:  # it runs code that needs values, a GPU, or a compiler: the training will tell
+        return
+
+
 def _check_logger(logger: Any, where: str) -> None:
     check_keys(logger, _LOGGER, f'{where}: logger')
-    for key in ('print_freq', 'save_checkpoint_freq', 'use_tb_logger'):
-        require(logger, key, f'{where}: logger')
+    for key in ('print_freq', 'save_checkpoint_freq'):
+        check_number(logger, key, f'{where}: logger', least=1)
+    require(logger, 'use_tb_logger', f'{where}: logger')
+    wandb, section = logger.get('wandb') or {}, f'{where}: logger.wandb'
+    check_keys(wandb, _WANDB, section)
+    if wandb.get('project') and not logger['use_tb_logger']:
+        raise InputError('it follows TensorBoard, which is off', where=section, do='Set logger.use_tb_logger: true')
+    if wandb.get('project') and importlib.util.find_spec('wandb') is None:
+        raise InputError('wandb is not installed', where=section, do='Install it with: pip install wandb')
 
 
 def _check_val(val: Any, where: str) -> None:
     if val is None:
         return
     check_keys(val, _VAL, f'{where}: val')
-    for key in ('val_freq', 'save_img'):
-        require(val, key, f'{where}: val')
+    check_number(val, 'val_freq', f'{where}: val', least=1)
+    require(val, 'save_img', f'{where}: val')
     for name, options in (val.get('metrics') or {}).items():
         section = f'{where}: val.metrics.{name}'
         check_section(options, section)
@@ -111,11 +141,26 @@ def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, da
         check_keys({phase: None}, ('train', 'val', 'test'), where.rpartition('.')[0])
     found = find(DATASET_REGISTRY, require(check_section(dataset, where), 'type', where), f'{where}.type')
     require(dataset, 'name', where)
+    if phase == 'train':
+        _check_loading(dataset, opt, where)
     if found.__module__.split('.')[0] not in _OWN_PACKAGES:
         return
     check_keys(dataset, {*_DATASET, *keys_read_by(found), *keys_read_by(build_dataloader)}, where)
     if data and inspect.isclass(found) and issubclass(found, PairedImageDataset):
         check_paired_data(dataset, phase.split('_')[0], opt, where)
+
+
+def _check_loading(dataset: Any, opt: dict[str, Any], where: str) -> None:
+    """Check what the training's loader reads of any data set."""
+    check_number(dataset, 'batch_size_per_gpu', where, least=1)
+    check_number(dataset, 'num_worker_per_gpu', where)
+    check_number(dataset, 'dataset_enlarge_ratio', where, least=1e-6, whole=False, optional=True)
+    mode = dataset.get('prefetch_mode')
+    if mode not in (None, 'cpu', 'cuda'):
+        raise InputError(f'prefetch_mode is {mode!r}', where=where, do='Write cpu or cuda, or remove it')
+    if mode == 'cuda' and (opt.get('num_gpu') == 0 or not torch.cuda.is_available()):
+        do = 'Remove prefetch_mode'
+        raise InputError('prefetch_mode cuda needs a GPU, and this run has none', where=where, do=do)
 
 
 @functools.cache

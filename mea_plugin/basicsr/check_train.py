@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from mea_plugin.basicsr.optimizers import check_optimizer
 from mea_plugin.basicsr.precision import check_amp
 from mea_plugin.basicsr.schedule import check_schedule
 from mea_plugin.errors import InputError
-from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.options import check_keys, check_number, check_section, require
 
-__all__ = ['TRAIN_ONLY', 'check_train']
+__all__ = ['TRAIN_ONLY', 'check_reach', 'check_train']
 
 _LOOP = ('total_iter', 'warmup_iter', 'scheduler')  # what BasicSR's loop and its schedulers look up
 _OURS = ('hf_opt', 'hf_schedule', 'amp', 'accumulate', 'channels_last', 'compile', 'gan_mode')
@@ -43,8 +44,9 @@ def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where:
     """
     train, at = opt['train'], f'{where}: train'
     _check_keys(train, model, read, at)
-    if _number(require(train, 'total_iter', at)) < 1:
-        raise InputError(f'total_iter is {train["total_iter"]!r}', where=at, do='Give 1 or more')
+    check_number(train, 'total_iter', at, least=1)
+    check_number(train, 'warmup_iter', at, least=-1, optional=True)
+    check_number(train, 'ema_decay', at, most=1, whole=False, optional=True)
     _check_optimizers(train, model, at)
     for key, value in train.items():
         if key.endswith('_opt') and value:
@@ -53,7 +55,7 @@ def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where:
         _check_gan(opt, where)
     elif 'pixel_opt' in read and not train.get('pixel_opt') and not train.get('perceptual_opt'):
         raise InputError('there is neither pixel_opt nor perceptual_opt', where=at, do='Add pixel_opt')
-    _check_scheduler(require(train, 'scheduler', at), f'{at}.scheduler')
+    _check_scheduler(train, at)
     check_schedule(train, f'{at}.hf_schedule')
     _check_speed(opt, at)
     _check_penalty_fits(opt, where)
@@ -86,23 +88,46 @@ def _check_optimizers(train: Mapping[str, Any], model: Any, where: str) -> None:
 def _check_loss(options: Any, where: str) -> None:
     loss = check_type(LOSS_REGISTRY, options, where)
     arguments = {key: value for key, value in options.items() if key != 'type'}
-    if not loss.__module__.startswith('mea_plugin') and 'gan_type' not in arguments:
-        return  # others may fetch weights when they are built
+    if loss.__module__.partition('.')[0] not in ('basicsr', 'mea_plugin') or loss.__name__ == 'PerceptualLoss':
+        return  # it may fetch weights when it is built
     try:
         loss(**arguments)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InputError(str(error).rstrip('.'), where=where, do=f'Correct the options of {loss.__name__}') from error
 
 
-def _check_scheduler(options: Any, where: str) -> None:
+def _check_scheduler(train: Mapping[str, Any], where: str) -> None:
+    options, at = require(train, 'scheduler', where), f'{where}.scheduler'
     known = {
         'MultiStepLR': lr_scheduler.MultiStepRestartLR,
         'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
         'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
     }
-    check_keys({require(check_section(options, where), 'type', where): None}, known, f'{where}.type')
-    arguments = {key: value for key, value in options.items() if key != 'type'}
-    check_call(known[options['type']], arguments, where, given=('optimizer',))
+    check_keys({require(check_section(options, at), 'type', at): None}, known, f'{at}.type')
+    scheduler, arguments = known[options['type']], {key: value for key, value in options.items() if key != 'type'}
+    check_call(scheduler, arguments, at, given=('optimizer',))
+    try:
+        built = scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), **arguments)
+    except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(str(error).rstrip('.'), where=at, do=f'Correct the options of {options["type"]}') from error
+    check_reach(built, train, where=at)
+
+
+def check_reach(scheduler: Any, train: Mapping[str, Any], *, where: str | Path) -> None:
+    """Refuse a cosine schedule whose periods are over before the training is: BasicSR's has no learning rate then.
+
+    Args:
+        scheduler: Any of BasicSR's.
+        train: The section; ``total_iter`` is used.
+        where: Where the schedule comes from, for the error.
+
+    Raises:
+        InputError: It is.
+    """
+    ends = getattr(scheduler, 'cumulative_period', None)
+    if ends and ends[-1] < train['total_iter'] - 1:  # the first iteration does not step
+        what = f'the periods end at iteration {ends[-1]}, before total_iter {train["total_iter"]}'
+        raise InputError(what, where=where, do='Make the periods longer (in a new run), or total_iter smaller')
 
 
 def _check_speed(opt: Mapping[str, Any], where: str) -> None:
@@ -115,9 +140,8 @@ def _check_speed(opt: Mapping[str, Any], where: str) -> None:
         elif value not in (None, True, False):
             instead = 'true or false' if key == 'channels_last' else 'true, false, or options such as mode'
             raise InputError(f'{key} is {value!r}', where=where, do=f'Write {instead}')
+    check_number(train, 'accumulate', where, least=1, optional=True)
     parts, batch = train.get('accumulate', 1), (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
-    if not _whole(parts, 1):
-        raise InputError(f'accumulate is {parts!r}', where=where, do='Give 1 or more micro-batches')
     if _whole(batch, 1) and batch % parts:
         what = f'a batch of {batch} images cannot be split into {parts} equal parts'
         raise InputError(what, where=f'{where}.accumulate', do='Give a divisor of batch_size_per_gpu')
@@ -129,9 +153,8 @@ def _check_gan(opt: Mapping[str, Any], where: str) -> None:
     require(train, 'gan_opt', at)
     check_gan_mode(train.get('gan_mode', 'standard'), where=f'{at}.gan_mode')
     for key, least in (('net_d_iters', 1), ('net_d_init_iters', 0)):
-        if not _whole(train.get(key, least), least):
-            raise InputError(f'{key} is {train[key]!r}', where=at, do=f'Give a whole number of at least {least}')
-    if train.get('ldl_opt') and not _number(train.get('ema_decay', 0)) > 0:
+        check_number(train, key, at, least=least, optional=True)
+    if train.get('ldl_opt') and not train.get('ema_decay'):
         do = 'Set train.ema_decay (0.999, say), or remove ldl_opt'
         raise InputError('ldl_opt compares with the averaged weights, and there are none', where=at, do=do)
     _check_discriminator_fits(opt, f'{where}: network_d')
@@ -174,7 +197,3 @@ def _check_penalty_fits(opt: Mapping[str, Any], where: str) -> None:
 
 def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) else 0

@@ -7,8 +7,7 @@ state is BasicSR's, with one more key, ``mea``: what a resume that equals a run 
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mea_plugin.basicsr.check_train import check_reach
 from mea_plugin.errors import InputError, RunError
 from mea_plugin.files import hash_file, write_bytes
 from mea_plugin.training import checkpoints, random_state
@@ -190,12 +190,18 @@ def point_to_networks(opt: dict[str, Any], resumed: Resumed) -> None:
         path[key] = 'params'
 
 
-def restore(model: Any, resumed: Resumed) -> None:
+def restore(model: Any, resumed: Resumed, warn: Callable[[str], None]) -> None:
     """Put optimizers, schedulers and what else the model keeps back; its networks are loaded when it is built.
 
+    Args:
+        model: As built from the option file.
+        resumed: The checkpoint. Its schedules of the learning rate go on, whatever the option file says by now.
+        warn: Takes a word on each schedule that the option file has otherwise.
+
     Raises:
-        InputError: The checkpoint is one of other optimizers or schedulers.
+        InputError: The checkpoint is one of other optimizers or schedulers, or its schedule ends before the training.
     """
+    planned = [_schedule(scheduler) for scheduler in model.schedulers]
     theirs = (resumed.extra or {}).get('optimizers')
     if theirs is not None and theirs != _names(model):
         raise InputError(
@@ -211,10 +217,19 @@ def restore(model: Any, resumed: Resumed) -> None:
             where=resumed.path,
             do='Resume with the option file that it was trained with',
         ) from error
-    # BasicSR's first act is a scheduler's step; torch cannot know that the optimizer's came before the checkpoint.
-    warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step', category=UserWarning)
+    for scheduler, plan in zip(model.schedulers, planned, strict=True):
+        check_reach(scheduler, model.opt['train'], where=f'{resumed.path}: its schedule')
+        differing = [key for key, value in _schedule(scheduler).items() if plan.get(key) != value]
+        if differing:
+            warn(f'{resumed.path}: {", ".join(differing)} of its learning rate schedule stay, not those of the options')
     if resumed.extra and hasattr(model, 'load_training_state'):
         model.load_training_state(resumed.extra['model'])
+
+
+def _schedule(scheduler: Any) -> dict[str, Any]:
+    """What the option file says of it, and not how far it has come."""
+    moving = ('last_epoch', 'cumulative_period')
+    return {k: v for k, v in scheduler.state_dict().items() if not k.startswith('_') and k not in moving}
 
 
 def _names(model: Any) -> list[str]:

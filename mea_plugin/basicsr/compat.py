@@ -6,18 +6,21 @@ Nothing else in this package patches the toolbox.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import importlib
 import importlib.util
 import sys
 import types
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from mea_plugin.launch import join_process_group
 
-__all__ = ['apply']
+__all__ = ['apply', 'quiet']
 
 
 @functools.cache
@@ -111,3 +114,16 @@ def _flatten_any_layout() -> None:
 def _contiguous(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
     """A hook; not a closure, so that networks can be copied."""
     return output.contiguous()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Run the body without torch's warnings about BasicSR 1.4.2 that its user can do nothing about.
+
+    SwinIR calls ``meshgrid`` without ``indexing`` (torch >= 1.10). A scheduler's step comes first in an iteration, also
+    in one of a resumed run's, or of a GAN's before its generator has moved: torch takes that for a mistake.
+    """
+    with warnings.catch_warnings():
+        for message in ('torch.meshgrid: in an upcoming release', 'Detected call of `lr_scheduler.step'):
+            warnings.filterwarnings('ignore', message=message, category=UserWarning)
+        yield

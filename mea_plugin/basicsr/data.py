@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ def train_loader(opt: Mapping[str, Any], ranks: Ranks, *, seen: int) -> tuple[Da
         generator=torch.Generator().manual_seed(seed),  # else its making would move the global one
     )
     samples = len(dataset) * options.get('dataset_enlarge_ratio', 1)
-    return loader, -(-samples // (batch * ranks.world))
+    return loader, math.ceil(samples / (batch * ranks.world))
 
 
 def validation_loaders(opt: Mapping[str, Any]) -> list[DataLoader[Any]]:

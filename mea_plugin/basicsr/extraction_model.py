@@ -128,7 +128,7 @@ class ExtractionModel(SRModel):
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
         """Load weights without executing code, as ``BaseModel`` would with torch < 2.6."""
-        keys = (param_key, 'params') if param_key else ()
+        keys = tuple(dict.fromkeys((param_key, 'params'))) if param_key else ()
         left_out = load_weights(self.get_bare_model(net), load_path, param_keys=keys, strict=strict)
         logger = get_root_logger()
         logger.info(f'Loaded {type(net).__name__} from {load_path}.')

@@ -65,12 +65,14 @@ def train(opt: dict[str, Any], option_text: str) -> None:
     with among(ranks, f'The last checkpoint is intact. {_AGAIN}.'), StopRequests() as stop:
         words: list[str] = []
         resumed = checkpoint.find(opt, words.append)
-        _prepare_folders(opt, option_text, ranks, resumed)
+        _prepare_folders(opt, ranks, resumed)
         logger = _start_log(opt)
         for word in words:
             logger.warning(word)
         with _tensorboard(opt) as tb_logger:
             run = _Run(opt, ranks, stop, resumed, tb_logger)
+            if ranks.is_first:  # only now: a checkpoint that does not fit these options keeps its own
+                write_text(Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml', option_text)
             # Not kept beyond the run: what refers to distributed networks must be gone when their group is left.
             run.go()
 
@@ -103,7 +105,7 @@ class _Run:
         self.validation = validation_loaders(opt)
         self.model = _build(opt, resumed)
         if resumed:
-            checkpoint.restore(self.model, resumed)
+            checkpoint.restore(self.model, resumed, self.logger.warning)
             self.logger.info(f'Resuming training from epoch: {self.epoch}, iter: {self.iteration}.')
         if isinstance(self.model, ExtractionModel):
             self.model.stop_requested = stop.requested
@@ -250,9 +252,8 @@ def _build(opt: dict[str, Any], resumed: checkpoint.Resumed | None) -> Any:
         ) from error
 
 
-def _prepare_folders(opt: dict[str, Any], option_text: str, ranks: Ranks, resumed: checkpoint.Resumed | None) -> None:
-    """Make the folders of a new run (an older one of that name is renamed) and put the options there."""
-    root = Path(opt['path']['experiments_root'])
+def _prepare_folders(opt: dict[str, Any], ranks: Ranks, resumed: checkpoint.Resumed | None) -> None:
+    """Make the folders of a new run; an older one of that name is renamed."""
     if ranks.is_first:
         if resumed is None:
             make_exp_dirs(opt)
@@ -260,7 +261,6 @@ def _prepare_folders(opt: dict[str, Any], option_text: str, ranks: Ranks, resume
                 mkdir_and_rename(_tensorboard_folder(opt))
         for key in ('models', 'training_states', 'visualization'):
             Path(opt['path'][key]).mkdir(parents=True, exist_ok=True)
-        write_text(root / f'{opt["name"]}.yml', option_text)
     ranks.any(False)  # the others wait until they are there
 
 

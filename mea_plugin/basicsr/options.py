@@ -115,5 +115,5 @@ def _complete_paths(opt: dict[str, Any], root: Path, is_train: bool) -> None:
         path[key] = str(experiments / key)
     if 'debug' in opt['name']:
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
-        if 'val' in opt:
+        if opt.get('val'):
             opt['val']['val_freq'] = 8

@@ -32,6 +32,9 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
     scale = int(require(opt, 'scale', where.partition(':')[0]))
     folders = {key: Path(require(dataset, key, where)).expanduser() for key in ('dataroot_lq', 'dataroot_gt')}
     crop = int(require(dataset, 'gt_size', where)) if phase == 'train' else 0
+    for key in ('use_hflip', 'use_rot') if phase == 'train' else ():
+        if key not in dataset:
+            raise InputError(f"the option '{key}' is missing", where=where, do='Write true or false')
     if crop % scale:
         raise InputError(f'gt_size {crop} is no multiple of the scale {scale}', where=where, do='Change gt_size')
     backend = require(require(dataset, 'io_backend', where), 'type', f'{where}.io_backend')

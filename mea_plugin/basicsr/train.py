@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import mea_plugin.basicsr  # noqa: F401 - registers
+from mea_plugin.basicsr import compat
 from mea_plugin.basicsr.loop import train
 from mea_plugin.basicsr.options import make_parser, parse_options
 from mea_plugin.cli import run_tool
@@ -17,9 +18,10 @@ __all__ = ['main']
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     root = make_parser().parse_args(argv).root
-    opt, args = parse_options(root, argv=argv)
-    opt['root_path'] = root
-    train(opt, args.option_text)
+    with compat.quiet():
+        opt, args = parse_options(root, argv=argv)
+        opt['root_path'] = root
+        train(opt, args.option_text)
     leave_process_group()
 
 

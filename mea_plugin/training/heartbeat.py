@@ -91,7 +91,8 @@ class Heartbeat:
             except RuntimeError as error:  # all of torch's store errors are
                 if self._gone(heard):
                     reason = str(error).splitlines()[0]
-                    self._end(f'the first process, which keeps the run together, does not answer ({reason})')
+                    what = f'the first process, which keeps the run together, does not answer ({reason})'
+                    self._end(f'{what}. {self._advice}')
                     return
                 continue
             for rank, value in values.items():

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import sys
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from mea_plugin.basicsr.check import check_options
 from mea_plugin.errors import InputError
 from tests.basicsr.steps import SAM_OPT, UNET
 from tests.helpers import training_options
+
+LOGGER = {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': True}
 
 
 def options(**train):
@@ -74,6 +77,49 @@ SPEED = [
 @pytest.mark.parametrize(('path', 'value', 'message'), SPEED)
 def test_speed_options_that_cannot_work(path, value, message):
     refuse(change(options(), path, value), message)
+
+
+RANGES = [
+    ('name', 5, 'name is 5. Give the name of a folder'),
+    ('name', 'a/b', "name is 'a/b'"),
+    ('logger.wandb', {'project': 'x'}, 'it follows TensorBoard, which is off'),
+    ('logger', {**LOGGER, 'wandb': {'project': 'x'}}, 'wandb is not installed. Install it with: pip install wandb'),
+    ('manual_seed', 'abc', "manual_seed is 'abc'"),
+    ('manual_seed', -1, 'manual_seed is -1'),
+    ('network_g.num_feat', 'abc', 'SRVGGNetCompact cannot be built'),
+    ('datasets.train', ..., "the option 'train' is missing"),
+    ('datasets.train.batch_size_per_gpu', ..., "the option 'batch_size_per_gpu' is missing"),
+    ('datasets.train.batch_size_per_gpu', 0, 'batch_size_per_gpu is 0. Give a whole number of at least 1'),
+    ('datasets.train.num_worker_per_gpu', ..., "the option 'num_worker_per_gpu' is missing"),
+    ('datasets.train.dataset_enlarge_ratio', 0, 'dataset_enlarge_ratio is 0'),
+    ('datasets.train.prefetch_mode', 'gpu', "prefetch_mode is 'gpu'. Write cpu or cuda"),
+    ('datasets.train.prefetch_mode', 'cuda', 'prefetch_mode cuda needs a GPU'),
+    ('logger.print_freq', 0, 'print_freq is 0'),
+    ('logger.save_checkpoint_freq', 0, 'save_checkpoint_freq is 0'),
+    ('val', {'val_freq': 0, 'save_img': False}, 'val_freq is 0'),
+    ('train.total_iter', 'abc', "total_iter is 'abc'"),
+    ('train.total_iter', 4.5, 'total_iter is 4.5'),
+    ('train.warmup_iter', 'no', "warmup_iter is 'no'"),
+    ('train.ema_decay', 2, 'ema_decay is 2. Give a number from 0 to 1'),
+    ('train.pixel_opt', {'type': 'L1Loss', 'reduction': 'avg'}, 'Unsupported reduction mode: avg'),
+    ('train.scheduler', {'type': 'MultiStepLR', 'milestones': [1], 'restarts': [0, 1]}, 'restarts and their weights'),
+    ('train.scheduler', {'type': 'CosineAnnealingRestartLR', 'periods': [2, 2]}, 'same length'),
+    ('train.scheduler', {'type': 'CosineAnnealingRestartLR', 'periods': [0]}, 'division by zero'),
+    ('train.scheduler', {'type': 'CosineAnnealingRestartLR', 'periods': [2]}, 'the periods end at iteration 2, before'),
+]
+
+
+@pytest.mark.parametrize(('path', 'value', 'message'), RANGES)
+def test_values_that_would_end_the_training_with_a_traceback(path, value, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    assert training_options('lq', 'gt')['train']['total_iter'] > 3
+    refuse(change(options(), path, value), message)
+
+
+def test_numbers_may_be_written_as_floats_and_periods_may_end_with_the_training():
+    written = change(change(options(total_iter=4.0), 'logger.save_checkpoint_freq', 5e3), 'logger.print_freq', 1e2)
+    scheduler = {'type': 'CosineAnnealingRestartLR', 'periods': [2, 1], 'restart_weights': [1, 1]}
+    check_options(change(written, 'train.scheduler', scheduler), where='x.yml', data=False)
 
 
 GAN = [

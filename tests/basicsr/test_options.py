@@ -49,7 +49,7 @@ def test_it_parses_to_what_basicsr_parses(options, tmp_path, monkeypatch):
         'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}},
     }
     file = write_yaml(tmp_path / 'x.yml', options)
-    arguments = ['-opt', str(file), '--force_yml', 'train:total_iter=6', 'name=other', 'network_g:num_feat=16']
+    arguments = ['-opt', str(file), '--force_yml', 'train:total_iter=3', 'name=other', 'network_g:num_feat=16']
     ours, _ = parse_options(tmp_path, argv=arguments)
     monkeypatch.setattr('sys.argv', ['train.py', *arguments])
     expected, _ = theirs.parse_options(str(tmp_path), is_train=True)
@@ -59,6 +59,15 @@ def test_it_parses_to_what_basicsr_parses(options, tmp_path, monkeypatch):
 
 def to_plain(value):
     return {key: to_plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize('val', [None, {'val_freq': 4, 'save_img': False}])
+def test_a_name_with_debug_logs_every_iteration_with_or_without_validation(val, options, tmp_path):
+    file = write_yaml(tmp_path / 'x.yml', {**options, 'val': val})
+    opt, _ = parse_options(tmp_path, argv=['-opt', str(file), '--debug'])
+    assert opt['name'] == 'debug_tiny'
+    assert opt['logger']['print_freq'] == 1
+    assert opt['val'] == (val and {**val, 'val_freq': 8})
 
 
 UNKNOWN = [
@@ -136,7 +145,8 @@ def test_models_and_datasets_of_third_parties_pass(options):
     try:
         options.update(model_type='ThirdPartyModel', their_option=1)
         options['train']['their_weight'] = 2
-        options['datasets']['train'] = {'type': 'ThirdPartyDataset', 'name': 'x', 'their_folder': 'y'}
+        theirs = {'type': 'ThirdPartyDataset', 'name': 'x', 'their_folder': 'y'}
+        options['datasets']['train'] = {**theirs, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
         check_options(options, where='x.yml')
     finally:
         MODEL_REGISTRY._obj_map.pop('ThirdPartyModel')
@@ -221,6 +231,7 @@ def test_force_yml_runs_nothing(options, tmp_path, capsys):
         ('truncated', r'1\.png: the image is truncated'),
         ('text', r'1\.png: cannot be read \(not an image\)'),
         ('multiple', 'gt_size 50 is no multiple of the scale 4'),
+        ('flips', "the option 'use_hflip' is missing"),
     ],
 )
 def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, message):
@@ -250,6 +261,8 @@ def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, me
         gt.write_bytes(gt.read_bytes()[:-100])
     elif damage == 'text':
         lq.write_text('no image')
+    elif damage == 'flips':
+        del train['use_hflip']
     else:
         train['gt_size'] = 50
     with pytest.raises(InputError, match=message):

@@ -146,6 +146,7 @@ def whole(images, tmp_path_factory):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.filterwarnings('error')
 def test_two_runs_are_equal(kind, images, whole, tmp_path):
     """Else the tests below would say nothing."""
     assert run(tmp_path, options_of(images, kind)) == 0
@@ -254,6 +255,10 @@ def changed(images, **changes):
 BAD = {
     'another network': ({'network_g__num_feat': 12}, 'do not fit SRVGGNetCompact'),
     'another kind of optimizer': ({'train__optim_g': {'type': 'Adam', 'lr': 1e-3}}, 'was saved with SAM(Adam)'),
+    'a longer training': (
+        {'train__total_iter': 12, 'train__scheduler__periods': [12]},
+        'its schedule: the periods end at iteration 10, before total_iter 12',
+    ),
     'another base': ({'train__optim_g': {**SAM, 'base_optimizer': 'SGD'}}, 'the option file has SAM(SGD)'),
 }
 
@@ -267,10 +272,15 @@ def test_what_does_not_fit_is_refused(changes, message, images, tmp_path, monkey
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
     assert message in errors[0]
-    after = snapshot(folder)
-    assert {name: after[name] for name in before if not name.endswith('.yml')} == {
-        name: content for name, content in before.items() if not name.endswith('.yml')
-    }
+    assert snapshot(folder) == before
+
+
+def test_another_schedule_is_not_taken_up_and_there_is_a_word(images, whole, tmp_path, monkeypatch, words):
+    stopped(images, tmp_path, monkeypatch)
+    changes = {'train__scheduler__eta_min': 1e-5, 'train__optim_g': {**SAM, 'lr': 5e-4}}
+    assert run(tmp_path, changed(images, **changes), '--auto_resume') == 0
+    assert any('eta_min, base_lrs of its learning rate schedule stay' in word for word in words)
+    assert_same(result(tmp_path), whole('proposed'))
 
 
 def test_a_newer_version_is_refused(images, tmp_path, monkeypatch, capfd):

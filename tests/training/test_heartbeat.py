@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from torch import distributed, multiprocessing
@@ -67,6 +68,19 @@ def test_silence(how):
         assert found == {0: [], 1: []}
     else:
         assert found[0] == [f'rank 1 has not been heard of for 2 seconds. {ADVICE}']
+
+
+def test_a_store_that_does_not_answer():
+    heard = []
+    ranks = SimpleNamespace(rank=1, world=2)
+    heartbeat = Heartbeat(ranks, ADVICE, interval=0.01, silence=0.05, end=heard.append)
+    heartbeat._store = SimpleNamespace(set=unreachable)
+    heartbeat._run()
+    assert heard == [f'the first process, which keeps the run together, does not answer (Broken pipe). {ADVICE}']
+
+
+def unreachable(*args):
+    raise RuntimeError('Broken pipe')
 
 
 def test_alone_nothing_is_done():
