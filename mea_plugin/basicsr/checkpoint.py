@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from mea_plugin.basicsr.check_train import check_reach
-from mea_plugin.errors import InputError, RunError
+from mea_plugin.errors import InputError
 from mea_plugin.files import hash_file, write_bytes
 from mea_plugin.training import checkpoints, random_state
 from mea_plugin.training.ranks import Ranks
+from mea_plugin.training.together import by_all, by_first
 
 __all__ = ['Resumed', 'Writer', 'find', 'point_to_networks', 'restore']
 
@@ -76,20 +77,13 @@ class Writer:
             extra: What else the state shall hold: plain values.
 
         Raises:
-            OSError: On the first rank: the disk is full. Older checkpoints are untouched.
-            RunError: On the others, then.
+            OSError: On all ranks: the disk is full. Older checkpoints are untouched.
         """
         states = self._ranks.gather(random_state.capture(self._devices))
         own: dict[str, Any] = getattr(self._model, 'training_state', dict)()
         self._hashes = {}
         self._extra = {'version': checkpoints.VERSION, 'random': states, 'model': own, **extra}
-        failed: OSError | None = None
-        try:
-            self._model.save(epoch, iteration)
-        except OSError as error:
-            failed = error
-        if self._ranks.any(failed is not None):
-            raise failed or RunError('the first process could not save the checkpoint')
+        by_all(self._ranks, lambda: self._model.save(epoch, iteration))
 
     def _save_network(
         self,
@@ -124,37 +118,39 @@ class Writer:
         checkpoints.write(Path(self._model.opt['path']['training_states']) / f'{current_iter}.state', state)
 
 
-def find(opt: Mapping[str, Any], warn: Any) -> Resumed | None:
-    """The checkpoint that the options ask to go on from, if any.
+def find(opt: Mapping[str, Any], ranks: Ranks, warn: Callable[[str], None]) -> Resumed | None:
+    """The checkpoint that the options ask to go on from, if any: the same on all ranks, which all call this.
 
     Args:
         opt: All options. ``auto_resume``: the newest intact one of this run; ``path.resume_state``: that file.
-        warn: Takes a word on each damaged one that is passed over.
+        ranks: Of which the first decides.
+        warn: Takes a word on each damaged one that is passed over; on the first rank.
 
     Raises:
-        InputError: The named one is missing or damaged, none is intact, or it cannot be used.
+        InputError: On all ranks: the named one is missing or damaged on any of them, none is intact, or it was written
+            by a newer version.
     """
-    named = opt['path'].get('resume_state')
-    found: dict[Path, dict[str, Any]] = {}
+    path = by_first(ranks, lambda: _newest(opt, warn))
+    return by_all(ranks, lambda: _open(path)) if path else None
 
+
+def _newest(opt: Mapping[str, Any], warn: Callable[[str], None]) -> Path | None:
     def wrong(path: Path) -> str | None:
         try:
-            found[path] = _read(path)
+            _read(path)
         except InputError as error:
             return str(error).removeprefix(f'{path}: ').partition('. ')[0]
         return None
 
-    path: Path | None
-    if opt['auto_resume']:
-        states = [state for state in Path(opt['path']['training_states']).glob('*.state') if state.stem.isdecimal()]
-        path = checkpoints.newest_intact(sorted(states, key=lambda state: -int(state.stem)), wrong, warn)
-    else:
-        path = Path(named) if named else None
-        if path:
-            found[path] = _read(path)
-    if path is None:
-        return None
-    resumed = Resumed(path, found[path])
+    if not opt['auto_resume']:
+        named = opt['path'].get('resume_state')
+        return Path(named) if named else None
+    states = [state for state in Path(opt['path']['training_states']).glob('*.state') if state.stem.isdecimal()]
+    return checkpoints.newest_intact(sorted(states, key=lambda state: -int(state.stem)), wrong, warn)
+
+
+def _open(path: Path) -> Resumed:
+    resumed = Resumed(path, _read(path))
     if resumed.extra:
         checkpoints.check_version(resumed.extra.get('version'), path)
     return resumed

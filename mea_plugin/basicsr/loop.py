@@ -64,7 +64,7 @@ def train(opt: dict[str, Any], option_text: str) -> None:
     opt['manual_seed'] = ranks.share(opt['manual_seed'])  # drawn by each for itself where the file has none
     with among(ranks, f'The last checkpoint is intact. {_AGAIN}.'), StopRequests() as stop:
         words: list[str] = []
-        resumed = checkpoint.find(opt, words.append)
+        resumed = checkpoint.find(opt, ranks, words.append)
         _prepare_folders(opt, ranks, resumed)
         logger = _start_log(opt)
         for word in words:
@@ -196,8 +196,6 @@ class _Run:
         self.throughput.restart(self.iteration)
 
     def _save(self) -> None:
-        if isinstance(self.model, ExtractionModel):
-            self.model.check_finite()
         extra = {'seen': self.seen, 'seed': self.opt['manual_seed'], 'validated': self.validated}
         self.writer.save(self.epoch, self.iteration, **extra)
         self.saved = self.iteration
