@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from torch.utils.data import DataLoader
 
 from mea_plugin.errors import InputError
@@ -36,7 +38,7 @@ def train_loader(opt: Mapping[str, Any], ranks: Ranks, *, seen: int) -> tuple[Da
         InputError: There are more ranks than images.
     """
     options = opt['datasets']['train']
-    dataset = build_dataset(options)
+    dataset = _build(options)
     if len(dataset) < ranks.world:
         raise InputError(
             f'{ranks.world} ranks would share {len(dataset)} images', where=options['name'], do='Start fewer'
@@ -64,6 +66,14 @@ def validation_loaders(opt: Mapping[str, Any]) -> list[DataLoader[Any]]:
     loaders = []
     for phase, options in opt['datasets'].items():
         if phase.split('_')[0] == 'val':
-            dataset = build_dataset(options)
+            dataset = _build(options)
             loaders.append(build_dataloader(dataset, options, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=None))
     return loaders
+
+
+def _build(options: Any) -> Any:
+    """The data set. Pairs are in the order of their names: BasicSR's is the file system's, another on each machine."""
+    dataset = build_dataset(options)
+    if isinstance(dataset, PairedImageDataset):
+        dataset.paths.sort(key=lambda pair: Path(pair['lq_path']).stem)
+    return dataset
