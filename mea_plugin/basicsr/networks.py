@@ -68,7 +68,8 @@ def build_network(options: Mapping[str, Any], *, where: str = 'network_g') -> nn
     network = find(ARCH_REGISTRY, arguments.pop('type'), f'{where}.type')
     check_call(network, arguments, where)
     try:
-        return network(**arguments)
+        with compat.quiet():
+            return network(**arguments)
     except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(

@@ -74,6 +74,7 @@ def _run(command: list[str], name: str, total: int, log: Path) -> None:
                     bar.update(int(match[1].replace(',', '')) - bar.n)
         except KeyboardInterrupt:
             process.terminate()
+            file.writelines(process.stdout)  # until it has put its state away, for which it needs a reader
             raise
     if process.returncode == 2 and lines and lines[-1].startswith('error: '):
         raise InputError(lines[-1].removeprefix('error: ').rstrip('.'))

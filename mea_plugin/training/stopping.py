@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -59,9 +60,10 @@ class StopRequests:
             self.signal, self._since = number, now
             if process_share()[0] == 0:
                 name = signal.Signals(number).name
-                # Not print: the signal may have struck within one.
+                # Not print: the signal may have struck within one. And whoever read it may be gone.
                 if sys.__stderr__:
-                    sys.__stderr__.write(f'{name}: the state is saved after this step, then the run ends\n')
+                    with contextlib.suppress(OSError):
+                        sys.__stderr__.write(f'{name}: the state is saved after this step, then the run ends\n')
         elif number == signal.SIGINT and now - self._since > _AGAIN and process_share()[1] == 1:
             raise KeyboardInterrupt
 

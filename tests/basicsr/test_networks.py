@@ -214,3 +214,9 @@ def test_a_wrong_scale_and_a_missing_device_are_refused(tmp_path):
         build_victim({**victim, 'scale': 2})
     with pytest.raises(InputError, match="no device 'cuda:99' here"):
         build_victim({**victim, 'device': 'cuda:99'})
+
+
+@pytest.mark.filterwarnings('error')
+def test_building_a_network_warns_of_nothing_that_its_user_could_change():
+    options = {'type': 'SwinIR', 'upscale': 4, 'img_size': 8, 'window_size': 4, 'depths': [1], 'num_heads': [1]}
+    build_network({**options, 'embed_dim': 4})

@@ -388,6 +388,23 @@ def test_resuming_costs_the_same_anywhere(images, tmp_path, monkeypatch):
     assert len(reads) == 2
 
 
+def test_the_order_of_pairs_is_not_the_file_system_s(images, monkeypatch):
+    from basicsr.data import data_util
+
+    from mea_plugin.basicsr.data import train_loader, validation_loaders
+    from mea_plugin.training.ranks import Ranks
+
+    options = options_of(images, 'validation') | {'dist': False, 'num_gpu': 0}
+    for phase, dataset in options['datasets'].items():
+        dataset |= {'phase': phase.split('_')[0], 'scale': 4}
+    names = sorted(file.name for file in Path(images[0]).iterdir())
+    for found in (names, names[::-1]):
+        monkeypatch.setattr(data_util, 'scandir', lambda folder, found=found: iter(found))
+        loaders = [train_loader(options, Ranks(), seen=0)[0], *validation_loaders(options)]
+        for loader in loaders:
+            assert [Path(pair['lq_path']).name for pair in loader.dataset.paths] == names
+
+
 def test_more_ranks_than_images(images, monkeypatch):
     from mea_plugin.basicsr.data import train_loader
     from mea_plugin.errors import InputError

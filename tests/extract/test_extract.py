@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,25 @@ def test_a_step_is_done_again_only_when_its_inputs_have_changed(job, tmp_path, e
     assert call_tool('extract', '-opt', job) == 2  # the budget is for all runs
     edit(job, lambda o: o['queries'].update(budget=4))
     assert extract()[1] == dict.fromkeys(ALL, False)
+
+
+def test_ctrl_c_leaves_the_training_the_time_to_put_its_state_away(tmp_path):
+    child = """
+import os, pathlib, signal, sys, time
+def stop(*_):
+    for _ in range(10000):
+        print('saving', flush=True)
+    pathlib.Path(sys.argv[1]).touch()
+    os._exit(143)
+signal.signal(signal.SIGTERM, stop)
+print('iter: 1', flush=True)
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(60)
+"""
+    with pytest.raises(KeyboardInterrupt):
+        training._run([sys.executable, '-c', child, str(tmp_path / 'saved')], 'x', 1, tmp_path / 'x.log')
+    assert (tmp_path / 'saved').is_file()
+    assert (tmp_path / 'x.log').read_text().count('saving') == 10000
 
 
 def test_an_interrupted_training_goes_on_and_a_changed_one_begins_again(job, extract, monkeypatch, capsys):

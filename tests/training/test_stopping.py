@@ -28,6 +28,17 @@ def test_a_signal_is_a_request(number, capfd):
     assert capfd.readouterr().err.count('the state is saved') == 1
 
 
+def test_it_is_heard_when_nobody_reads_any_more(monkeypatch):
+    class Broken:
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, '__stderr__', Broken())
+    with StopRequests() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested()
+
+
 def test_a_second_ctrl_c_later_ends_at_once(monkeypatch):
     monkeypatch.setattr(stopping, '_AGAIN', 0.0)
     with StopRequests(), pytest.raises(KeyboardInterrupt):
