@@ -13,7 +13,7 @@ from typing import NoReturn
 from mea_plugin.errors import InputError, RunError, Stopped
 from mea_plugin.launch import end_process, in_process_group, is_first_process
 
-__all__ = ['ToolParser', 'run_tool']
+__all__ = ['ToolParser', 'is_of_the_disk', 'run_tool']
 
 EXIT_CANNOT_GO_ON = 1
 EXIT_BAD_INPUT = 2
@@ -29,6 +29,11 @@ class ToolParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with one line instead of the usage and a line."""
         self.exit(EXIT_BAD_INPUT, f'{self.prog}: {message}. See {self.prog} --help.\n')
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether an error means a full or read-only disk, or missing rights."""
+    return isinstance(error, OSError) and error.errno in _OF_THE_DISK
 
 
 def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -62,7 +67,7 @@ def _run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | Non
         print(f'error: {error}', file=sys.stderr)
         return EXIT_CANNOT_GO_ON
     except OSError as error:
-        if error.errno not in _OF_THE_DISK or os.environ.get('MEA_DEBUG'):
+        if not is_of_the_disk(error) or os.environ.get('MEA_DEBUG'):
             raise
         where = f'{error.filename}: ' if error.filename else ''
         print(f'error: {where}{error.strerror}. Check the disk and the rights to the folder.', file=sys.stderr)

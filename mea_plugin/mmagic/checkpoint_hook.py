@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.hooks import CheckpointHook
 
+from mea_plugin.errors import InputError, suggestion
 from mea_plugin.files import is_temporary, sync_folder, write_text
 from mea_plugin.mmagic.state import training_state, weights_state, wrappers
 from mea_plugin.training import checkpoints
@@ -46,6 +47,7 @@ class ExtractionCheckpointHook(CheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Take up what was noted of earlier checkpoints; remove what a killed process has left half written."""
         self._folder = self.folder(runner)
+        by_first(runner.ranks, self._make_folder)
         hub = runner.message_hub.runtime_info
         self.last_ckpt = hub.get('last_ckpt')
         self._kept = list(hub.get('keep_ckpt_ids', ()))
@@ -60,6 +62,14 @@ class ExtractionCheckpointHook(CheckpointHook):
             else:
                 self.best_ckpt_path_dict = {key: hub.get(f'best_ckpt_{key}') for key in self.key_indicators}
         runner.logger.info(f'Checkpoints will be saved to {self._folder}.')
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(
+                f'the folder cannot be made ({error.strerror})', where=self._folder, do='Give another out_dir'
+            ) from error
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
         """Nothing yet: see :meth:`after_complete_iter`."""
@@ -140,6 +150,9 @@ class ExtractionCheckpointHook(CheckpointHook):
             self._init_rule(self.rules, [next(iter(metrics))])
         hub, single = runner.message_hub, len(self.key_indicators) == 1
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
+            if key not in metrics:
+                where = 'default_hooks.checkpoint.save_best'
+                raise InputError(f"validation gives no '{key}'", where=where, do=suggestion(key, metrics))
             suffix = '' if single else f'_{key}'
             score, best = metrics[key], hub.runtime_info.get(f'best_score{suffix}', self.init_value_map[rule])
             if score is None or not self.is_better_than[key](score, best):

@@ -19,7 +19,7 @@ from mmengine.model import is_model_wrapper
 from torch import distributed
 
 import mea_plugin.mmagic  # noqa: F401 - registers
-from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.cli import ToolParser, is_of_the_disk, run_tool
 from mea_plugin.errors import InputError, RunError, Stopped
 from mea_plugin.files import write_bytes
 from mea_plugin.launch import leave_process_group
@@ -104,6 +104,7 @@ def _run(cfg: Config, where: str) -> ExtractionRunner:
     Raises:
         InputError: Something fails before the first step is complete: a part that cannot be built, data that do not fit
             the pipeline, images that do not fit the network.
+        OSError: The disk is full or cannot be written to.
     """
     first = _FirstStep()
     try:
@@ -115,6 +116,8 @@ def _run(cfg: Config, where: str) -> ExtractionRunner:
     except Exception as error:
         if first.taken:
             raise
+        if isinstance(error, OSError) and is_of_the_disk(error):  # which is no fault of the config's
+            raise OSError(error.errno, error.strerror, error.filename or cfg.work_dir) from error
         reason = ' '.join(str(error).split()) or 'no reason given'
         raise InputError(
             f'training cannot start ({type(error).__name__}: {reason})',

@@ -243,6 +243,36 @@ def test_a_former_best_one_goes_after_the_new_one_is_complete(tmp_path, monkeypa
     assert len(list(tmp_path.glob('best_*.pth'))) == 1
 
 
+def test_a_best_one_by_a_metric_that_nobody_computes(tmp_path):
+    options = runs.validation('EditModel', **{'default_hooks.checkpoint.save_best': 'set0/MEA'})
+    with pytest.raises(InputError, match=r"save_best: validation gives no 'set0/MEA'.*set0/MAE"):
+        runs.make_runner(runs.config('EditModel', tmp_path, **options)).train()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').write_text('')
+    runner = runs.make_runner(
+        runs.config('EditModel', tmp_path / 'work', **{'default_hooks.checkpoint.out_dir': str(tmp_path / 'file')})
+    )
+    with pytest.raises(InputError, match='file/work: the folder cannot be made'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_a_full_disk_at_the_start_is_no_fault_of_the_configs(monkeypatch, tmp_path):
+    from mmengine.config import Config
+
+    from mea_plugin.mmagic import train
+
+    def full(cfg):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(train.ExtractionRunner, 'from_cfg', full)
+    with pytest.raises(OSError, match='No space left') as error:
+        train._run(Config({'work_dir': str(tmp_path)}), 'c.py')
+    assert error.value.filename == str(tmp_path)
+
+
 def test_a_run_without_a_checkpoint_hook_is_saved_when_it_stops(tmp_path):
     with pytest.raises(Stopped):
         runs.make_runner(
