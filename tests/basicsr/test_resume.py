@@ -437,20 +437,3 @@ def test_an_error_ends_the_tool_with_workers_running(images, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith('error: No space left on device')
-
-
-def test_images_come_in_the_order_of_their_names(images, monkeypatch):
-    """Two machines list a folder in different orders; their ranks must not."""
-    from mea_plugin.basicsr.data import train_loader
-    from mea_plugin.training.ranks import Ranks
-
-    options = options_of(images, 'baseline')
-    options |= {'dist': False}
-    options['datasets']['train'] |= {'phase': 'train', 'scale': 4}
-    plain = os.scandir
-    for backwards in (False, True):
-        listed = lambda folder, backwards=backwards: sorted(plain(folder), key=lambda e: e.name, reverse=backwards)  # noqa: E731
-        monkeypatch.setattr(os, 'scandir', listed)
-        loader, _ = train_loader(options, Ranks(), seen=0)
-        names = [Path(one['lq_path']).name for one in loader.dataset.paths]
-        assert names == ['0.png', '1.png', '2.png']
