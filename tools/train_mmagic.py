@@ -2,9 +2,17 @@
 """Train a surrogate with MMagic: its own arguments, on GPU or CPU."""
 
 import sys
+from collections.abc import Sequence
 
 from mea_plugin.cli import run_tool
-from mea_plugin.mmagic.train import main
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line says."""
+    from mea_plugin.mmagic.train import main as train  # takes seconds, in which Ctrl-C may come, too
+
+    train(argv)
+
 
 if __name__ == '__main__':
     sys.exit(run_tool(main))
