@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -60,8 +61,9 @@ class StopRequests:
             if process_share()[0] == 0:
                 name = signal.Signals(number).name
                 # Not print: the signal may have struck within one.
-                if sys.__stderr__:
-                    sys.__stderr__.write(f'{name}: the state is saved after this step, then the run ends\n')
+                with contextlib.suppress(OSError, ValueError):  # nobody may be reading any more
+                    if sys.__stderr__:
+                        sys.__stderr__.write(f'{name}: the state is saved after this step, then the run ends\n')
         elif number == signal.SIGINT and now - self._since > _AGAIN and process_share()[1] == 1:
             raise KeyboardInterrupt
 
