@@ -74,7 +74,8 @@ def _run(command: list[str], name: str, total: int, log: Path) -> None:
                     bar.update(int(match[1].replace(',', '')) - bar.n)
         except KeyboardInterrupt:
             process.terminate()
-            file.writelines(process.stdout)  # until it has put its state away, for which it needs a reader
+            file.writelines(process.stdout)  # it still puts its state away, which a closed pipe would break off
+            process.wait()
             raise
     if process.returncode == 2 and lines and lines[-1].startswith('error: '):
         raise InputError(lines[-1].removeprefix('error: ').rstrip('.'))

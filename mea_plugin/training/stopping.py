@@ -60,9 +60,9 @@ class StopRequests:
             self.signal, self._since = number, now
             if process_share()[0] == 0:
                 name = signal.Signals(number).name
-                # Not print: the signal may have struck within one. And whoever read it may be gone.
-                if sys.__stderr__:
-                    with contextlib.suppress(OSError):
+                # Not print: the signal may have struck within one.
+                with contextlib.suppress(OSError, ValueError):  # nobody may be reading any more
+                    if sys.__stderr__:
                         sys.__stderr__.write(f'{name}: the state is saved after this step, then the run ends\n')
         elif number == signal.SIGINT and now - self._since > _AGAIN and process_share()[1] == 1:
             raise KeyboardInterrupt
