@@ -15,8 +15,9 @@ from mea_plugin.basicsr.extraction_model import ExtractionModel
 from mea_plugin.basicsr.precision import forward_wide
 from mea_plugin.basicsr.schedule import hf_factor
 from mea_plugin.basicsr.step_log import StepLog
-from mea_plugin.basicsr.turn import Pass, Terms, Turn, requires_grad, unwrapped
+from mea_plugin.basicsr.turn import Pass, Terms, Turn, unwrapped
 from mea_plugin.errors import InputError, suggestion
+from mea_plugin.training.gradients import requires_grad
 
 __all__ = ['ExtractionGANModel', 'check_gan_mode']
 
@@ -96,7 +97,7 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
             functools.partial(self._generators_pass, lq, gt, self._averaged(lq), factor, fakes) for lq, gt in batches
         ]
         log.turns['_g'] = self.turn_g
-        with requires_grad(self.net_d, False):
+        with requires_grad([self.net_d], False):
             self.turn_g.take(passes, log.terms)
         return fakes[: len(batches)]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from mea_plugin.basicsr.precision import autocast, build_scaler
 from mea_plugin.optim import SAM, repeatable
 
-__all__ = ['Pass', 'Terms', 'Turn', 'requires_grad', 'unwrapped']
+__all__ = ['Pass', 'Terms', 'Turn', 'unwrapped']
 
 Terms = Mapping[str, Tensor]
 """What a loss is the sum of, and what else is logged of it, by name."""
@@ -174,19 +174,6 @@ class Turn:
         params = (param for group in self.optimizer.param_groups for param in group['params'])
         grads = [param.grad for param in params if param.grad is not None]
         return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else None
-
-
-@contextmanager
-def requires_grad(network: nn.Module, value: bool) -> Iterator[None]:
-    """Let a network's parameters require gradients or not for the body; then as before."""
-    before = [(param, param.requires_grad) for param in network.parameters()]
-    try:
-        for param, _ in before:
-            param.requires_grad_(value)
-        yield
-    finally:
-        for param, flag in before:
-            param.requires_grad_(flag)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

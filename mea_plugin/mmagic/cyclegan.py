@@ -13,9 +13,10 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mea_plugin.errors import InputError
 from mea_plugin.mmagic.image_pool import ImagePool, given
-from mea_plugin.mmagic.passes import Logs, ahead, requires_grad, unsynchronised, update, watched
+from mea_plugin.mmagic.passes import Logs, ahead, unsynchronised, update, watched
 from mea_plugin.mmagic.translation import Images, MicroBatch, Terms, TranslationExtraction, accumulation
 from mea_plugin.options import check_keys
+from mea_plugin.training.gradients import requires_grad
 
 __all__ = ['ExtractionCycleGAN']
 

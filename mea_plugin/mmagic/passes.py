@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -16,7 +16,7 @@ from mea_plugin.errors import InputError
 from mea_plugin.mmagic.optim_wrappers import SecondPass, average_gradients
 from mea_plugin.optim import NonFiniteGradientError, repeatable
 
-__all__ = ['Logs', 'Objective', 'ahead', 'requires_grad', 'unsynchronised', 'update', 'watched']
+__all__ = ['Logs', 'Objective', 'ahead', 'unsynchronised', 'update', 'watched']
 
 
 class Logs(dict[str, Tensor]):
@@ -99,19 +99,6 @@ def unsynchronised(*networks: Any) -> Iterator[None]:
             if hasattr(network, 'no_sync'):
                 stack.enter_context(network.no_sync())
         yield
-
-
-@contextmanager
-def requires_grad(networks: Iterable[nn.Module], value: bool) -> Iterator[None]:
-    """Let the networks' parameters require gradients or not for the body; then as before."""
-    before = [(param, param.requires_grad) for network in networks for param in network.parameters()]
-    try:
-        for param, _ in before:
-            param.requires_grad_(value)
-        yield
-    finally:
-        for param, flag in before:
-            param.requires_grad_(flag)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from mmagic.models.editors import SRGAN
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
-from mea_plugin.mmagic.passes import Logs, ahead, requires_grad, unsynchronised, update, watched
+from mea_plugin.mmagic.passes import Logs, ahead, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import Terms, accumulation
 from mea_plugin.optim import RandomState
+from mea_plugin.training.gradients import requires_grad
 
 __all__ = ['ExtractionSRGAN']
 

@@ -13,9 +13,10 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mea_plugin.errors import InputError
-from mea_plugin.mmagic.passes import Logs, ahead, requires_grad, unsynchronised, update, watched
+from mea_plugin.mmagic.passes import Logs, ahead, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.optim import RandomState, frozen_buffers
+from mea_plugin.training.gradients import requires_grad
 
 __all__ = ['MicroBatch', 'TranslationExtraction', 'accumulation']
 
