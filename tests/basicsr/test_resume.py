@@ -146,7 +146,7 @@ def whole(images, tmp_path_factory):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.filterwarnings('error')
+@pytest.mark.filterwarnings('error:torch.meshgrid', 'error:Detected call of')
 def test_two_runs_are_equal(kind, images, whole, tmp_path):
     """Else the tests below would say nothing."""
     assert run(tmp_path, options_of(images, kind)) == 0
