@@ -6,18 +6,16 @@ state is BasicSR's, with one more key, ``mea``: what a resume that equals a run 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from mea_plugin.basicsr.check_train import check_reach
 from mea_plugin.errors import InputError
-from mea_plugin.files import hash_file, write_bytes
+from mea_plugin.files import hash_file
 from mea_plugin.training import checkpoints, random_state
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.together import by_all, by_first
@@ -98,11 +96,7 @@ class Writer:
         nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
         content = {key: _weights(self._model.get_bare_model(one)) for one, key in zip(nets, keys, strict=True)}
         name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        path = Path(self._model.opt['path']['models']) / name
-        write_bytes(path, buffer.getvalue())
-        self._hashes[name] = hash_file(path)
+        self._hashes[name] = checkpoints.write(Path(self._model.opt['path']['models']) / name, content)
 
     def _save_state(self, epoch: int, current_iter: int) -> None:
         """As ``BaseModel.save_training_state``, with the rest of the state; last, because it vouches for the others."""
@@ -130,14 +124,15 @@ def find(opt: Mapping[str, Any], ranks: Ranks, warn: Callable[[str], None]) -> R
         InputError: On all ranks: the named one is missing or damaged on any of them, none is intact, or it was written
             by a newer version.
     """
-    path = by_first(ranks, lambda: _newest(opt, warn))
-    return by_all(ranks, lambda: _open(path)) if path else None
+    read: dict[Path, dict[str, Any]] = {}  # on the first rank, which has to look into it to pick it
+    path = by_first(ranks, lambda: _newest(opt, warn, read))
+    return by_all(ranks, lambda: _open(path, read.get(path))) if path else None
 
 
-def _newest(opt: Mapping[str, Any], warn: Callable[[str], None]) -> Path | None:
+def _newest(opt: Mapping[str, Any], warn: Callable[[str], None], read: dict[Path, dict[str, Any]]) -> Path | None:
     def wrong(path: Path) -> str | None:
         try:
-            _read(path)
+            read[path] = _read(path)
         except InputError as error:
             return str(error).removeprefix(f'{path}: ').partition('. ')[0]
         return None
@@ -149,8 +144,8 @@ def _newest(opt: Mapping[str, Any], warn: Callable[[str], None]) -> Path | None:
     return checkpoints.newest_intact(sorted(states, key=lambda state: -int(state.stem)), wrong, warn)
 
 
-def _open(path: Path) -> Resumed:
-    resumed = Resumed(path, _read(path))
+def _open(path: Path, state: dict[str, Any] | None) -> Resumed:
+    resumed = Resumed(path, state or _read(path))
     if resumed.extra:
         checkpoints.check_version(resumed.extra.get('version'), path)
     return resumed

@@ -10,10 +10,9 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from torch.utils.data import DataLoader
 
-from mea_plugin.errors import InputError
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.stopping import ignore_signals
-from mea_plugin.training.stream import SampleStream, SeededDataset
+from mea_plugin.training.stream import SampleStream, SeededDataset, check_share
 
 __all__ = ['train_loader', 'validation_loaders']
 
@@ -37,10 +36,7 @@ def train_loader(opt: Mapping[str, Any], ranks: Ranks, *, seen: int) -> tuple[Da
     """
     options = opt['datasets']['train']
     dataset = _build(options)
-    if len(dataset) < ranks.world:
-        raise InputError(
-            f'{ranks.world} ranks would share {len(dataset)} images', where=options['name'], do='Start fewer'
-        )
+    check_share(dataset, ranks.world, 'datasets.train')
     devices = 1 if opt['dist'] else max(opt['num_gpu'], 1)  # DataParallel cuts one batch into pieces
     batch, workers = (devices * int(options[key]) for key in ('batch_size_per_gpu', 'num_worker_per_gpu'))
     if options.get('prefetch_mode') == 'cpu':  # BasicSR's thread would draw from the training's generators

@@ -18,7 +18,7 @@ from mea_plugin.errors import InputError
 from mea_plugin.training.random_state import preserved
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.stopping import ignore_signals
-from mea_plugin.training.stream import SampleStream, SeededDataset, Ticket
+from mea_plugin.training.stream import SampleStream, SeededDataset, Ticket, check_share
 
 __all__ = ['stream_loader', 'without_signals']
 
@@ -95,7 +95,7 @@ def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: in
     In place of MMEngine's samplers it has a :class:`~mea_plugin.training.stream.SampleStream`, shuffled if they
     shuffle, which starts at once anywhere. Another sampler, or batch sampler, is kept, and its first batches are
     counted without being loaded. Making the loader's iterator draws nothing from torch's global generator, and its
-    worker processes ignore signals.
+    worker processes leave signals to their parent.
 
     Args:
         loader: As MMEngine builds it.
@@ -114,12 +114,7 @@ def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: in
             where='train_dataloader.dataset',
             do='Use a data set with an index',
         )
-    if len(dataset) < ranks.world:
-        raise InputError(
-            f'{ranks.world} processes share {len(dataset)} images',
-            where='train_dataloader.dataset',
-            do='Start fewer processes, or give more images',
-        )
+    check_share(dataset, ranks.world, 'train_dataloader.dataset')
     batches: Sampler[list[Ticket]] = _Replay(loader, ranks, seed=seed, skip=skip)
     if type(loader.sampler) in _REPLACED and loader.batch_size:
         batches = _Stream(
@@ -152,7 +147,7 @@ def stream_loader(loader: DataLoader[Any], ranks: Ranks, *, seed: int, start: in
 
 
 def without_signals(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Let a loader's worker processes ignore SIGINT and SIGTERM; it is given back."""
+    """Let a loader's worker processes leave signals to their parent; it is given back."""
     loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
     return loader
 

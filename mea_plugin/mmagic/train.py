@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 import traceback
@@ -15,17 +14,17 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import distributed
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.cli import ToolParser, is_of_the_disk, run_tool
 from mea_plugin.errors import InputError, RunError, Stopped
-from mea_plugin.files import write_bytes
 from mea_plugin.launch import leave_process_group
 from mea_plugin.mmagic.check import check_config
 from mea_plugin.mmagic.config import load_config
 from mea_plugin.mmagic.runner import ExtractionRunner
+from mea_plugin.mmagic.state import bare_model
+from mea_plugin.training import checkpoints
 
 __all__ = ['WEIGHTS', 'main', 'make_parser']
 
@@ -175,12 +174,9 @@ def _scale_lr(cfg: Config, where: str) -> None:
 
 
 def _write_weights(runner: Any) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     # Networks that are wrapped one by one carry the wrapper in their names.
-    state = {key.replace('.module.', '.'): value.cpu() for key, value in model.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save({'state_dict': state}, buffer)
-    write_bytes(Path(runner.work_dir) / WEIGHTS, buffer.getvalue())
+    state = {key.replace('.module.', '.'): value.cpu() for key, value in bare_model(runner).state_dict().items()}
+    checkpoints.write(Path(runner.work_dir) / WEIGHTS, {'state_dict': state})
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Iterable
@@ -19,15 +20,20 @@ VERSION = 1
 """Of what this package adds to a toolbox's checkpoints."""
 
 
-def write(path: str | Path, state: Any) -> None:
+def write(path: str | Path, state: Any) -> str:
     """Save as ``torch.save`` does; the file appears whole or not at all.
+
+    Returns:
+        SHA-256 of the file's content, in hexadecimal digits.
 
     Raises:
         OSError: The disk is full or cannot be written to. An older file of that name is untouched.
     """
     buffer = io.BytesIO()  # torch's writer would turn a full disk into an error that does not say so
     torch.save(state, buffer)
-    write_bytes(path, buffer.getvalue())
+    content = buffer.getvalue()
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def fault(path: str | Path) -> str | None:

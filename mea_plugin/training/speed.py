@@ -25,7 +25,8 @@ def compile_network(network: nn.Module, **options: Any) -> nn.Module:
     """Let ``torch.compile`` have the network's forward pass, at its first call.
 
     It changes the network in place and gives it back: names in its state dict stay, and distributed wrappers may be put
-    around it. In evaluation mode the network runs as it is written: validation images have all sizes.
+    around it. In evaluation mode the network runs as it is written: validation images have all sizes. A deep
+    copy of a compiled network would run the original's code with the original's weights: copy it before.
 
     Args:
         network: Any module.

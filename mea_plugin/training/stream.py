@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from mea_plugin.errors import InputError
 from mea_plugin.training.random_state import preserved
 
-__all__ = ['SampleStream', 'SeededDataset', 'Ticket', 'batches_of', 'shut_down']
+__all__ = ['SampleStream', 'SeededDataset', 'Ticket', 'batches_of', 'check_share', 'shut_down']
 
 Ticket = tuple[int, int]
 """A sample's position in the joint stream of all ranks, and its index in the data set."""
@@ -68,6 +69,20 @@ class SampleStream(Sampler[list[Ticket]]):
             generator = torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
             self._epoch, self._order = epoch, torch.randperm(self._count, generator=generator)
         return int(self._order[offset])
+
+
+def check_share(dataset: Sized, world: int, where: str) -> None:
+    """Refuse a run of which some process would see only images that others see at the same time.
+
+    Raises:
+        InputError: There are more processes than images.
+    """
+    if len(dataset) < world:
+        raise InputError(
+            f'{world} processes would share {len(dataset)} images',
+            where=where,
+            do='Start fewer processes, or give more images',
+        )
 
 
 @contextmanager

@@ -415,7 +415,7 @@ def test_more_ranks_than_images(images, monkeypatch):
     options['datasets']['train'] |= {'phase': 'train', 'scale': 4}
     ranks = Ranks()
     ranks.world = 4
-    with pytest.raises(InputError, match='4 ranks would share 3 images'):
+    with pytest.raises(InputError, match='4 processes would share 3 images'):
         train_loader(options, ranks, seen=0)
 
 

@@ -301,5 +301,5 @@ def test_more_processes_than_images():
 
     dataset, ranks = list(tiny.IMAGES), Ranks()
     ranks.world = 5
-    with pytest.raises(InputError, match='5 processes share 4 images'):
+    with pytest.raises(InputError, match='5 processes would share 4 images'):
         stream_loader(DataLoader(dataset, sampler=InfiniteSampler(dataset)), ranks, seed=0, start=0, skip=0)
