@@ -17,6 +17,7 @@ pytest.importorskip('mea_plugin.basicsr')
 pytestmark = pytest.mark.slow
 
 WITHIN = 60  # seconds in which a run must end after one of its processes has gone
+LONG = 200  # iterations of a run that is stopped on its way: some seconds, so that no signal comes after its end
 
 
 def prepare(root, *, total=12, batch=1, name='tiny', **train):
@@ -56,15 +57,21 @@ def assert_close(found, expected):
         torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
-def test_two_processes_are_one_and_resume_exactly(joint, tmp_path):
-    file = prepare(tmp_path)
-    with nodes.on_this_machine('train_basicsr', arguments(tmp_path, file), tmp_path / 'whole.log') as run:
+def run_whole(root, file):
+    with nodes.on_this_machine('train_basicsr', arguments(root, file), root / 'whole.log') as run:
         assert run.wait() == 0, run.text()
-    whole = weights(tmp_path)
-    assert_close(whole, joint)
+    return weights(root)
+
+
+def test_two_processes_are_one(joint, tmp_path):
+    assert_close(run_whole(tmp_path, prepare(tmp_path)), joint)
+
+
+def test_two_processes_resume_exactly(tmp_path):
+    whole = run_whole(tmp_path, prepare(tmp_path, total=LONG))
 
     # The same again, stopped by a scheduler's SIGTERM, and then by a process that is killed.
-    file = prepare(tmp_path, name='again')
+    file = prepare(tmp_path, total=LONG, name='again')
     with nodes.on_this_machine('train_basicsr', arguments(tmp_path, file), tmp_path / 'stopped.log') as run:
         run.wait_for(r'iter: +2,')
         run.process.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = ROOT / 'options' / 'mmagic' / 'small' / 'edsr_x4_proposed.py'
 WITHIN = 60  # seconds in which a run must end after one of its processes has gone
+LONG = 200  # iterations of a run that is stopped on its way: some seconds, so that no signal comes after its end
 
 
 @pytest.fixture(scope='module')
@@ -60,29 +61,38 @@ def assert_close(found, expected):
         torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
-def test_two_processes_are_one_and_resume_exactly(joint, query_set, tmp_path):
-    folder = tmp_path / 'whole'
-    with nodes.on_this_machine('train_mmagic', arguments(query_set, folder), tmp_path / 'whole.log') as run:
+def run_whole(query_set, root, **options):
+    folder = root / 'whole'
+    with nodes.on_this_machine('train_mmagic', arguments(query_set, folder, **options), root / 'whole.log') as run:
         assert run.wait() == 0, run.text()
-    assert_close(weights(folder), joint)
+    return weights(folder)
+
+
+def test_two_processes_are_one(joint, query_set, tmp_path):
+    assert_close(run_whole(query_set, tmp_path), joint)
+
+
+def test_two_processes_resume_exactly(query_set, tmp_path):
+    whole = run_whole(query_set, tmp_path, total=LONG)
 
     # The same again, stopped by a scheduler's SIGTERM, and then by a process that is killed.
     again = tmp_path / 'again'
-    with nodes.on_this_machine('train_mmagic', arguments(query_set, again), tmp_path / 'stopped.log') as run:
+    stopped = arguments(query_set, again, total=LONG)
+    resumed = arguments(query_set, again, '--resume', total=LONG)
+    with nodes.on_this_machine('train_mmagic', stopped, tmp_path / 'stopped.log') as run:
         run.wait_for(r'Iter\(train\) \[ *2/')
         run.process.send_signal(signal.SIGTERM)
         assert run.wait() != 0
         assert '--resume goes on' in run.text()
-    with nodes.on_this_machine('train_mmagic', arguments(query_set, again, '--resume'), tmp_path / 'killed.log') as run:
+    with nodes.on_this_machine('train_mmagic', resumed, tmp_path / 'killed.log') as run:
         run.wait_for(r'Saving checkpoint')
         os.kill(run.workers()[1], signal.SIGKILL)
         began = time.monotonic()
         assert run.wait() != 0
         assert time.monotonic() - began < WITHIN
-    log = tmp_path / 'resumed.log'
-    with nodes.on_this_machine('train_mmagic', arguments(query_set, again, '--resume'), log) as run:
+    with nodes.on_this_machine('train_mmagic', resumed, tmp_path / 'resumed.log') as run:
         assert run.wait() == 0, run.text()
-    for key, value in weights(folder).items():
+    for key, value in whole.items():
         assert torch.equal(value, weights(again)[key]), key
 
 
