@@ -56,10 +56,10 @@ EXTRAS = {
     'http': ['aiolimiter', 'httpx', 'tenacity'],  # a victim behind HTTP
     'serve': ['fastapi', 'prometheus-client', 'python-multipart', 'uvicorn'],
     'files': ['lmdb', 'onnx', 'onnxruntime', 'safetensors', 'spandrel'],  # victims, data and exports in other formats
-    # Needs nothing beyond the core so far.
-    'report': [],
+    'metrics': ['lpips', 'pytorch-msssim', 'torch-fidelity'],  # evaluation with learned metrics
+    'report': ['jinja2', 'matplotlib'],
     'dev': [
-        *('hypothesis', 'mypy', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-wavelets'),
+        *('hypothesis', 'mypy', 'playwright', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-wavelets'),
         *('ruff', 'schemathesis', 'types-PyYAML'),
     ],
 }
