@@ -1,0 +1,44 @@
+"""Every metric by its name, under its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mea_plugin.errors import InputError, suggestion
+from mea_plugin.metrics import psnr_ssim
+from mea_plugin.metrics.metric import Maker, Metric
+from mea_plugin.metrics.weights import WeightSource
+
+__all__ = ['DEFAULT', 'find_metrics', 'metric_names']
+
+DEFAULT = ('psnr_y', 'ssim_y', 'psnr_rgb', 'ssim_rgb')
+"""What is measured when nobody says what."""
+
+_MAKERS: dict[str, Maker] = {
+    **psnr_ssim.METRICS,
+}
+
+
+def find_metrics(names: Sequence[str], *, sources: WeightSource | None = None, where: str = 'metrics') -> list[Metric]:
+    """The metrics of some names, in their order.
+
+    Args:
+        names: Names of :func:`metric_names`; each once.
+        sources: Where learned metrics find their weights.
+        where: The option that names them, for errors.
+
+    Raises:
+        InputError: A name is unknown (the nearest is named) or given twice, or a weight file has the wrong content.
+    """
+    sources = sources or WeightSource()
+    for name in names:
+        if name not in _MAKERS:
+            raise InputError(f"no metric is called '{name}'", where=where, do=suggestion(str(name), _MAKERS))
+        if list(names).count(name) > 1:
+            raise InputError(f"'{name}' is there twice", where=where, do='Remove one')
+    return [_MAKERS[name](name, sources) for name in names]
+
+
+def metric_names() -> list[str]:
+    """The names of all metrics."""
+    return list(_MAKERS)

@@ -1,0 +1,54 @@
+"""What a metric is to those who run it, tabulate it and log it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mea_plugin.metrics.weights import WeightSource
+
+__all__ = ['Kind', 'Maker', 'Metric']
+
+Kind = Literal['pair', 'single', 'model', 'set']
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric under a stated protocol.
+
+    Attributes:
+        name: What option files and JSON call it, such as ``psnr_y``.
+        title: What tables call it, such as ``Y-PSNR``.
+        unit: ``dB``, or nothing.
+        digits: Digits after the point in tables.
+        better: Which values are better: ``higher`` or ``lower``.
+        kind: What ``measure`` is given.
+
+            * ``pair``: ``measure(image: Planes, reference: Planes) -> float``;
+            * ``single``: ``measure(image: Planes) -> float``;
+            * ``model``: ``measure(ask, query, answer) -> float``, with ``ask`` a function from uint8 queries
+              ``(H, W, 3)`` to the model's answers, and uint8 arrays ``query`` and ``answer``;
+            * ``set``: ``measure(images: ImageFeatures, references: ImageFeatures) -> float``
+              (:mod:`mea_plugin.metrics.features`).
+
+            A value may be ``inf`` (equal images) or NaN (not defined for this image, such as one that is too small).
+        protocol: One sentence: everything that the value depends on, and its source.
+        measure: Computes it.
+        missing: Why it cannot be computed here and how to change that, such as ``weights: put FILE into FOLDER``;
+            nothing where it can. ``measure`` must not be called then.
+    """
+
+    name: str
+    title: str
+    unit: str
+    digits: int
+    better: Literal['higher', 'lower']
+    kind: Kind
+    protocol: str
+    measure: Callable[..., Any]
+    missing: str = ''
+
+
+Maker = Callable[[str, WeightSource], Metric]
+"""Makes the metric of a name."""

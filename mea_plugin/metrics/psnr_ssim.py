@@ -1,0 +1,119 @@
+"""PSNR and SSIM as super-resolution papers report them: on Y or RGB, the border cropped, in MATLAB's conventions."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+
+from mea_plugin.metrics.metric import Maker, Metric
+from mea_plugin.metrics.planes import PEAK, Channel, Planes, blur, check_same_size, planes_of
+from mea_plugin.metrics.weights import WeightSource
+
+__all__ = ['K1', 'K2', 'METRICS', 'plane_psnr', 'plane_ssim', 'psnr', 'ssim', 'to_db']
+
+K1, K2 = 0.01, 0.03
+
+_C1, _C2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
+
+
+def psnr(first: np.ndarray, second: np.ndarray, *, border: int, channel: Channel = 'y') -> float:
+    """Peak signal-to-noise ratio ``10 log10(255^2 / mean((a - b)^2))`` in dB; ``inf`` for equal images.
+
+    On RGB the mean runs over all three channels at once, as in the toolboxes.
+
+    Args:
+        first: uint8 array ``(H, W, 3)``, RGB.
+        second: The same.
+        border: Pixels to cut at each edge; by custom the scale.
+        channel: ``y`` (:func:`~mea_plugin.metrics.planes.to_y`) or ``rgb``.
+    """
+    return plane_psnr(Planes(first, border=border), Planes(second, border=border), channel)
+
+
+def ssim(first: np.ndarray, second: np.ndarray, *, border: int, channel: Channel = 'y') -> float:
+    """Structural similarity as in its authors' MATLAB code: 11 x 11 Gaussian window of sigma 1.5, K = (0.01, 0.03).
+
+    ``mean (2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2))`` over the positions where the
+    whole window fits, with population (co)variances; on RGB the mean of the three channels. From Wang et al., *Image
+    quality assessment: from error visibility to structural similarity*, IEEE TIP 2004, section III.
+
+    Args:
+        first: uint8 array ``(H, W, 3)``, RGB.
+        second: The same.
+        border: Pixels to cut at each edge; by custom the scale.
+        channel: ``y`` (:func:`~mea_plugin.metrics.planes.to_y`) or ``rgb``.
+    """
+    return plane_ssim(Planes(first, border=border), Planes(second, border=border), channel)
+
+
+def plane_psnr(first: Planes, second: Planes, channel: Channel) -> float:
+    """:func:`psnr` of prepared images."""
+    check_same_size(first, second)
+    difference = first.values[planes_of(channel)] - second.values[planes_of(channel)]
+    return to_db(float(np.vdot(difference, difference)) / difference.size)
+
+
+def plane_ssim(first: Planes, second: Planes, channel: Channel) -> float:
+    """:func:`ssim` of prepared images."""
+    check_same_size(first, second)
+    planes = planes_of(channel)
+    (mean_a, variance_a), (mean_b, variance_b) = (
+        tuple(part[planes] for part in image.moments) for image in (first, second)
+    )
+    product = mean_a * mean_b
+    covariance = blur(first.values[planes] * second.values[planes]) - product
+    numerator = (2 * product + _C1) * (2 * covariance + _C2)
+    denominator = (mean_a**2 + mean_b**2 + _C1) * (variance_a + variance_b + _C2)
+    return float((numerator / denominator).mean())
+
+
+def to_db(error: float) -> float:
+    """``10 log10(255^2 / error)`` of a mean squared error in grey levels; ``inf`` for none."""
+    return 10 * math.log10(PEAK**2 / error) if error > 0 else math.inf
+
+
+_Y = 'on Y of ITU-R BT.601, limited range, as MATLAB rgb2ycbcr, not rounded'
+_RGB = 'on R, G and B'
+_WANG = '11x11 Gaussian window of sigma 1.5 where it fits whole, K = (0.01, 0.03) (Wang et al., IEEE TIP 2004)'
+
+
+def _psnr(channel: Channel, how: str) -> Maker:
+    def make(name: str, _: WeightSource) -> Metric:
+        return Metric(
+            name=name,
+            title=f'{channel.upper()}-PSNR',
+            unit='dB',
+            digits=2,
+            better='higher',
+            kind='pair',
+            protocol=f'PSNR {how}, peak 255, border cut; infinite for equal images',
+            measure=partial(plane_psnr, channel=channel),
+        )
+
+    return make
+
+
+def _ssim(channel: Channel, how: str) -> Maker:
+    def make(name: str, _: WeightSource) -> Metric:
+        return Metric(
+            name=name,
+            title=f'{channel.upper()}-SSIM',
+            unit='',
+            digits=4,
+            better='higher',
+            kind='pair',
+            protocol=f'SSIM {how}, border cut; {_WANG}',
+            measure=partial(plane_ssim, channel=channel),
+        )
+
+    return make
+
+
+METRICS: dict[str, Maker] = {
+    'psnr_y': _psnr('y', _Y),
+    'ssim_y': _ssim('y', _Y),
+    'psnr_rgb': _psnr('rgb', f'{_RGB}, of their joint mean squared error'),
+    'ssim_rgb': _ssim('rgb', f'{_RGB}, the mean of the three'),
+}
