@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.metrics import bands, ms_ssim, psnr_ssim
+from mea_plugin.metrics import bands, ms_ssim, psnr_ssim, spectrum
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.weights import WeightSource
 
@@ -18,6 +18,7 @@ _MAKERS: dict[str, Maker] = {
     **psnr_ssim.METRICS,
     **ms_ssim.METRICS,
     **bands.METRICS,
+    **spectrum.METRICS,
 }
 
 
