@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.metrics import bands, ms_ssim, psnr_ssim, spectrum
+from mea_plugin.metrics import bands, ms_ssim, patches, psnr_ssim, spectrum
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.weights import WeightSource
 
@@ -19,6 +19,7 @@ _MAKERS: dict[str, Maker] = {
     **ms_ssim.METRICS,
     **bands.METRICS,
     **spectrum.METRICS,
+    **patches.METRICS,
 }
 
 
