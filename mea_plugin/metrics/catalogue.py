@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.metrics import bands, ms_ssim, patches, psnr_ssim, spectrum
+from mea_plugin.metrics import bands, flips, ms_ssim, patches, psnr_ssim, spectrum
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.weights import WeightSource
 
@@ -20,6 +20,7 @@ _MAKERS: dict[str, Maker] = {
     **bands.METRICS,
     **spectrum.METRICS,
     **patches.METRICS,
+    **flips.METRICS,
 }
 
 
