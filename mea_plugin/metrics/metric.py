@@ -36,6 +36,7 @@ class Metric:
             defined for this image, such as one that is too small).
         protocol: One sentence: everything that the value depends on, and its source.
         measure: Computes it.
+        fidelity_only: Only the victim's answer is a sensible reference, never a ground truth.
         missing: Why it cannot be computed here and how to change that, such as ``weights: put FILE into FOLDER``;
             nothing where it can. ``measure`` must not be called then.
     """
@@ -49,6 +50,7 @@ class Metric:
     protocol: str
     measure: Callable[..., Any]
     missing: str = ''
+    fidelity_only: bool = False
 
 
 Maker = Callable[[str, WeightSource], Metric]
