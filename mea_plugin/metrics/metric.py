@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mea_plugin.metrics.weights import WeightSource
 
-__all__ = ['Kind', 'Maker', 'Metric']
+__all__ = ['Kind', 'Maker', 'Metric', 'cannot_measure']
 
 Kind = Literal['pair', 'single', 'model', 'set']
 
@@ -39,6 +39,8 @@ class Metric:
         fidelity_only: Only the victim's answer is a sensible reference, never a ground truth.
         missing: Why it cannot be computed here and how to change that, such as ``weights: put FILE into FOLDER``;
             nothing where it can. ``measure`` must not be called then.
+        extractor: Of kind ``set``: makes what ``measure`` is given, ``extractor.collect(cache) -> ImageFeatures``; one
+            object for all metrics that compare the same features.
     """
 
     name: str
@@ -51,7 +53,17 @@ class Metric:
     measure: Callable[..., Any]
     missing: str = ''
     fidelity_only: bool = False
+    extractor: Any = None
 
 
 Maker = Callable[[str, WeightSource], Metric]
 """Makes the metric of a name."""
+
+
+def cannot_measure(*_: Any) -> float:
+    """:attr:`Metric.measure` of a metric that misses something.
+
+    Raises:
+        RuntimeError: Always.
+    """
+    raise RuntimeError('this metric cannot be computed here; its attribute `missing` says why')

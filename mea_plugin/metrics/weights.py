@@ -1,23 +1,112 @@
-"""Where learned metrics find their weights: a folder, or an address that the user gives."""
+"""Where learned metrics find their weights: a folder, torch's folder, or an address that the user gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from mea_plugin.errors import InputError, suggestion
+from mea_plugin.files import hash_file
+from mea_plugin.metric_weights import FOLDER_VARIABLE, KNOWN, WeightFile, hub_folder
+from mea_plugin.metrics.download import download
 
 __all__ = ['WeightSource']
+
+_SCHEMES = ('https', 'http', 'file')
 
 
 @dataclass(frozen=True)
 class WeightSource:
     """Where weight files are looked for.
 
+    First in the folder, then where torch keeps what it has downloaded. Nothing is downloaded but from an address that
+    the user has given, and nothing is used whose SHA-256 is not the published one.
+
     Attributes:
-        folder: Holds weight files under their published names; None: the environment variable
-            ``MEA_METRIC_WEIGHTS``, or nowhere.
-        urls: By file name, where the user wants a missing file to be downloaded from, into the folder.
+        folder: Holds weight files under their published names (:data:`mea_plugin.metric_weights.KNOWN`); None: the
+            folder that the environment variable ``MEA_METRIC_WEIGHTS`` names, or none.
+        urls: By file name, where a file that is missing is downloaded from, into the folder.
+
+    Raises:
+        InputError: There is no such folder, or an address is none, or is that of a file that no metric needs, or there
+            is no folder to download into.
     """
 
     folder: Path | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        folder = self._folder()
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise InputError(
+                'is not a folder', where=folder, do='Give the folder that holds the weights of the metrics'
+            )
+        if self.folder is not None and folder is not None and not folder.is_dir() and not self.urls:
+            raise InputError('no such folder', where=folder, do='Check weights.folder')
+        names = [name for file in KNOWN.values() for name in (file.name, *file.also)]
+        for name, url in self.urls.items():
+            if name not in names:
+                raise InputError(f"no metric needs '{name}'", where='weights.urls', do=suggestion(str(name), names))
+            if not isinstance(url, str) or urlsplit(url).scheme not in _SCHEMES:
+                what = f'{url!r} is no address'
+                raise InputError(what, where=f'weights.urls.{name}', do=f'Begin it with {" or ".join(_SCHEMES)}://')
+        if self.urls and folder is None:
+            raise InputError('there is no folder to download into', where='weights.urls', do='Set weights.folder')
+
+    def get(self, name: str) -> Path | None:
+        """The path of a weight file, its content checked, or None where there is none.
+
+        Args:
+            name: Its name in :data:`mea_plugin.metric_weights.KNOWN`.
+
+        Raises:
+            InputError: What lies under the name has other content, or the download failed.
+        """
+        file = KNOWN[name]
+        for path in self._candidates(file):
+            if path.is_file():
+                _check(path, file)
+                return path
+        folder = self._folder()
+        for alias in (file.name, *file.also):
+            if alias in self.urls and folder is not None:
+                download(self.urls[alias], folder / file.name, file)
+                return folder / file.name
+        return None
+
+    def advice(self, name: str) -> str:
+        """What :attr:`~mea_plugin.metrics.metric.Metric.missing` says where :meth:`get` finds nothing."""
+        file, folder = KNOWN[name], self._folder() or hub_folder(os.environ)
+        return f'weights: put {file.name} into {folder} or give weights.urls, from {file.url}'
+
+    def _folder(self) -> Path | None:
+        named = self.folder or os.environ.get(FOLDER_VARIABLE)
+        return Path(named).expanduser().absolute() if named else None
+
+    def _candidates(self, file: WeightFile) -> Iterator[Path]:
+        for folder in (self._folder(), hub_folder(os.environ)):
+            if folder is not None:
+                yield from (folder / name for name in (file.name, *file.also))
+
+
+def _check(path: Path, file: WeightFile) -> None:
+    try:
+        state = path.stat()
+        # The size first: that of a file of half a gigabyte which was cut short is known at once.
+        what = f'has {state.st_size} bytes, not {file.size}' if state.st_size != file.size else ''
+        if not what and _hash(path, state.st_mtime_ns, state.st_size) != file.sha256:
+            what = f'has other content than {file.name} (its SHA-256 does not begin with {file.sha256[:8]})'
+    except OSError as error:
+        raise InputError(f'cannot be read ({error.strerror})', where=path, do='Check the rights to it') from None
+    if what:
+        raise InputError(what, where=path, do=f'Remove it and get it again, from {file.url}')
+
+
+@functools.lru_cache(maxsize=32)
+def _hash(path: Path, changed: int, size: int) -> str:
+    """SHA-256 of a file; hashed again only when it was changed."""
+    return hash_file(path)

@@ -1,0 +1,77 @@
+"""The weight files of the learned metrics, as their authors publish them; told without importing anything heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ['FOLDER_VARIABLE', 'KNOWN', 'WeightFile', 'hub_folder']
+
+FOLDER_VARIABLE = 'MEA_METRIC_WEIGHTS'
+"""The environment variable that names the folder of weight files."""
+
+
+class WeightFile(NamedTuple):
+    """A weight file as it is published.
+
+    Attributes:
+        name: Its published name; the digits at its end are the first of its SHA-256.
+        sha256: SHA-256 of its content.
+        size: Its size in bytes.
+        url: Where its author publishes it.
+        purpose: The metrics that need it.
+        also: Other names that the same content is published under.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    url: str
+    purpose: str
+    also: tuple[str, ...] = ()
+
+
+_TORCHVISION = 'https://download.pytorch.org/models'
+
+KNOWN = {
+    file.name: file
+    for file in (
+        WeightFile(
+            name='alexnet-owt-7be5be79.pth',
+            sha256='7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02',
+            size=244_408_911,
+            url=f'{_TORCHVISION}/alexnet-owt-7be5be79.pth',
+            purpose='LPIPS with AlexNet',
+        ),
+        WeightFile(
+            name='vgg16-397923af.pth',
+            sha256='397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0',
+            size=553_433_881,
+            url=f'{_TORCHVISION}/vgg16-397923af.pth',
+            purpose='LPIPS with VGG',
+        ),
+        WeightFile(
+            name='squeezenet1_1-b8a52dc0.pth',
+            sha256='b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b',
+            size=4_958_839,
+            url=f'{_TORCHVISION}/squeezenet1_1-b8a52dc0.pth',
+            purpose='LPIPS with SqueezeNet',
+        ),
+        WeightFile(
+            name='pt_inception-2015-12-05-6726825d.pth',
+            sha256='6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2',
+            size=95_628_359,
+            url='https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+            purpose='FID and KID',
+            also=('weights-inception-2015-12-05-6726825d.pth',),  # torch-fidelity's name for it
+        ),
+    )
+}
+"""The files by their names."""
+
+
+def hub_folder(environment: Mapping[str, str]) -> Path:
+    """Where torch keeps downloaded weights."""
+    cache = environment.get('XDG_CACHE_HOME') or '~/.cache'
+    return (Path(environment.get('TORCH_HOME') or Path(cache) / 'torch') / 'hub' / 'checkpoints').expanduser()

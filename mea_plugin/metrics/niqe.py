@@ -1,0 +1,98 @@
+"""NIQE, which judges one image without a reference, through the toolbox that is installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from mea_plugin.metrics.metric import Maker, Metric, cannot_measure
+from mea_plugin.metrics.planes import Planes
+from mea_plugin.metrics.weights import WeightSource
+
+__all__ = ['BLOCK', 'METRICS', 'basicsr_niqe', 'measure_niqe', 'mmagic_niqe']
+
+BLOCK = 96
+
+Niqe = Callable[[np.ndarray], float]
+"""A toolbox's NIQE on Y of a uint8 BGR image ``(H, W, 3)``."""
+
+
+def measure_niqe(image: Planes, *, niqe: Niqe) -> float:
+    """The natural image quality evaluator: how far an image's statistics are from those of pristine photographs.
+
+    ``sqrt((v_1 - v_2)^T ((S_1 + S_2) / 2)^-1 (v_1 - v_2))`` with mean and covariance of 36 features of the image's 96 x
+    96 blocks, and those of the authors' photographs. From Mittal et al., *Making a "Completely Blind" Image Quality
+    Analyzer*, IEEE Signal Processing Letters 2013, equation 10.
+
+    Args:
+        image: The image; its border is left out.
+        niqe: The toolbox's function.
+
+    Returns:
+        The distance; NaN where fewer than two blocks fit into the image or have a variance.
+    """
+    height, width = image.image.shape[:2]
+    if (height // BLOCK) * (width // BLOCK) < 2:
+        return math.nan
+    try:
+        return float(niqe(np.ascontiguousarray(image.image[..., ::-1])))
+    except np.linalg.LinAlgError:  # the covariance of fewer than two blocks: the others are of one colour
+        return math.nan
+
+
+def basicsr_niqe() -> Niqe:
+    """BasicSR's.
+
+    Raises:
+        ImportError: BasicSR is not installed.
+    """
+    from mea_plugin.basicsr import compat
+
+    compat.apply()
+    return partial(importlib.import_module('basicsr.metrics.niqe').calculate_niqe, crop_border=0, convert_to='y')
+
+
+def mmagic_niqe() -> Niqe:
+    """MMagic's.
+
+    Raises:
+        ImportError: MMagic is not installed.
+    """
+    from mea_plugin.mmagic import compat
+
+    compat.apply()
+    return partial(importlib.import_module('mmagic.evaluation.metrics.niqe').niqe, crop_border=0, convert_to='y')
+
+
+def _installed() -> Niqe | None:
+    """NIQE of the first toolbox that is there."""
+    for toolbox, make in (('basicsr', basicsr_niqe), ('mmagic', mmagic_niqe)):
+        if importlib.util.find_spec(toolbox) is not None:
+            return make()
+    return None
+
+
+def _make(name: str, _: WeightSource) -> Metric:
+    niqe = _installed()
+    return Metric(
+        name=name,
+        title='NIQE',
+        unit='',
+        digits=3,
+        better='lower',
+        kind='single',
+        protocol=(
+            f"NIQE on Y of ITU-R BT.601, rounded, border cut, {BLOCK}x{BLOCK} blocks (at least two), the authors' "
+            'parameters (Mittal et al., IEEE SPL 2013)'
+        ),
+        measure=partial(measure_niqe, niqe=niqe) if niqe else cannot_measure,
+        missing='' if niqe else 'BasicSR or MMagic, which compute it: pip install "mea_plugin[basicsr]"',
+    )
+
+
+METRICS: dict[str, Maker] = {'niqe': _make}
