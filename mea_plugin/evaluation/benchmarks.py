@@ -141,7 +141,10 @@ BENCHMARKS = (
         14,
         (
             hash_names(
-                'baboon barbara bridge coastguard comic face flowers foreman lenna man monarch pepper ppt3 zebra'.split()
+                [
+                    *('baboon', 'barbara', 'bridge', 'coastguard', 'comic', 'face', 'flowers'),
+                    *('foreman', 'lenna', 'man', 'monarch', 'pepper', 'ppt3', 'zebra'),
+                ]
             ),
             _numbered('img_{:03d}', 14),
         ),

@@ -16,6 +16,7 @@ from mea_plugin.statistics import PairedDifference, holm, paired_difference
 __all__ = ['Difference', 'compare_models', 'compared_pairs']
 
 _DIGITS = 6
+_LEVEL = 0.05
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 """One value per image, by model and metric."""
@@ -43,6 +44,11 @@ class Difference:
     found: PairedDifference
     p_holm: float = math.nan
 
+    @property
+    def verdict(self) -> str:
+        """That of the first: ``better`` or ``worse`` where the interval excludes 0 and the corrected p agrees."""
+        return self.found.verdict if self.p_holm <= _LEVEL else 'undecided'
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in evaluation.json; what is not a number is null."""
         found = self.found
@@ -58,7 +64,7 @@ class Difference:
             'interval': None if found.bounds is None else [round(bound, _DIGITS) for bound in found.bounds],
             'p': _number(found.p),
             'p_holm': _number(self.p_holm),
-            'verdict': found.verdict,
+            'verdict': self.verdict,
         }
 
 

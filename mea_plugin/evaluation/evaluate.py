@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +25,13 @@ from mea_plugin.evaluation.measure import (
 )
 from mea_plugin.evaluation.models import CEILING, VICTIM, Models, check_seeds, gather_models
 from mea_plugin.evaluation.pairs import EvaluationSet, ImagePair, load_pair
-from mea_plugin.evaluation.pictures import PictureFolder
+from mea_plugin.evaluation.pictures import PictureFolder, SavedPictures
 from mea_plugin.evaluation.results import KINDS, Comparison, EvaluationResult, Kind, Protocol, SetResult
 from mea_plugin.evaluation.sets import CheckedSet, check_sets
 from mea_plugin.evaluation.stream import stream
 from mea_plugin.files import hash_json
 from mea_plugin.images import read_rgb
-from mea_plugin.metrics import DEFAULT, Metric, find_metrics
+from mea_plugin.metrics import DEFAULT, Metric, fid_kid, find_metrics
 from mea_plugin.victims import Victim
 
 __all__ = ['VICTIM', 'SavedImages', 'evaluate']
@@ -116,9 +116,7 @@ def _check_anything(checked: CheckedSet, models: Models, protocol: Protocol, whe
     """Refuse a test set on which nothing could be measured."""
     metrics = protocol.metrics
     fidelity = models.victim and len(models.rows) > 1 and any(m.kind in ('pair', 'set') for m in metrics)
-    truth = checked.has_truth and any(
-        m.kind == 'set' or (m.kind == 'pair' and not getattr(m, 'fidelity_only', False)) for m in metrics
-    )
+    truth = checked.has_truth and any(m.kind == 'set' or (m.kind == 'pair' and not m.fidelity_only) for m in metrics)
     target = checked.target and any(m.kind == 'set' for m in metrics)
     if fidelity or truth or target or any(m.kind in ('single', 'model') for m in metrics):
         return
@@ -142,7 +140,7 @@ class _Run:
         prefix: str,
     ) -> None:
         self._models, self._protocol, self._seeds, self._sets, self._cache = models, protocol, seeds, sets, cache
-        self.pictures: list = []
+        self.pictures: list[SavedPictures] = []
         names = [[pair.name for pair in one.pairs] for one in sets]
         self._shown = choose_rows(names, panel_images, where=f'{prefix}panel.images')
         self._saved: set[tuple[int, str]] = set()
@@ -150,14 +148,22 @@ class _Run:
             count = sum(map(len, names)) if save.count is None else save.count
             self._saved = choose_rows(names, count, where=f'{prefix}save_images')
             self._folder = PictureFolder(save.folder, models.rows, [one.name for one in sets], names)
-        self._compared = compared_pairs(
-            models.named('surrogate'), models.named('baseline'), models.victim, seeds
-        )
+        self._compared = compared_pairs(models.named('surrogate'), models.named('baseline'), models.victim, seeds)
 
     def measure_set(self, index: int, bar: tqdm) -> tuple[SetResult, list[Measured]]:
         """Measure one test set, image by image."""
         checked = self._sets[index]
         features = SetFeatures(metrics_of(self._protocol.metrics, 'quality', of_sets=True), self._cache)
+        with closing(features):
+            measured = self._stream(index, features, bar)
+            if features.metrics and checked.target:
+                with closing(self._read(checked.target)) as images:
+                    features.add_all(_TARGET, images)
+            return self._summarise(checked, measured, features), list(measured.values())
+
+    def _stream(self, index: int, features: SetFeatures, bar: tqdm) -> dict[str, Measured]:
+        """All images of a test set, by name."""
+        checked = self._sets[index]
         measured = {}
         results = stream(
             checked.pairs,
@@ -170,10 +176,7 @@ class _Run:
             for pair, one in zip(checked.pairs, results, strict=True):
                 measured[pair.name] = one
                 bar.update()
-        if features.metrics and checked.target:
-            with closing(self._read(checked.target)) as images:
-                features.add_all(_TARGET, images)
-        return self._summarise(checked, measured, features), list(measured.values())
+        return measured
 
     def _ask(
         self, features: SetFeatures, has_target: bool, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None]
@@ -195,7 +198,7 @@ class _Run:
         return measure_image(asked, pair, self._protocol, title=title, save=save)
 
     @staticmethod
-    def _read(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    def _read(paths: Sequence[Path]) -> Generator[np.ndarray, None, None]:
         return stream(paths, read=read_rgb, ask=lambda _, image: image, measure=lambda _, image: image)
 
     def _summarise(self, checked: CheckedSet, measured: Mapping[str, Measured], features: SetFeatures) -> SetResult:
@@ -226,7 +229,15 @@ class _Run:
             benchmark=checked.benchmark,
             **found,
             differences=differences,
+            notes=[*checked.notes, *_remarks(features, len(measured), len(checked.target))],
         )
+
+
+def _remarks(features: SetFeatures, images: int, target: int) -> list[str]:
+    """What metrics of whole sets say about the sets' sizes."""
+    if not any(metric.name in fid_kid.METRICS for metric in features.metrics):
+        return []
+    return [fid_kid.remark(images, count) for count in dict.fromkeys((images, target or images))]
 
 
 def _columns(comparison: Comparison) -> dict[str, list[float]]:

@@ -110,7 +110,10 @@ def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run
     table = mean_tables(result)
     pictures = [path for one in result.pictures for path in (one.query, one.truth, *one.answers.values()) if path]
     paths = EvaluationPaths(
-        *(output / f'evaluation.{suffix}' for suffix in ('json', 'md', 'png')), pictures=[output / p for p in pictures]
+        json=output / 'evaluation.json',
+        markdown=output / 'evaluation.md',
+        panel=output / 'evaluation.png',
+        pictures=[output / picture for picture in pictures],
     )
     shown = [model.name for model in result.models if model.role != 'ceiling']
     victim = VICTIM if VICTIM in shown else None

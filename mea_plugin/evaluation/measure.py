@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +66,20 @@ def metrics_of(metrics: Iterable[Metric], kind: Kind, *, of_sets: bool = False) 
         return [] if kind == 'own' else [metric for metric in usable if metric.kind == 'set']
     if kind == 'own':
         return [metric for metric in usable if metric.kind in ('single', 'model')]
-    return [
-        metric
-        for metric in usable
-        if metric.kind == 'pair' and (kind == 'fidelity' or not getattr(metric, 'fidelity_only', False))
-    ]
+    return [metric for metric in usable if metric.kind == 'pair' and (kind == 'fidelity' or not metric.fidelity_only)]
 
 
-def ask_models(models: Models, pair: ImagePair, query: np.ndarray, truth: np.ndarray | None, metrics: Sequence[Metric]) -> Asked:
+def ask_models(
+    models: Models, pair: ImagePair, query: np.ndarray, truth: np.ndarray | None, metrics: Sequence[Metric]
+) -> Asked:
     """Ask every model about one image, once; those that answer for nothing again where a metric wants that."""
     answers = {name: _answer(name, model, query, pair) for name, model in models.members.items()}
     own: Values = {}
     again = [metric for metric in metrics_of(metrics, 'own') if metric.kind == 'model']
     for name, model in models.members.items():
         if again and models.can_be_asked_again(name):
-            own[name] = {metric.name: float(metric.measure(model.query, query, answers[name])) for metric in again}
+            ask = partial(_answer, name, model, pair=pair)
+            own[name] = {metric.name: float(metric.measure(ask, query, answers[name])) for metric in again}
     if models.noisy:
         answers[CEILING] = models.noisy(answers[VICTIM])
     return Asked(query, truth, answers, own)
@@ -183,15 +183,20 @@ class SetFeatures:
         """Every metric of one model's images against the reference's; nothing where one of them has none."""
         values = {}
         for metric in self.metrics:
-            extractor = id(getattr(metric, 'extractor', None))
+            extractor = id(metric.extractor)
             pair = [self._collected.get((extractor, one)) for one in (name, reference)]
-            if all(one is not None for one in pair):
+            if None not in pair:
                 values[metric.name] = float(metric.measure(*pair))
         return values
 
+    def close(self) -> None:
+        """Give files back."""
+        for features in self._collected.values():
+            features.close()
+
     def _extractors(self) -> list[Any]:
         """Each one once."""
-        return list({id(one): one for one in (getattr(m, 'extractor', None) for m in self.metrics)}.values())
+        return list({id(one): one for one in (m.extractor for m in self.metrics)}.values())
 
 
 def by_model(

@@ -118,8 +118,8 @@ def check_seeds(seeds: Mapping[str, Sequence[str]], surrogates: Sequence[str], w
         at = f'{where}.{group}'
         if group in surrogates or group in (VICTIM, CEILING):
             raise InputError(f"'{group}' is the name of a model, too", where=at, do='Give the group another name')
-        if len(names) < 2:
-            raise InputError('a group needs two seeds or more', where=at, do='Name the surrogates that differ in their seed')
+        if not names:
+            raise InputError('the group is empty', where=at, do='Name the surrogates that differ in their seed alone')
         for name in names:
             if name not in surrogates:
                 raise InputError(f"no surrogate is called '{name}'", where=at, do=_known(surrogates))

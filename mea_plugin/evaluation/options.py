@@ -78,7 +78,8 @@ def check_model(value: Any, where: str) -> dict[str, Any]:
     """
     path = value if isinstance(value, str) else None
     if isinstance(value, Mapping) and value.get('weights') is not None:
-        path = str(value['weights']) if value.get('type', 'basicsr') == 'basicsr' and not value.get('network_g') else None
+        lacks = value.get('type', 'basicsr') == 'basicsr' and not value.get('network_g')
+        path = str(value['weights']) if lacks else None
     if path is not None and Path(path).suffix in ('.pth', '.pt', '.ckpt', '.safetensors'):
         raise InputError(
             f'{path} holds weights, but not the network that they are for',

@@ -31,9 +31,7 @@ _HEAT = np.array([[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252,
 _SPANS = (4, 8, 16, 32, 64, 128, 255)
 
 
-def draw_panel(
-    rows: Sequence[PanelRow], models: Sequence[str], victim: str | None, protocol: Protocol
-) -> np.ndarray:
+def draw_panel(rows: Sequence[PanelRow], models: Sequence[str], victim: str | None, protocol: Protocol) -> np.ndarray:
     """Draw the picture.
 
     One row per image: the overview with the region marked; the region in the ground truth and in every answer, pixels

@@ -144,6 +144,7 @@ class SetResult:
         quality: Every model against the ground truth; metrics of whole sets against the target's images.
         own: What is measured on a model's answers alone.
         differences: Whether one model is better than another.
+        notes: What the reader of the tables has to know.
     """
 
     name: str
@@ -154,6 +155,7 @@ class SetResult:
     quality: dict[str, Comparison] = field(default_factory=dict)
     own: dict[str, Comparison] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def comparisons(self, kind: Kind) -> dict[str, Comparison]:
         """By model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -34,7 +34,7 @@ def stream(
     measure: Callable[[Item, Asked], Measured],
     pixels: Callable[[Asked], int] = lambda _: 0,
     workers: int | None = None,
-) -> Iterator[Measured]:
+) -> Generator[Measured, None, None]:
     """``measure(item, ask(item, read(item)))`` of every item, in order.
 
     Threads help because what reads and measures spends its time outside Python's lock (decoding, SciPy, NumPy), while
