@@ -14,7 +14,7 @@ from mea_plugin.data.resize import check_scale
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation.crops import PanelRow
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
-from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model
+from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model, parse_test_sets
 from mea_plugin.evaluation.panel import draw_panel
 from mea_plugin.evaluation.pictures import pictures_in
 from mea_plugin.evaluation.results import EvaluationResult
@@ -77,6 +77,7 @@ def evaluate_from_options(
     output = _check_output(Path(output).expanduser())
     sections = {key: _section(options.get(key), f'{prefix}{key}') for key in ('surrogates', 'baselines')}
     measure = MeasureOptions.parse(options, where, list(sections['surrogates']))
+    test_sets = parse_test_sets(options.get('test_sets'), f'{prefix}test_sets')
     victim = _build_victim(options.get('victim'), f'{prefix}victim', output)
     surrogates = _build(sections['surrogates'], f'{prefix}surrogates', None)
     scale = _scale(options.get('scale'), [victim, *surrogates.values()], f'{prefix}scale')
@@ -90,7 +91,7 @@ def evaluate_from_options(
         result, rows = evaluate(
             victim,
             surrogates,
-            measure.test_sets,
+            test_sets,
             baselines=baselines,
             metrics=measure.metrics,
             seeds=measure.seeds,

@@ -13,7 +13,7 @@ from mea_plugin.evaluation.pairs import EvaluationSet
 from mea_plugin.metrics import DEFAULT, Metric, WeightSource, find_metrics, metric_names
 from mea_plugin.options import check_keys, check_section, require
 
-__all__ = ['MEASURE_KEYS', 'MeasureOptions', 'check_model']
+__all__ = ['MEASURE_KEYS', 'MeasureOptions', 'check_model', 'parse_test_sets']
 
 MEASURE_KEYS = ('test_sets', 'baselines', 'panel', 'metrics', 'weights', 'seeds', 'ceiling', 'save_images')
 """What an evaluation takes besides its models."""
@@ -23,18 +23,16 @@ _SET_KEYS = ('name', 'lq', 'gt', 'target')
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """What is measured, and on what.
+    """What is measured, and what is kept of it.
 
     Attributes:
-        test_sets: In the order of the file.
-        metrics: Likewise.
+        metrics: In the order of the file.
         seeds: Names of surrogates by group.
         ceiling: Whether the victim's noisy answers are a row.
         save_images: Of how many images whole pictures are saved; None for all.
         panel_images: How many images, or which ones, the side-by-side picture shows.
     """
 
-    test_sets: list[EvaluationSet]
     metrics: list[Metric]
     seeds: dict[str, list[str]] = field(default_factory=dict)
     ceiling: bool = False
@@ -43,7 +41,7 @@ class MeasureOptions:
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str, surrogates: list[str]) -> MeasureOptions:
-        """Check everything that needs no image and no model; weights of metrics are looked for.
+        """Check everything that needs no image and no model, but the test sets; weights of metrics are looked for.
 
         Args:
             options: Holds :data:`MEASURE_KEYS`; others are left alone.
@@ -61,7 +59,6 @@ class MeasureOptions:
         if not isinstance(ceiling, bool):
             raise InputError(f'ceiling is {ceiling!r}', where=f'{prefix}ceiling', do='Write true or false')
         return cls(
-            test_sets=_test_sets(options, prefix),
             metrics=metrics,
             seeds=seeds,
             ceiling=ceiling,
@@ -84,8 +81,8 @@ def check_model(value: Any, where: str) -> dict[str, Any]:
         raise InputError(
             f'{path} holds weights, but not the network that they are for',
             where=where,
-            do='Add network_g: {type: basicsr, network_g: {type: MSRResNet, ...}, weights: FILE}, '
-            'or write {type: spandrel, weights: FILE}, which knows many networks by their weights',
+            do='Write {type: basicsr, network_g: {type: MSRResNet, ...}, weights: FILE}, '
+            'or {type: spandrel, weights: FILE}, which knows many networks by their weights',
         )
     return {str(key): content for key, content in check_section(value, where).items()}
 
@@ -134,9 +131,12 @@ def _save_images(value: Any, where: str) -> int | None:
     return value
 
 
-def _test_sets(options: Mapping[str, Any], prefix: str) -> list[EvaluationSet]:
-    where = f'{prefix}test_sets'
-    sets = options.get('test_sets')
+def parse_test_sets(sets: Any, where: str) -> list[EvaluationSet]:
+    """The test sets that an option lists.
+
+    Raises:
+        InputError: It lists none, or one has no name or no folder.
+    """
     if not isinstance(sets, list) or not sets:
         raise InputError(
             f'expected a list of test sets, got {sets!r}', where=where, do='Write - {name: ..., lq: FOLDER, gt: FOLDER}'
