@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
@@ -28,10 +28,12 @@ from mea_plugin.files import write_bytes
 __all__ = [
     *(
         'EXTENSIONS',
+        'ImageHeader',
         'check_pair',
         'decode_rgb',
         'decode_size',
         'encode_png',
+        'image_header',
         'image_size',
         'list_images',
         'read_rgb',
@@ -233,14 +235,37 @@ def check_pair(lq: Sequence[int], gt: Sequence[int], scale: int, *, where: str |
         )
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width, from the header alone: cheap enough for every image of a training set.
+class ImageHeader(NamedTuple):
+    """What an image file's header tells.
+
+    Attributes:
+        height: As :func:`read_rgb` gives it.
+        width: Likewise.
+        grey: Whether the file has one channel, which becomes three equal ones.
+    """
+
+    height: int
+    width: int
+    grey: bool
+
+
+def image_header(path: str | Path) -> ImageHeader:
+    """Size and kind, from the header alone: cheap enough for every image of a training set.
 
     Raises:
         InputError: As :func:`read_rgb`, where the header or the end of the file shows it; a PNG or JPEG that was cut
             off lacks its end marker.
     """
-    return _size(Path(path), path)
+    return _header(Path(path), path)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width, from the header alone.
+
+    Raises:
+        InputError: As :func:`image_header`.
+    """
+    return _header(Path(path), path)[:2]
 
 
 def decode_size(data: bytes, *, where: str | PathLike[str]) -> tuple[int, int]:
@@ -249,10 +274,10 @@ def decode_size(data: bytes, *, where: str | PathLike[str]) -> tuple[int, int]:
     Raises:
         InputError: As :func:`image_size`.
     """
-    return _size(data, where)
+    return _header(data, where)[:2]
 
 
-def _size(source: Path | bytes, where: str | PathLike[str]) -> tuple[int, int]:
+def _header(source: Path | bytes, where: str | PathLike[str]) -> ImageHeader:
     with _open(source, where) as image:
         with without_warnings():
             _check_plain(image, source, where)
@@ -261,14 +286,15 @@ def _size(source: Path | bytes, where: str | PathLike[str]) -> tuple[int, int]:
         with without_warnings():
             exif = Image.Image.getexif(image) if early else image.getexif()
         turned = exif.get(0x0112, 1) >= 5  # the orientation, which read_rgb applies
-        size = (image.width, image.height) if turned else (image.height, image.width)
+        height, width = (image.width, image.height) if turned else (image.height, image.width)
+        grey = image.mode == 'L'
         marker = _END_MARKERS.get(image.format or '')
     if marker:
         with _bytes_of(source) as file:
             file.seek(max(file.seek(0, os.SEEK_END) - 4096, 0))
             if marker not in file.read():
                 raise InputError('the image is truncated', where=where, do='Replace or remove the file')
-    return size
+    return ImageHeader(height, width, grey)
 
 
 def _ends_with_pixels(source: Path | bytes) -> bool:

@@ -16,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file of an extraction')
     parser.add_argument('--output', metavar='DIR', help='instead of the output that the file names')
     args = parser.parse_args(argv)
-    result = extract(load_extraction(args.opt, args.output))
+    command = ['python', 'tools/extract.py', *(sys.argv[1:] if argv is None else argv)]
+    result = extract(load_extraction(args.opt, args.output), command=command)
     print()
     print(result.table)
     print(f'table:   {result.table_path}\npicture: {result.picture_path}')

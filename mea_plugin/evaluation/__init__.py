@@ -2,7 +2,6 @@
 
 from mea_plugin.evaluation.evaluate import evaluate
 from mea_plugin.evaluation.job import Evaluation, EvaluationPaths, evaluate_from_options
-from mea_plugin.evaluation.metrics import Score, psnr, ssim, to_y
 from mea_plugin.evaluation.pairs import EvaluationSet
 from mea_plugin.evaluation.results import EvaluationResult
 
@@ -11,10 +10,6 @@ __all__ = [
     'EvaluationPaths',
     'EvaluationResult',
     'EvaluationSet',
-    'Score',
     'evaluate',
     'evaluate_from_options',
-    'psnr',
-    'ssim',
-    'to_y',
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.evaluation.metrics import to_y
+from mea_plugin.metrics.planes import to_y
 
 __all__ = ['CONTEXT_SIDE', 'CROP_SIDES', 'PanelRow', 'choose_rows', 'cut_row', 'most_detailed']
 
@@ -34,7 +34,8 @@ class PanelRow:
         truth: Crop of the ground truth, if there is one.
         query: Crop of the query, its pixels repeated ``scale`` times.
         answers: Crop of each model's answer.
-        errors: Mean absolute difference to the victim over R, G and B, float ``(H, W)``, of each model but the victim.
+        errors: Mean absolute difference to the victim, or without one to the ground truth, over R, G and B, float
+            ``(H, W)``, of each model but the victim.
         to_truth: Y-PSNR of the whole image to the ground truth; empty without one.
         to_victim: Y-PSNR of the whole image to the victim.
         sizes: Width and height of the answer and of the query.
@@ -107,7 +108,7 @@ def cut_row(
     query: np.ndarray,
     truth: np.ndarray | None,
     answers: Mapping[str, np.ndarray],
-    victim: str,
+    victim: str | None,
     *,
     to_truth: dict[str, float],
     to_victim: dict[str, float],
@@ -119,11 +120,11 @@ def cut_row(
         query: uint8 ``(H, W, 3)``.
         truth: uint8 ``(scale * H, scale * W, 3)`` or None.
         answers: The same of each model, by its name.
-        victim: The victim's name among them.
+        victim: The victim's name among them, where there is one.
         to_truth: Y-PSNR of each answer to the ground truth; empty without one.
-        to_victim: Y-PSNR of each answer but the victim's to the victim's.
+        to_victim: Y-PSNR of each answer but the victim's to the victim's; empty without a victim.
     """
-    shown = answers[victim] if truth is None else truth
+    shown = truth if truth is not None else answers[victim] if victim else next(iter(answers.values()))
     height, width = shown.shape[:2]
     scale = height // query.shape[0]
     side = _crop_side(height, width)
@@ -131,6 +132,7 @@ def cut_row(
     region = slice(top, top + side), slice(left, left + side)
     context, box = _overview(shown, (left, top, side))
     crops = {name: answer[region].copy() for name, answer in answers.items()}
+    reference = crops[victim] if victim else None if truth is None else truth[region]
     return PanelRow(
         title=title,
         context=context,
@@ -139,9 +141,9 @@ def cut_row(
         query=query.repeat(scale, axis=0).repeat(scale, axis=1)[region].copy(),
         answers=crops,
         errors={
-            name: np.abs(crop.astype(np.float64) - crops[victim]).mean(axis=2)
+            name: np.abs(crop.astype(np.float64) - reference).mean(axis=2)
             for name, crop in crops.items()
-            if name != victim
+            if name != victim and reference is not None
         },
         to_truth=to_truth,
         to_victim=to_victim,

@@ -1,38 +1,51 @@
-"""A whole evaluation from its options: build the models, measure, write the table, the picture and the JSON."""
+"""A whole evaluation from its options: build the models, measure, write the table, the pictures and the JSON."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.data.resize import check_scale
 from mea_plugin.errors import InputError
-from mea_plugin.evaluation.evaluate import VICTIM, evaluate
-from mea_plugin.evaluation.pairs import EvaluationSet
+from mea_plugin.evaluation.crops import PanelRow
+from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
+from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model, parse_test_sets
 from mea_plugin.evaluation.panel import draw_panel
+from mea_plugin.evaluation.pictures import pictures_in
 from mea_plugin.evaluation.results import EvaluationResult
-from mea_plugin.evaluation.table import image_tables, mean_tables
+from mea_plugin.evaluation.table import image_tables, mean_tables, metric_notes
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
-from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.options import check_keys, check_section
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.remote import RemoteVictim
 
 __all__ = ['Evaluation', 'EvaluationPaths', 'evaluate_from_options']
 
-_KEYS = ('name', 'output', 'victim', 'surrogates', 'baselines', 'test_sets', 'panel')
+_KEYS = ('name', 'output', 'victim', 'surrogates', 'scale', *MEASURE_KEYS)
 
 
 @dataclass(frozen=True)
 class EvaluationPaths:
-    """The files that an evaluation wrote."""
+    """The files that an evaluation wrote.
+
+    Attributes:
+        json: Everything.
+        markdown: Tables, also per image.
+        panel: The side-by-side picture.
+        pictures: Whole images, where some were saved.
+    """
 
     json: Path
     markdown: Path
     panel: Path
+    pictures: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -44,17 +57,17 @@ class Evaluation:
     paths: EvaluationPaths
 
 
-def evaluate_from_options(options: Mapping[str, Any], output: str | Path, *, where: str = '') -> Evaluation:
+def evaluate_from_options(
+    options: Mapping[str, Any], output: str | Path, *, where: str = '', command: Sequence[str] = ()
+) -> Evaluation:
     """Run the evaluation that options describe and write ``evaluation.json``, ``evaluation.md``, ``evaluation.png``.
 
     Args:
-        options: ``victim`` (options of :func:`~mea_plugin.victims.build_victim`), ``surrogates`` and ``baselines`` (the
-            same, by name), ``test_sets`` (a list of ``name``, ``lq`` and optionally ``gt``; folders relative to the
-            current one), and optionally ``name`` and ``panel: {images: ...}`` (a number or a list of names). Without
-            ``baselines``, bicubic interpolation is one wherever the scale is above 1; it takes its scale from the
-            victim.
+        options: See docs/evaluation.md; folders are relative to the current one. Without ``baselines``, bicubic
+            interpolation is one wherever the scale is above 1; it takes its scale from the other models.
         output: Folder of the files. They are written at the end, the JSON last.
         where: The option file, for errors.
+        command: What was typed, for the JSON.
 
     Raises:
         InputError: An option, a model or an image cannot be used; nothing is written then.
@@ -62,29 +75,55 @@ def evaluate_from_options(options: Mapping[str, Any], output: str | Path, *, whe
     prefix = f'{where}: ' if where else ''
     check_keys(options, _KEYS, where or 'options')
     output = _check_output(Path(output).expanduser())
-    test_sets = _test_sets(options, prefix)
-    panel_images = _panel_images(options.get('panel'), prefix)
     sections = {key: _section(options.get(key), f'{prefix}{key}') for key in ('surrogates', 'baselines')}
-    victim = build_victim(_section(require(options, 'victim', where), f'{prefix}victim'), where=f'{prefix}victim')
-    if isinstance(victim, RemoteVictim):  # each answer may cost: it is kept, and asked for once
-        victim = RecordedVictim(victim, output / 'ledger')
-    if options.get('baselines') is None and victim.scale > 1:
+    measure = MeasureOptions.parse(options, where, list(sections['surrogates']))
+    test_sets = parse_test_sets(options.get('test_sets'), f'{prefix}test_sets')
+    victim = _build_victim(options.get('victim'), f'{prefix}victim', output)
+    surrogates = _build(sections['surrogates'], f'{prefix}surrogates', None)
+    scale = _scale(options.get('scale'), [victim, *surrogates.values()], f'{prefix}scale')
+    if options.get('baselines') is None and scale and scale > 1:
         sections['baselines'] = {'bicubic': {'type': 'bicubic'}}
-    surrogates, baselines = (_build(section, key, victim.scale, prefix) for key, section in sections.items())
-    result, rows = evaluate(
-        victim,
-        surrogates,
-        test_sets,
-        baselines=baselines,
-        name=str(options.get('name') or output.name),
-        panel_images=panel_images,
-        where=where,
-    )
+    baselines = _build(sections['baselines'], f'{prefix}baselines', scale)
+    with contextlib.ExitStack() as stack:
+        save = None
+        if measure.save_images != 0:
+            save = SavedImages(stack.enter_context(pictures_in(output)), measure.save_images)
+        result, rows = evaluate(
+            victim,
+            surrogates,
+            test_sets,
+            baselines=baselines,
+            metrics=measure.metrics,
+            seeds=measure.seeds,
+            ceiling=measure.ceiling,
+            name=str(options.get('name') or output.name),
+            panel_images=measure.panel_images,
+            save=save,
+            cache=output / 'features',
+            where=where,
+        )
+    return _write(result, rows, output, {'command': list(command), 'options': _plain(options)})
+
+
+def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run: dict[str, Any]) -> Evaluation:
+    from mea_plugin.benchmarks.machine import describe_machine
+
     table = mean_tables(result)
-    paths = EvaluationPaths(*(output / f'evaluation.{suffix}' for suffix in ('json', 'md', 'png')))
-    write_png(paths.panel, draw_panel(rows, [model.name for model in result.models], VICTIM, result.protocol))
+    pictures = [path for one in result.pictures for path in (one.query, one.truth, *one.answers.values()) if path]
+    paths = EvaluationPaths(
+        json=output / 'evaluation.json',
+        markdown=output / 'evaluation.md',
+        panel=output / 'evaluation.png',
+        pictures=[output / picture for picture in pictures],
+    )
+    shown = [model.name for model in result.models if model.role != 'ceiling']
+    victim = VICTIM if VICTIM in shown else None
+    write_png(paths.panel, draw_panel(rows, shown, victim, result.protocol))
     write_text(paths.markdown, _report(result, table, paths.panel.name))
-    write_json(paths.json, result.to_json())
+    machine = {name: fact for name, fact in describe_machine().items() if name != 'load average'}
+    found = result.to_json()
+    head = {key: found.pop(key) for key in ('format', 'name')}
+    write_json(paths.json, {**head, **run, 'machine': machine, **found})
     return Evaluation(result, table, paths)
 
 
@@ -92,7 +131,7 @@ def _report(result: EvaluationResult, table: str, picture: str) -> str:
     models = ''.join(f'- {m.name} ({m.role}): {m.title}, fingerprint {m.fingerprint[:16]}\n' for m in result.models)
     return (
         f'# {result.name}\n\n{table}\n![answers side by side]({picture})\n\n'
-        f'## Models\n\n{models}\n## Per image\n\n{image_tables(result)}'
+        f'## Metrics\n\n{metric_notes(result)}\n## Models\n\n{models}\n## Per image\n\n{image_tables(result)}'
     )
 
 
@@ -110,43 +149,42 @@ def _section(value: Any, where: str) -> dict[str, Any]:
     return {} if value is None else {str(key): content for key, content in check_section(value, where).items()}
 
 
-def _build(section: Mapping[str, Any], key: str, scale: int, prefix: str) -> dict[str, Victim]:
+def _build_victim(value: Any, where: str, output: Path) -> Victim | None:
+    if value is None:
+        return None
+    victim = build_victim(check_model(value, where), where=where)
+    if isinstance(victim, RemoteVictim):  # each answer may cost: it is kept, and asked for once
+        return RecordedVictim(victim, output / 'ledger')
+    return victim
+
+
+def _build(section: Mapping[str, Any], where: str, scale: int | None) -> dict[str, Victim]:
     models = {}
     for name, value in section.items():
-        where = f'{prefix}{key}.{name}'
-        options = _section(value, where)
-        if options.get('type') == 'bicubic':
+        options = check_model(value, f'{where}.{name}')
+        if options.get('type') == 'bicubic' and scale:
             options.setdefault('scale', scale)
-        models[name] = build_victim(options, where=where)
+        models[name] = build_victim(options, where=f'{where}.{name}')
     return models
 
 
-def _test_sets(options: Mapping[str, Any], prefix: str) -> list[EvaluationSet]:
-    where = f'{prefix}test_sets'
-    sets = options.get('test_sets')
-    if not isinstance(sets, list) or not sets:
-        raise InputError(
-            f'expected a list of test sets, got {sets!r}', where=where, do='Write - {name: ..., lq: FOLDER, gt: FOLDER}'
-        )
-    checked = []
-    for index, one in enumerate(sets):
-        check_keys(one, ('name', 'lq', 'gt'), f'{where}[{index}]')
-        name, lq = (str(require(one, key, f'{where}[{index}]')) for key in ('name', 'lq'))
-        gt = one.get('gt')
-        checked.append(EvaluationSet(name, Path(lq), None if gt is None else Path(str(gt))))
-    return checked
+def _scale(value: Any, models: Sequence[Victim | None], where: str) -> int | None:
+    """The scale of the models; the option's where there is none that has one."""
+    found = next((model.scale for model in models if model), None)
+    if value is None:
+        return found
+    check_scale(value, where=where)
+    if found is not None and found != value:
+        raise InputError(f'the scale is {value}, that of the models {found}', where=where, do='Remove it')
+    return int(value)
 
 
-def _panel_images(panel: Any, prefix: str) -> int | list[str]:
-    where = f'{prefix}panel'
-    if panel is None:
-        return 4
-    check_keys(panel, ('images',), where)
-    images = panel.get('images', 4)
-    if isinstance(images, list) and images:
-        return [str(name) for name in images]
-    if isinstance(images, bool) or not isinstance(images, int) or images < 1:
-        raise InputError(
-            f'images is {images!r}', where=where, do='Give a number of images from 1 on, or a list of their names'
-        )
-    return images
+def _plain(value: Any) -> Any:
+    """Options as JSON holds them: what an option file cannot say, such as a path, becomes text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(content) for key, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(content) for content in value]
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

@@ -31,23 +31,24 @@ _HEAT = np.array([[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252,
 _SPANS = (4, 8, 16, 32, 64, 128, 255)
 
 
-def draw_panel(rows: Sequence[PanelRow], models: Sequence[str], victim: str, protocol: Protocol) -> np.ndarray:
+def draw_panel(rows: Sequence[PanelRow], models: Sequence[str], victim: str | None, protocol: Protocol) -> np.ndarray:
     """Draw the picture.
 
     One row per image: the overview with the region marked; the region in the ground truth and in every answer, pixels
-    enlarged as squares; below, the query and the difference of each answer to the victim's, all on one colour scale.
+    enlarged as squares; below, the query and the difference of each answer to the victim's (without a victim, to the
+    ground truth), all on one colour scale.
 
     Args:
         rows: What to show, at least one row.
         models: The columns, in order.
-        victim: The victim's name among them.
+        victim: The victim's name among them; None where there is no victim.
         protocol: For the caption.
 
     Returns:
         uint8 array ``(H, W, 3)``, RGB.
     """
     span = _span(rows)
-    columns = 1 + len(models)
+    columns = 1 + len(models) + (victim is None)  # the colour scale's
     width = 2 * MARGIN + CONTEXT_SIDE + columns * (CELL + GAP)
     caption = _wrap(_caption(protocol), _font(19), width - 2 * MARGIN)
     height = 2 * MARGIN + HEADER + len(rows) * (ROW + ROW_GAP) - ROW_GAP + 8 + CAPTION_LINE * len(caption)
@@ -64,7 +65,9 @@ def draw_panel(rows: Sequence[PanelRow], models: Sequence[str], victim: str, pro
     return np.asarray(image)
 
 
-def _draw_row(image: Image.Image, row: PanelRow, models: Sequence[str], victim: str, top: int, span: int) -> None:
+def _draw_row(
+    image: Image.Image, row: PanelRow, models: Sequence[str], victim: str | None, top: int, span: int
+) -> None:
     canvas = ImageDraw.Draw(image)
     _draw_overview(image, row, top)
     x, below = _column(0), top + CELL + LABEL
@@ -79,9 +82,12 @@ def _draw_row(image: Image.Image, row: PanelRow, models: Sequence[str], victim: 
         label = f'{_db(row.to_truth[name])} to truth' if name in row.to_truth else ''
         _cell(image, x, top, row.answers[name], label)
         if name == victim:
-            _draw_scale(canvas, x, below, span)
-        else:
-            _cell(image, x, below, _heat(row.errors[name], span), f'{_db(row.to_victim[name])} to victim')
+            _draw_scale(canvas, x, below, span, 'victim')
+        elif name in row.errors:
+            label = f'{_db(row.to_victim[name])} to victim' if name in row.to_victim else ''
+            _cell(image, x, below, _heat(row.errors[name], span), label)
+    if victim is None and row.errors:
+        _draw_scale(canvas, _column(len(models) + 1), below, span, 'truth')
 
 
 def _draw_overview(image: Image.Image, row: PanelRow, top: int) -> None:
@@ -94,10 +100,10 @@ def _draw_overview(image: Image.Image, row: PanelRow, top: int) -> None:
     _text(canvas, MARGIN + CONTEXT_SIDE // 2, top + CONTEXT_SIDE + LABEL // 2, row.title, 20, INK, CONTEXT_SIDE)
 
 
-def _draw_scale(canvas: ImageDraw.ImageDraw, x: int, y: int, span: int) -> None:
+def _draw_scale(canvas: ImageDraw.ImageDraw, x: int, y: int, span: int, reference: str) -> None:
     """The colour scale of the differences, in the cell under the victim: its difference to itself is nothing."""
     middle, width = y + CELL // 2, CELL - 40
-    for number, line in enumerate(('difference', 'to victim')):
+    for number, line in enumerate(('difference', f'to {reference}')):
         _text(canvas, x + CELL // 2, middle - 68 + 26 * number, line, 20, INK, CELL)
     colours = _heat(np.linspace(0, span, width)[None], span)[0]
     for offset, colour in enumerate(colours):

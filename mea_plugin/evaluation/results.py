@@ -4,52 +4,57 @@ from __future__ import annotations
 
 import math
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import mea_plugin
-from mea_plugin.evaluation.metrics import CHANNELS, K1, K2, PEAK, SIGMA, WINDOW, Channel, Score
+from mea_plugin.evaluation.benchmarks import BenchmarkCheck
+from mea_plugin.evaluation.differences import Difference
+from mea_plugin.evaluation.pictures import SavedPictures
+from mea_plugin.metrics import Metric
+from mea_plugin.statistics import mean_interval
 
-__all__ = ['Comparison', 'EvaluatedModel', 'EvaluationResult', 'Mean', 'Protocol', 'SetResult']
+__all__ = [
+    *('FORMAT', 'KINDS', 'Comparison', 'EvaluatedModel', 'EvaluationResult', 'Kind', 'Mean', 'Protocol', 'SetResult'),
+]
 
-_PACKAGES = ('numpy', 'scipy', 'Pillow', 'torch', 'basicsr', 'mmagic')
+FORMAT = 2
+"""Of evaluation.json."""
+
+Kind = Literal['fidelity', 'quality', 'own']
+KINDS: tuple[Kind, ...] = ('fidelity', 'quality', 'own')
+
+_PACKAGES = ('numpy', 'scipy', 'Pillow', 'torch', 'basicsr', 'mmagic', 'lpips', 'pytorch-msssim', 'torch-fidelity')
 _DIGITS = 6  # of a decibel and of SSIM: more would differ from one machine to the next
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How images are compared: the scale and how many pixels are cut at each edge."""
+    """How images are compared: the scale, how many pixels are cut at each edge, and by which metrics."""
 
     scale: int
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def border(self) -> int:
         """By custom the scale; nothing is cut where the size stays (scale 1)."""
         return self.scale if self.scale > 1 else 0
 
-    def describe(self, count: int, values: str = 'mean over images') -> str:
+    def describe(self, count: int, values: str = 'mean over images [95 % confidence interval]') -> str:
         """One sentence for tables: how many images, under which protocol, and what their ``values`` are."""
         images = '1 image' if count == 1 else f'{count} images'
         cropped = f'{self.border} pixels cropped at each edge' if self.border else 'nothing cropped'
-        return f'{images}, x{self.scale}; PSNR in dB and SSIM on Y (BT.601, as MATLAB) and on RGB; {cropped}; {values}.'
+        return f'{images}, x{self.scale}; {cropped}; {values}.'
 
     def to_json(self) -> dict[str, Any]:
         """Every setting that the numbers depend on."""
+        keys = ('title', 'unit', 'digits', 'better', 'kind', 'protocol', 'missing')
         return {
             'scale': self.scale,
             'border': self.border,
-            'channels': {
-                'y': 'Y of ITU-R BT.601, limited range, as MATLAB rgb2ycbcr, not rounded',
-                'rgb': 'R, G and B: PSNR of their joint mean squared error, mean of their SSIM',
-            },
-            'psnr': {
-                'unit': 'dB',
-                'peak': PEAK,
-                'identical': 'null for equal images; they are left out of the mean and counted in "identical"',
-            },
-            'ssim': {'window': WINDOW, 'sigma': SIGMA, 'k1': K1, 'k2': K2, 'region': 'where the whole window fits'},
-            'mean': 'arithmetic, over images',
+            'metrics': {metric.name: {key: getattr(metric, key) for key in keys} for metric in self.metrics},
         }
 
 
@@ -59,7 +64,7 @@ class EvaluatedModel:
 
     Attributes:
         name: How the option file calls it.
-        role: ``victim``, ``surrogate`` or ``baseline``.
+        role: ``baseline``, ``victim``, ``surrogate`` or ``ceiling``.
         title: How the model calls itself.
         fingerprint: The stable hash of what answers.
     """
@@ -72,43 +77,56 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over images.
+    """A mean over images, or the one value of a whole set.
 
     Attributes:
-        psnr: Mean over the images that differ from their reference; ``inf`` when none does.
-        ssim: Mean over all images.
-        identical: How many equal their reference, and so are missing from ``psnr``.
+        value: Mean over the images on which it is finite; ``inf`` where all equal their reference, NaN where it is
+            defined for none.
+        interval: Of 95 % confidence; None where there is none.
+        identical: How many images are left out because they equal their reference.
+        undefined: How many are left out because the metric is not defined for them.
     """
 
-    psnr: float
-    ssim: float
-    identical: int
+    value: float
+    interval: tuple[float, float] | None = None
+    identical: int = 0
+    undefined: int = 0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model against one reference on every image of a set: ``images[name][channel]``."""
+    """One model against one reference on a test set.
 
-    images: dict[str, dict[Channel, Score]]
+    Attributes:
+        images: Value by image and metric.
+        sets: Value of metrics of the whole set, by metric.
+        means: Made of both: by metric.
+    """
 
-    def mean(self, channel: Channel) -> Mean:
-        """The mean over the images."""
-        scores = [image[channel] for image in self.images.values()]
-        finite = [score.psnr for score in scores if math.isfinite(score.psnr)]
-        return Mean(
-            psnr=math.fsum(finite) / len(finite) if finite else math.inf,
-            ssim=math.fsum(score.ssim for score in scores) / len(scores),
-            identical=len(scores) - len(finite),
-        )
+    images: dict[str, dict[str, float]]
+    sets: dict[str, float] = field(default_factory=dict)
+    means: dict[str, Mean] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = list(next(iter(self.images.values()), {}))
+        means = {name: _mean([values[name] for values in self.images.values()]) for name in names}
+        means.update({name: Mean(value) for name, value in self.sets.items()})
+        object.__setattr__(self, 'means', means)
+
+    def values(self, metric: str) -> list[float]:
+        """One value per image."""
+        return [values[metric] for values in self.images.values()]
 
     def to_json(self) -> dict[str, Any]:
-        """Mean and per image."""
-        means = {channel: self.mean(channel) for channel in CHANNELS}
+        """Means and their intervals, and every image."""
+        paired = {name: mean for name, mean in self.means.items() if name not in self.sets}
         return {
-            'mean': {channel: {**_pair(mean), 'identical': mean.identical} for channel, mean in means.items()},
+            'mean': {name: number(mean.value) for name, mean in self.means.items()},
+            'interval': {name: numbers(mean.interval) for name, mean in paired.items()},
+            'identical': {name: mean.identical for name, mean in paired.items()},
+            'undefined': {name: mean.undefined for name, mean in paired.items()},
             'images': {
-                name: {channel: _pair(score) for channel, score in scores.items()}
-                for name, scores in self.images.items()
+                image: {name: number(value) for name, value in values.items()} for image, values in self.images.items()
             },
         }
 
@@ -121,15 +139,28 @@ class SetResult:
         name: How tables call it.
         count: How many images.
         fingerprint: A hash of its names and pixels.
+        benchmark: Whether it is the benchmark that it is called after, where it is called after one.
         fidelity: Every other model against the victim.
-        quality: Every model against the ground truth; empty without one.
+        quality: Every model against the ground truth; metrics of whole sets against the target's images.
+        own: What is measured on a model's answers alone.
+        differences: Whether one model is better than another.
+        notes: What the reader of the tables has to know.
     """
 
     name: str
     count: int
     fingerprint: str
-    fidelity: dict[str, Comparison]
-    quality: dict[str, Comparison]
+    benchmark: BenchmarkCheck | None = None
+    fidelity: dict[str, Comparison] = field(default_factory=dict)
+    quality: dict[str, Comparison] = field(default_factory=dict)
+    own: dict[str, Comparison] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def comparisons(self, kind: Kind) -> dict[str, Comparison]:
+        """By model."""
+        found: dict[str, Comparison] = getattr(self, kind)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The set's identity and its scores."""
@@ -137,42 +168,73 @@ class SetResult:
             'name': self.name,
             'count': self.count,
             'fingerprint': self.fingerprint,
-            'fidelity': {name: comparison.to_json() for name, comparison in self.fidelity.items()},
-            'quality': {name: comparison.to_json() for name, comparison in self.quality.items()},
+            'benchmark': self.benchmark.to_json() if self.benchmark else None,
+            **{kind: {name: one.to_json() for name, one in self.comparisons(kind).items()} for kind in KINDS},
+            'differences': [difference.to_json() for difference in self.differences],
         }
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """All that was measured."""
+    """All that was measured.
+
+    Attributes:
+        name: What the evaluation is called.
+        protocol: Under which.
+        models: In the order of tables.
+        sets: In the order of the option file.
+        seeds: Names of models by group: the same training with several seeds.
+        pictures: What was saved of which image.
+    """
 
     name: str
     protocol: Protocol
     models: list[EvaluatedModel]
     sets: list[SetResult]
+    seeds: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pictures: list[SavedPictures] = field(default_factory=list)
 
     @property
     def surrogates(self) -> list[str]:
         """The names of the surrogates, in the order given."""
         return [model.name for model in self.models if model.role == 'surrogate']
 
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics by name."""
+        return {metric.name: metric for metric in self.protocol.metrics}
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; nothing in it depends on the machine but the versions of its packages."""
         return {
+            'format': FORMAT,
             'name': self.name,
+            'packages': _versions(),
             'protocol': self.protocol.to_json(),
             'models': [vars(model) for model in self.models],
+            'seeds': {group: list(names) for group, names in self.seeds.items()},
             'test_sets': [test_set.to_json() for test_set in self.sets],
-            'packages': _versions(),
+            'pictures': [picture.to_json() for picture in self.pictures],
         }
 
 
-def _pair(score: Score | Mean) -> dict[str, float | None]:
-    """JSON knows no infinity: null stands for it."""
-    return {
-        'psnr': round(score.psnr, _DIGITS) if math.isfinite(score.psnr) else None,
-        'ssim': round(score.ssim, _DIGITS),
-    }
+def _mean(values: Sequence[float]) -> Mean:
+    identical = sum(math.isinf(value) for value in values)
+    undefined = sum(math.isnan(value) for value in values)
+    if identical + undefined == len(values):
+        return Mean(math.inf if identical else math.nan, None, identical, undefined)
+    interval = mean_interval(values)
+    return Mean(interval.mean, interval.bounds, identical, undefined)
+
+
+def number(value: float) -> float | None:
+    """For JSON, which knows no infinity and no NaN: null stands for both."""
+    return round(value, _DIGITS) if math.isfinite(value) else None
+
+
+def numbers(interval: tuple[float, float] | None) -> list[float] | None:
+    """An interval for JSON."""
+    return None if interval is None else [round(value, _DIGITS) for value in interval]
 
 
 def _versions() -> dict[str, str]:

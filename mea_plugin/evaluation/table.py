@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from mea_plugin.evaluation.metrics import CHANNELS, Score
-from mea_plugin.evaluation.results import Comparison, EvaluationResult, Mean, SetResult
+from mea_plugin.evaluation.differences import Difference
+from mea_plugin.evaluation.results import KINDS, Comparison, EvaluationResult, Kind, Mean, SetResult
+from mea_plugin.metrics import Metric
 
-__all__ = ['image_tables', 'mean_tables']
+__all__ = ['image_tables', 'mean_tables', 'metric_notes']
 
-_HEADER = [f'{channel.upper()}-{metric}' for channel in CHANNELS for metric in ('PSNR', 'SSIM')]
-_KINDS = {
+WIDTH = 120
+"""Of a terminal: a table that would be wider becomes several."""
+
+_KINDS: dict[Kind, str] = {
     'fidelity': 'fidelity (how close to the victim)',
     'quality': 'task quality (how close to the ground truth)',
+    'own': 'answers alone',
 }
+_TARGET = 'task quality (how close to the images of target)'
+_MEANS = {'pair': KINDS[:2], 'set': KINDS[:2], 'single': KINDS[2:], 'model': KINDS[2:]}
 
 
 def mean_tables(result: EvaluationResult) -> str:
-    """Two tables per test set, fidelity and task quality, a row per model.
+    """Per test set: means with their intervals, a row per model, and whether one model is better than another.
 
-    Bold marks the best of several surrogates, by what is printed; victim and baselines are not in that contest.
+    Bold marks the best mean of several surrogates, by what is printed; victim and baselines are not in that contest.
     """
     parts = []
     for test_set in result.sets:
-        for kind, comparisons in _comparisons(test_set):
-            title = f'**{test_set.name}, {_KINDS[kind]}.** {result.protocol.describe(test_set.count)}'
-            parts += [title, _mean_table(comparisons, result.surrogates), *_notes(comparisons)]
+        for kind in KINDS:
+            comparisons = test_set.comparisons(kind)
+            if comparisons:
+                title = f'**{test_set.name}, {_title(kind, comparisons)}.** {result.protocol.describe(test_set.count)}'
+                missing = [m for m in result.protocol.metrics if m.missing and kind in _MEANS[m.kind]]
+                parts += [title, *_mean_tables(comparisons, result.metrics, missing, result.surrogates)]
+                parts += _lines(_notes(comparisons, result.metrics))
+                parts += _lines(f'{metric.title}: n/a ({metric.missing})' for metric in missing)
+        parts += _lines(f'Note: {note}.' for note in test_set.notes)
+        parts += _differences(test_set, result.metrics)
     return '\n\n'.join(parts) + '\n'
 
 
@@ -34,57 +47,160 @@ def image_tables(result: EvaluationResult) -> str:
     """The same per image: a row per image and model."""
     parts = []
     for test_set in result.sets:
-        protocol = result.protocol.describe(test_set.count, 'per image')
-        for kind, comparisons in _comparisons(test_set):
+        for kind in KINDS:
+            comparisons = {name: one for name, one in test_set.comparisons(kind).items() if one.images}
+            if not comparisons:
+                continue
+            title = _title(kind, comparisons)
+            parts.append(f'**{test_set.name}, {title}.** {result.protocol.describe(test_set.count, "per image")}')
+            images = {image: None for one in comparisons.values() for image in one.images}
             rows = [
-                [image, model, *_cells([comparison.images[image][channel] for channel in CHANNELS])]
-                for image in next(iter(comparisons.values())).images
-                for model, comparison in comparisons.items()
+                (
+                    [image, model],
+                    {name: _cell(value, result.metrics[name]) for name, value in one.images[image].items()},
+                )
+                for image in images
+                for model, one in comparisons.items()
+                if image in one.images
             ]
-            parts += [f'**{test_set.name}, {_KINDS[kind]}.** {protocol}', _table(['image', 'model', *_HEADER], rows)]
+            parts += _tables(['image', 'model'], rows, result.metrics)
     return '\n\n'.join(parts) + '\n'
 
 
-def _comparisons(test_set: SetResult) -> list[tuple[str, dict[str, Comparison]]]:
-    kinds = [('fidelity', test_set.fidelity), ('quality', test_set.quality)]
-    return [(kind, comparisons) for kind, comparisons in kinds if comparisons]
+def metric_notes(result: EvaluationResult) -> str:
+    """What each metric is, a line each."""
+    lines = []
+    for metric in result.protocol.metrics:
+        unit = f'{metric.unit}, ' if metric.unit else ''
+        lines.append(f'- {metric.title} ({unit}{metric.better} is better): {metric.protocol}.\n')
+    return ''.join(lines)
 
 
-def _mean_table(comparisons: dict[str, Comparison], surrogates: Sequence[str]) -> str:
-    rows = [
-        [model, *_cells([comparison.mean(channel) for channel in CHANNELS])]
-        for model, comparison in comparisons.items()
-    ]
-    contest = [row for row in rows if row[0] in surrogates]
-    if len(contest) > 1:
-        for column in range(1, len(_HEADER) + 1):
-            best = max(float(row[column]) for row in contest)
-            for row in [row for row in contest if float(row[column]) == best]:
-                row[column] = f'**{row[column]}**'
-    return _table(['model', *_HEADER], rows)
+def _title(kind: Kind, comparisons: Mapping[str, Comparison]) -> str:
+    only_sets = kind == 'quality' and not any(one.images for one in comparisons.values())
+    return _TARGET if only_sets else _KINDS[kind]
 
 
-def _notes(comparisons: dict[str, Comparison]) -> list[str]:
-    """What a mean over fewer images than announced must not keep to itself."""
-    notes = []
+def _mean_tables(
+    comparisons: Mapping[str, Comparison],
+    metrics: Mapping[str, Metric],
+    missing: Sequence[Metric],
+    surrogates: Sequence[str],
+) -> list[str]:
+    best = _best(comparisons, metrics, surrogates)
+    rows = []
     for model, comparison in comparisons.items():
-        for channel in CHANNELS:
-            mean = comparison.mean(channel)
-            if mean.identical and math.isfinite(mean.psnr):
-                notes.append(
-                    f'{model}: {mean.identical} of {len(comparison.images)} images equal their reference on '
-                    f'{channel.upper()} (infinite PSNR) and are left out of the mean PSNR.'
+        cells = {}
+        for name, mean in comparison.means.items():
+            text = _cell(mean.value, metrics[name])
+            text = f'**{text}**' if (model, name) in best else text
+            cells[name] = f'{text}{_interval(mean, metrics[name])}'
+        rows.append(([model], {**cells, **{metric.name: 'n/a' for metric in missing}}))
+    return _tables(['model'], rows, metrics)
+
+
+def _best(
+    comparisons: Mapping[str, Comparison], metrics: Mapping[str, Metric], surrogates: Sequence[str]
+) -> set[tuple[str, str]]:
+    """Surrogate and metric of the best means, where there are several surrogates; what prints equal is equally good."""
+    found: set[tuple[str, str]] = set()
+    for name, metric in metrics.items():
+        values = {
+            model: float(f'{one.means[name].value:.{metric.digits}f}')
+            for model, one in comparisons.items()
+            if model in surrogates and name in one.means and not math.isnan(one.means[name].value)
+        }
+        # An infinite mean is that of answers that all equal their reference: nothing is better.
+        order = {m: math.inf if math.isinf(v) else v if metric.better == 'higher' else -v for m, v in values.items()}
+        if len(order) > 1:
+            found |= {(model, name) for model, value in order.items() if value == max(order.values())}
+    return found
+
+
+def _cell(value: float, metric: Metric) -> str:
+    if math.isfinite(value):
+        return f'{value:.{metric.digits}f}'
+    return 'identical' if math.isinf(value) else '-'
+
+
+def _interval(mean: Mean, metric: Metric) -> str:
+    if mean.interval is None:
+        return ''
+    low, high = (f'{bound:.{metric.digits}f}' for bound in mean.interval)
+    return f' [{low}, {high}]'
+
+
+def _notes(comparisons: Mapping[str, Comparison], metrics: Mapping[str, Metric]) -> Iterator[str]:
+    """What a mean over fewer images than announced must not keep to itself."""
+    for model, comparison in comparisons.items():
+        for name, mean in comparison.means.items():
+            title, count = metrics[name].title, len(comparison.images)
+            if mean.identical and math.isfinite(mean.value):
+                yield (
+                    f'{model}: {mean.identical} of {count} images equal their reference on {title} and are left out of '
+                    'its mean.'
                 )
-    return notes
+            if mean.undefined:
+                yield f'{model}: {title} is not defined for {mean.undefined} of {count} images.'
 
 
-def _cells(scores: Sequence[Score | Mean]) -> list[str]:
-    return [text for score in scores for text in (f'{score.psnr:.2f}', f'{score.ssim:.4f}')]
+def _differences(test_set: SetResult, metrics: Mapping[str, Metric]) -> list[str]:
+    parts = []
+    for kind in KINDS:
+        some = [one for one in test_set.differences if one.kind == kind]
+        if some:
+            parts.append(
+                f'**{test_set.name}, {_KINDS[kind]}: differences.** First minus second [95 % confidence interval]; p '
+                f'of a paired test, corrected by Holm for {len(some)} comparisons. Better or worse: the interval '
+                'excludes 0, and p is at most 0.05.'
+            )
+            rows = [_difference_row(one, metrics[one.metric]) for one in some]
+            parts.append(_table(['metric', 'first', 'second', 'over', 'difference', 'p', 'the first is'], rows, 4))
+    return parts
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, names to the left and numbers to the right, padded to equal widths."""
-    names = len(header) - len(_HEADER)
+def _difference_row(one: Difference, metric: Metric) -> list[str]:
+    found, digits = one.found, metric.digits + 1
+    over = f'{found.count} images' if one.over == 'images' else f'{found.seeds} seeds, {found.count} images'
+    if math.isnan(found.mean):
+        return [metric.title, one.first, one.second, over, '-', '-', one.verdict]
+    interval = ''
+    if found.bounds:
+        interval = ' [{:+.{d}f}, {:+.{d}f}]'.format(*found.bounds, d=digits)
+    p = '-' if math.isnan(one.p_holm) else '< 0.001' if one.p_holm < 0.001 else f'{one.p_holm:.3f}'
+    return [metric.title, one.first, one.second, over, f'{found.mean:+.{digits}f}{interval}', p, one.verdict]
+
+
+def _tables(
+    header: Sequence[str], rows: Sequence[tuple[Sequence[str], Mapping[str, str]]], metrics: Mapping[str, Metric]
+) -> list[str]:
+    """The rows' names and cells as tables no wider than a terminal, as far as one column each allows it."""
+    columns = [name for name in metrics if any(name in cells for _, cells in rows)]
+    widths = {
+        name: 3 + max(len(metrics[name].title), *(len(cells.get(name, '')) for _, cells in rows)) for name in columns
+    }
+    names = 1 + sum(3 + max(len(line[i]) for line in (header, *(n for n, _ in rows))) for i in range(len(header)))
+    groups: list[list[str]] = []
+    for name in columns:
+        if not groups or names + sum(widths[other] for other in (*groups[-1], name)) > WIDTH:
+            groups.append([])
+        groups[-1].append(name)
+    return [
+        _table(
+            [*header, *(metrics[name].title for name in group)],
+            [[*first, *(cells.get(name, '') for name in group)] for first, cells in rows],
+            len(header),
+        )
+        for group in groups
+    ]
+
+
+def _lines(notes: Iterator[str] | Sequence[str]) -> list[str]:
+    return ['\n\n'.join(lines)] if (lines := list(notes)) else []
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
+    """A Markdown table, ``names`` columns to the left and numbers to the right, padded to equal widths."""
     lines = [[*map(_escape, row[:names]), *row[names:]] for row in (header, *rows)]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
     ruler = ['-' * width if column < names else '-' * (width - 1) + ':' for column, width in enumerate(widths)]

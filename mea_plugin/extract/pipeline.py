@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from mea_plugin.data.resize import downscale
 from mea_plugin.data.sources import image_references, image_source
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation import evaluate_from_options
+from mea_plugin.evaluation.options import parse_test_sets
+from mea_plugin.evaluation.results import Protocol
+from mea_plugin.evaluation.sets import check_sets
 from mea_plugin.extract.options import ExtractionOptions
 from mea_plugin.extract.record import Record
 from mea_plugin.extract.training import train_surrogate
@@ -39,11 +43,12 @@ class ExtractionResult:
     picture_path: Path
 
 
-def extract(options: ExtractionOptions) -> ExtractionResult:
+def extract(options: ExtractionOptions, *, command: Sequence[str] = ()) -> ExtractionResult:
     """Query the victim, train the surrogates, evaluate them.
 
     Args:
         options: From :func:`~mea_plugin.extract.options.load_extraction`.
+        command: What was typed, for the evaluation's JSON.
 
     Returns:
         The table and the picture.
@@ -55,13 +60,14 @@ def extract(options: ExtractionOptions) -> ExtractionResult:
     for surrogate in options.surrogates:
         surrogate.check(victim.scale, f'{options.where}: surrogates.{surrogate.name}')
     test_sets = _prepare_test_sets(options, victim.scale)
+    _check_test_sets(options, test_sets, victim.scale)
     queries = _query(options, victim)
     weights = {}
     for surrogate in options.surrogates:
         start = time.monotonic()
         weights[surrogate.name], was_there = train_surrogate(surrogate, queries, options.query.output)
         _report(f'train {surrogate.name}', str(weights[surrogate.name]), None if was_there else start)
-    return _evaluate(options, victim, weights, test_sets)
+    return _evaluate(options, victim, weights, test_sets, command)
 
 
 def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
@@ -85,7 +91,7 @@ def _prepare_test_sets(options: ExtractionOptions, scale: int) -> list[dict[str,
     where = f'{options.where}: evaluation.test_sets'
     test_sets = []
     for entry in require(options.evaluation, 'test_sets', f'{options.where}: evaluation'):
-        check_keys(entry, ('name', 'lq', 'gt', 'shrink'), where)
+        check_keys(entry, ('name', 'lq', 'gt', 'target', 'shrink'), where)
         name = require(entry, 'name', where)
         folder = options.query.output / 'test_sets' / str(name)
         if 'lq' in entry:
@@ -94,8 +100,16 @@ def _prepare_test_sets(options: ExtractionOptions, scale: int) -> list[dict[str,
             raise InputError(f'{name} has no lq', where=where, do='Give the images to ask about as lq')
         else:
             make_benchmark([require(entry, 'gt', where)], folder, scale=scale, where=where)
-            test_sets.append({'name': name, 'lq': str(folder / f'LRx{scale}'), 'gt': str(folder / 'HR')})
+            target = {key: entry[key] for key in ('target',) if key in entry}
+            test_sets.append({'name': name, 'lq': str(folder / f'LRx{scale}'), 'gt': str(folder / 'HR'), **target})
     return test_sets
+
+
+def _check_test_sets(options: ExtractionOptions, test_sets: list[dict[str, Any]], scale: int) -> None:
+    """Meet a bad image now, not after the training."""
+    prefix = f'{options.where}: evaluation.'
+    sets = parse_test_sets(test_sets, f'{prefix}test_sets')
+    check_sets(sets, scale=scale, border=Protocol(scale).border, prefix=prefix)
 
 
 def _shrunk(entry: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
@@ -116,15 +130,18 @@ def _evaluate(
     victim: Victim,
     weights: dict[str, Path],
     test_sets: list[dict[str, Any]],
+    command: Sequence[str],
 ) -> ExtractionResult:
     start = time.monotonic()
     folder = options.query.output / 'evaluation'
     surrogates = {surrogate.name: surrogate.as_victim(options.query.output) for surrogate in options.surrogates}
     rest = {key: value for key, value in options.evaluation.items() if key != 'test_sets'}
     evaluation = {'name': options.query.name, 'surrogates': surrogates, 'test_sets': test_sets, **rest}
-    images = [path for entry in test_sets for key in ('lq', 'gt') if key in entry for path in list_images(entry[key])]
+    folders = [entry[key] for entry in test_sets for key in ('lq', 'gt', 'target') if key in entry]
+    images = [path for folder in folders for path in list_images(folder)]
     inputs = {
         'evaluation': evaluation,
+        'metrics': options.metrics,
         'victim': victim.fingerprint,
         'weights': {name: hash_file(path) for name, path in weights.items()},
         'images': {str(path): hash_file(path) for path in images},
@@ -135,9 +152,11 @@ def _evaluate(
         _report('evaluate', str(folder), None)
     else:
         record.begin()
-        found = evaluate_from_options({**evaluation, 'victim': options.query.victim}, folder, where=options.where)
+        found = evaluate_from_options(
+            {**evaluation, 'victim': options.query.victim}, folder, where=options.where, command=command
+        )
         write_text(table, found.table)
-        record.finish([table, picture, found.paths.json, found.paths.markdown])
+        record.finish([table, picture, found.paths.json, found.paths.markdown, *found.paths.pictures])
         _report('evaluate', str(folder), start)
     return ExtractionResult(table.read_text(), table, picture)
 

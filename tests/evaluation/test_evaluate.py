@@ -9,8 +9,8 @@ import pytest
 
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation import EvaluationSet, evaluate
-from mea_plugin.evaluation.metrics import psnr, ssim
 from mea_plugin.images import read_rgb, write_png
+from mea_plugin.metrics import psnr, ssim
 
 
 def both(folder):
@@ -30,8 +30,8 @@ def test_fidelity_is_measured_against_the_victim(enlarger, make_set):
     assert found.quality == {}
     assert found.count == 3
     for offset, name in enumerate(found.fidelity, start=1):
-        assert found.fidelity[name].mean('rgb').psnr == pytest.approx(20 * math.log10(255 / offset))
-        assert found.fidelity[name].mean('y').psnr == pytest.approx(20 * math.log10(255 / offset * 255 / 219))
+        assert found.fidelity[name].means['psnr_rgb'].value == pytest.approx(20 * math.log10(255 / offset))
+        assert found.fidelity[name].means['psnr_y'].value == pytest.approx(20 * math.log10(255 / offset * 255 / 219))
 
 
 def test_quality_is_measured_against_the_ground_truth(enlarger, make_set):
@@ -45,9 +45,9 @@ def test_quality_is_measured_against_the_ground_truth(enlarger, make_set):
         (answer,) = surrogate.query([read_rgb(path)])
         truth = read_rgb(folder / 'gt' / path.name)[: answer.shape[0], : answer.shape[1]]
         for channel in ('y', 'rgb'):
-            score = found.quality['ours'].images[path.stem][channel]
-            assert score.psnr == pytest.approx(psnr(answer, truth, border=2, channel=channel))
-            assert score.ssim == pytest.approx(ssim(answer, truth, border=2, channel=channel))
+            values = found.quality['ours'].images[path.stem]
+            assert values[f'psnr_{channel}'] == pytest.approx(psnr(answer, truth, border=2, channel=channel))
+            assert values[f'ssim_{channel}'] == pytest.approx(ssim(answer, truth, border=2, channel=channel))
 
 
 def test_every_model_is_asked_once_about_each_image(enlarger, make_set):
@@ -93,8 +93,8 @@ def test_the_picture_has_the_wanted_rows_with_the_scores_of_whole_images(enlarge
     result, rows = evaluate(enlarger(), {'ours': enlarger(offset=5)}, sets, panel_images=3)
     assert [row.title for row in rows] == ['first, 00', 'first, 02', 'second, 01']
     first = result.sets[0]
-    assert rows[1].to_victim == {'ours': first.fidelity['ours'].images['02']['y'].psnr}
-    assert rows[1].to_truth == {name: first.quality[name].images['02']['y'].psnr for name in ('victim', 'ours')}
+    assert rows[1].to_victim == {'ours': first.fidelity['ours'].images['02']['psnr_y']}
+    assert rows[1].to_truth == {name: first.quality[name].images['02']['psnr_y'] for name in ('victim', 'ours')}
     assert rows[2].to_truth == {}
     assert rows[2].truth is None
 
@@ -110,10 +110,10 @@ def test_nothing_is_cropped_at_scale_1(enlarger, make_set):
     folder = make_set(scale=1)
     result, _ = evaluate(enlarger(scale=1), {'ours': Spoiler(scale=1)}, [only_lq(folder)])
     assert result.protocol.border == 0
-    assert math.isfinite(result.sets[0].fidelity['ours'].mean('y').psnr)
+    assert math.isfinite(result.sets[0].fidelity['ours'].means['psnr_y'].value)
     result, _ = evaluate(enlarger(scale=2), {'ours': Spoiler(scale=2)}, [only_lq(folder)])
     assert result.protocol.border == 2
-    assert result.sets[0].fidelity['ours'].mean('y').psnr == math.inf
+    assert result.sets[0].fidelity['ours'].means['psnr_y'].value == math.inf
 
 
 def test_scales_must_agree(enlarger, make_set):

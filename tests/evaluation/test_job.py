@@ -72,11 +72,14 @@ def test_three_files_are_written_and_agree(options, tmp_path):
 
     content = json.loads(done.paths.json.read_text(), parse_constant=refuse)
     assert content['name'] == 'study'
-    assert content == json.loads(json.dumps(done.result.to_json()))
+    assert {key: content[key] for key in done.result.to_json()} == done.result.to_json()
+    assert content['options'] == options
+    assert set(content) - set(done.result.to_json()) == {'command', 'options', 'machine'}
     mean = content['test_sets'][0]['fidelity']['ours']['mean']
     (line,) = [line for line in done.table.split('task quality')[0].splitlines() if line.startswith('| ours ')]
-    expected = [mean['y']['psnr'], mean['y']['ssim'], mean['rgb']['psnr'], mean['rgb']['ssim']]
-    assert [float(cell.strip(' *')) for cell in line.split('|')[2:-1]] == pytest.approx(expected, abs=0.005)
+    expected = [mean[name] for name in ('psnr_y', 'ssim_y', 'psnr_rgb', 'ssim_rgb')]
+    printed = [float(cell.split('[')[0].strip(' *')) for cell in line.split('|')[2:-1]]
+    assert printed == pytest.approx(expected, abs=0.005)
     report = done.paths.markdown.read_text()
     assert done.table in report
     assert '(evaluation.png)' in report
@@ -88,7 +91,7 @@ def test_nothing_written_depends_on_the_folder_or_the_run(options, tmp_path):
     first, second = (evaluate_from_options(options, tmp_path / name).paths for name in ('one', 'two'))
     for kind in ('json', 'markdown', 'panel'):
         assert getattr(first, kind).read_bytes() == getattr(second, kind).read_bytes()
-    assert str(tmp_path) not in first.json.read_text() + first.markdown.read_text()
+    assert str(tmp_path) not in first.markdown.read_text()
 
 
 def test_names_of_images_choose_the_rows(options, tmp_path):
@@ -107,7 +110,7 @@ def test_bicubic_is_the_baseline_where_none_is_named(options, tmp_path):
     assert (result.models[0].name, result.models[0].role) == ('bicubic', 'baseline')
     # random pixels: interpolation comes closer to the truth than repetition
     quality = result.sets[0].quality
-    assert quality['bicubic'].mean('y').psnr > quality['victim'].mean('y').psnr
+    assert quality['bicubic'].means['psnr_y'].value > quality['victim'].means['psnr_y'].value
     options['baselines'] = {}
     result = evaluate_from_options(options, tmp_path / 'out').result
     assert [model.role for model in result.models] == ['victim', 'surrogate', 'surrogate']
@@ -136,15 +139,39 @@ def test_the_output_folder_is_the_arguments_or_the_files(tool, options, tmp_path
         (['surogates'], {}, r"study\.yml: unknown option 'surogates'\. Use 'surrogates'"),
         (['victim', 'ofset'], 1, r"study\.yml: victim: unknown option 'ofset'\. Use 'offset'"),
         (['victim', 'type'], 'enlargr', r"study\.yml: victim\.type: no victim type 'enlargr'"),
-        (['victim'], None, r"study\.yml: the option 'victim' is missing"),
         (['victim'], 'basicsr', r"study\.yml: victim: expected a section, got 'basicsr'"),
         (['surrogates', 'ours', 'scale'], 4, r'surrogates\.ours: its scale is 4, the victim has 2'),
-        (['surrogates', 'ours'], 'x.pth', r"surrogates\.ours: expected a section, got 'x\.pth'"),
+        (
+            ['surrogates', 'ours'],
+            'x.pth',
+            r'surrogates\.ours: x\.pth holds weights, but not the network that they are for',
+        ),
+        (
+            ['surrogates', 'ours'],
+            {'weights': 'x.pth'},
+            r'ours: x\.pth holds weights, .*Write \{type: basicsr, network_g: ',
+        ),
+        (['surrogates', 'ours'], {'type': 'basicsr', 'weights': 'x.pth'}, r'x\.pth holds weights, but not the network'),
+        (['surrogates', 'ours'], 'x', r"surrogates\.ours: expected a section, got 'x'"),
         (['surrogates'], ['ours'], r"study\.yml: surrogates: expected a section, got \['ours'\]"),
         (['name'], None, r"study\.yml: the option 'name' is missing"),
         (['test_sets'], [], r'study\.yml: test_sets: expected a list of test sets, got \[\]'),
         (['test_sets', 0, 'hr'], 'x', r"test_sets\[0\]: unknown option 'hr'"),
-        (['test_sets', 0, 'lq'], None, r"test_sets\[0\]: the option 'lq' is missing"),
+        (['test_sets', 0], {'name': 'toy'}, r"test_sets\[0\]: the option 'lq' is missing"),
+        (['test_sets', 0, 'target'], 'nowhere', r'test_sets\.toy\.target: folder nowhere does not exist'),
+        (['metrics'], ['psnr_y', 'sim_y'], r"study\.yml: metrics: no metric is called 'sim_y'\. Use 'ssim_y'"),
+        (['metrics'], 'al', r"study\.yml: metrics: metrics is 'al'\. Use 'all'"),
+        (['metrics'], [], r'study\.yml: metrics: metrics is \[\]\. Give a list of names, or all'),
+        (['weights'], {'dir': 'x'}, r"study\.yml: weights: unknown option 'dir'"),
+        (['weights'], {'urls': ['x']}, r"weights\.urls: expected a section, got \['x'\]"),
+        (['seeds'], {'all': ['ours', 'hours']}, r"seeds\.all: no surrogate is called 'hours'"),
+        (['seeds'], {'ours': ['ours', 'base']}, r"seeds\.ours: 'ours' is the name of a model, too"),
+        (['seeds'], {'all': ['ours', 'ours']}, r"seeds\.all: 'ours' is there twice"),
+        (['seeds'], {'all': 3}, r'seeds: all is 3'),
+        (['ceiling'], 1, r'ceiling: ceiling is 1\. Write true or false'),
+        (['save_images'], -1, r'save_images: save_images is -1'),
+        (['save_images'], 'some', r"save_images: save_images is 'some'"),
+        (['scale'], 3, r'scale: the scale is 3, that of the models 2'),
         (['test_sets', 0, 'gt'], 'nowhere', r'test_sets\.toy\.gt: folder nowhere does not exist'),
         (['panel'], {'images': 0}, r'study\.yml: panel: images is 0'),
         (['panel'], {'images': []}, r'study\.yml: panel: images is \[\]'),
@@ -178,6 +205,69 @@ def test_bad_images_end_in_one_line_and_write_nothing(tool, options, tmp_path):
     assert '02.png' in refusal()
     (lq / '02.png').rename(lq / '03.png')
     assert 'no ground truth of that name' in refusal()
+    options['save_images'] = 'all'
+    assert 'no ground truth of that name' in refusal()
+
+
+def test_an_image_that_fails_on_the_way_leaves_nothing(tool, options, tmp_path):
+    options['save_images'] = 'all'
+    path = tmp_path / 'toy' / 'lq' / '02.png'
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes(20) + content[half + 20 :])  # damage that no header shows
+    code, out, err = tool(options)
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert '02.png: cannot be read' in err
+    assert not (tmp_path / 'results').exists()
+
+
+def test_saved_pictures_are_the_answers(options, tmp_path):
+    options.update(save_images=2, ceiling=True, surrogates={'a/b': {'type': 'enlarger', 'offset': 3}})
+    done = evaluate_from_options(options, tmp_path / 'out')
+    pictures = json.loads(done.paths.json.read_text())['pictures']
+    assert [(one['set'], one['image']) for one in pictures] == [('toy', '00'), ('toy', '02')]
+    for one in pictures:
+        assert list(one['answers']) == ['nearest', 'victim', 'a/b', 'ceiling']
+        query, truth = (read_rgb(tmp_path / 'toy' / kind / f'{one["image"]}.png') for kind in ('lq', 'gt'))
+        np.testing.assert_array_equal(read_rgb(tmp_path / 'out' / one['query']), query)
+        np.testing.assert_array_equal(read_rgb(tmp_path / 'out' / one['truth']), truth)
+        for name, offset in (('nearest', 1), ('victim', 0), ('a/b', 3)):
+            answer = read_rgb(tmp_path / 'out' / one['answers'][name])
+            np.testing.assert_array_equal(answer, query.repeat(2, 0).repeat(2, 1) + offset)
+    saved = sorted(path for path in (tmp_path / 'out' / 'images').rglob('*') if path.is_file())
+    assert saved == sorted(done.paths.pictures)
+    options['save_images'] = 1
+    done = evaluate_from_options(options, tmp_path / 'out')
+    assert sorted(p for p in (tmp_path / 'out' / 'images').rglob('*.png')) == sorted(done.paths.pictures)
+    assert {path.parent.name for path in done.paths.pictures} == {'01'}
+
+
+def test_the_command_is_noted(tool, options, tmp_path):
+    assert tool(options)[0] == 0
+    content = json.loads((tmp_path / 'results' / 'study' / 'evaluation.json').read_text())
+    assert content['command'] == ['python', 'tools/evaluate.py', '-opt', 'study.yml']
+
+
+def test_another_folder_stands_for_datasets(tool, options, tmp_path):
+    options['test_sets'] = [{'name': 'toy', 'lq': 'datasets/lq', 'gt': 'datasets/gt'}]
+    assert tool(options)[0] == 2
+    assert tool(options, '--data', 'toy')[0] == 0
+
+
+def test_without_a_victim_only_quality_is_measured(options, tmp_path):
+    del options['victim'], options['baselines'], options['surrogates']
+    options.update(scale=2)
+    result = evaluate_from_options(options, tmp_path / 'out').result
+    assert [(model.name, model.role) for model in result.models] == [('bicubic', 'baseline')]
+    assert list(result.sets[0].quality) == ['bicubic']
+    assert result.sets[0].fidelity == {}
+    for change, message in (
+        ({'scale': None}, 'there is no model'),
+        ({'ceiling': True}, 'there is no victim to add noise to'),
+        ({'test_sets': [{'name': 'toy', 'lq': options['test_sets'][0]['lq']}]}, 'nothing can be measured'),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate_from_options({**options, **change}, tmp_path / 'none')
 
 
 def test_results_cannot_be_a_file(tool, options, tmp_path):
@@ -216,6 +306,7 @@ def test_the_example_files_lack_only_the_users_files(root, basicsr, enlarger, mo
         for surrogate in options.get('surrogates', {}).values():
             with pytest.raises(InputError, match='no such weight file'):
                 build_victim(surrogate)
+        options.pop('scale', None)
         monkeypatch.setattr(job, 'build_victim', lambda options, where: enlarger(scale=4))
         with pytest.raises(InputError, match=r'folder datasets/\S+ does not exist'):
             evaluate_from_options(options, tmp_path / 'out', where=path.name)

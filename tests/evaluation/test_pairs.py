@@ -8,7 +8,6 @@ from PIL import Image
 
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation.pairs import EvaluationSet, check_pairs, list_pairs, load_pair
-from mea_plugin.evaluation.results import Protocol
 from mea_plugin.images import read_rgb, write_png
 
 
@@ -54,8 +53,12 @@ def test_without_ground_truth_every_image_stands_alone(tmp_path):
 @pytest.mark.parametrize(
     ('lq', 'gt', 'message'),
     [
-        (['a.png', 'b.png'], ['a.png'], r'b\.png: no ground truth of that name in'),
-        (['a.png'], ['a.png', 'b.png'], r'b\.png: no low-resolution image of that name in'),
+        (['a.png', 'b.png'], ['a.png'], r'b\.png: no ground truth of that name in .*, which holds 1 images, not 2'),
+        (
+            ['a.png'],
+            ['a.png', 'b.png'],
+            r'b\.png: no low-resolution image of that name in .*, which holds 1 images, not 2',
+        ),
         (['1.png'], ['2.png'], r'1\.png: no ground truth'),
         (['a.png', 'a.jpg'], ['a.png'], r"'a\.jpg' and 'a\.png' are both called 'a'"),
         (['a_x2.png', 'a_x4.png'], ['a.png', 'b.png'], "are both called 'a'"),
@@ -77,7 +80,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_a_slightly_larger_ground_truth_is_cut(make_set, more):
     folder = make_set(scale=3, gt_more=more)
     for pair in list_pairs(EvaluationSet('toy', folder / 'lq', folder / 'gt')):
-        check_pairs([pair], Protocol(3))
+        check_pairs([pair], scale=3, border=3)
         lq, gt = load_pair(pair, 3)
         assert gt.shape == (3 * lq.shape[0], 3 * lq.shape[1], 3)
         np.testing.assert_array_equal(gt, read_rgb(pair.gt)[: gt.shape[0], : gt.shape[1]])
@@ -88,7 +91,7 @@ def test_any_other_size_is_refused_by_header_and_by_content(make_set, more):
     folder = make_set(scale=3, gt_more=more)
     pairs = list_pairs(EvaluationSet('toy', folder / 'lq', folder / 'gt'))
     with pytest.raises(InputError, match='are not 3 times the'):
-        check_pairs(pairs, Protocol(3))
+        check_pairs(pairs, scale=3, border=3)
     with pytest.raises(InputError, match='are not 3 times the'):
         load_pair(pairs[0], 3)
 
@@ -96,7 +99,7 @@ def test_any_other_size_is_refused_by_header_and_by_content(make_set, more):
 def test_an_image_too_small_for_ssim_is_named(make_set):
     folder = make_set(sizes=((16, 16), (7, 30)))
     with pytest.raises(InputError, match=r'01\.png: 60x14 pixels are too few'):
-        check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq')), Protocol(2))
+        check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq')), scale=2, border=2)
 
 
 @pytest.mark.parametrize('mode', ['I;16', 'P', 'RGBA'])
@@ -106,7 +109,7 @@ def test_other_kinds_of_images_are_refused(make_set, mode):
     size = Image.open(path).size
     Image.new(mode, size).save(path)
     with pytest.raises(InputError, match=r'gt.01\.png: is .*Convert it to 8-bit RGB'):
-        check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq', folder / 'gt')), Protocol(2))
+        check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq', folder / 'gt')), scale=2, border=2)
 
 
 def test_a_truncated_image_is_refused(make_set):
@@ -114,7 +117,7 @@ def test_a_truncated_image_is_refused(make_set):
     path = folder / 'lq' / '02.png'
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=r'02\.png'):
-        check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq')), Protocol(2))
+        check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq')), scale=2, border=2)
 
 
 def test_no_ground_truth_loads_as_none(make_set):

@@ -7,27 +7,31 @@ import math
 
 import pytest
 
-from mea_plugin.evaluation.metrics import Score
+from mea_plugin.evaluation.differences import compare_models
 from mea_plugin.evaluation.results import Comparison, EvaluatedModel, EvaluationResult, Protocol, SetResult
-from mea_plugin.evaluation.table import image_tables, mean_tables
+from mea_plugin.evaluation.table import image_tables, mean_tables, metric_notes
+from mea_plugin.metrics import DEFAULT, find_metrics
+from mea_plugin.statistics import mean_interval
+
+METRICS = tuple(find_metrics(DEFAULT))
 
 
 def comparison(*scores):
     """Images named 0, 1, ...; RGB one dB and 0.1 below Y."""
     return Comparison(
         {
-            str(index): {'y': Score(psnr, ssim), 'rgb': Score(psnr - 1, ssim - 0.1)}
+            str(index): {'psnr_y': psnr, 'ssim_y': ssim, 'psnr_rgb': psnr - 1, 'ssim_rgb': ssim - 0.1}
             for index, (psnr, ssim) in enumerate(scores)
         }
     )
 
 
-def result(fidelity, quality=None, surrogates=('base', 'ours'), scale=4, count=2):
+def result(fidelity, quality=None, surrogates=('base', 'ours'), scale=4, count=2, metrics=METRICS, differences=()):
     names = list(dict.fromkeys([*fidelity, *(quality or {})]))
     roles = {name: 'surrogate' if name in surrogates else 'baseline' for name in names}
     models = [EvaluatedModel(name, role, name.title(), '0' * 64) for name, role in roles.items()]
-    sets = [SetResult('Set5', count, 'f' * 64, fidelity, quality or {})]
-    return EvaluationResult('study', Protocol(scale), models, sets)
+    sets = [SetResult('Set5', count, 'f' * 64, fidelity=fidelity, quality=quality or {}, differences=list(differences))]
+    return EvaluationResult('study', Protocol(scale, metrics), models, sets)
 
 
 def cells(text, row, table=0):
@@ -36,31 +40,44 @@ def cells(text, row, table=0):
     return [cell.strip() for cell in rows[table].strip('|').split('|')]
 
 
-def test_the_mean_is_over_images():
-    mean = comparison((30, 0.9), (34, 0.7)).mean('y')
-    assert (mean.psnr, mean.ssim, mean.identical) == (pytest.approx(32), pytest.approx(0.8), 0)
+def test_the_mean_is_over_images_with_its_interval():
+    scores = (30, 0.9), (34, 0.7), (33, 0.8)
+    mean = comparison(*scores).means['psnr_y']
+    expected = mean_interval([psnr for psnr, _ in scores])
+    assert (mean.value, mean.interval, mean.identical) == (pytest.approx(97 / 3), expected.bounds, 0)
 
 
 def test_equal_images_are_left_out_of_the_mean_psnr_and_counted():
-    mean = comparison((30, 0.9), (math.inf, 1.0)).mean('y')
-    assert (mean.psnr, mean.ssim, mean.identical) == (pytest.approx(30), pytest.approx(0.95), 1)
-    mean = comparison((math.inf, 1.0)).mean('y')
-    assert (mean.psnr, mean.identical) == (math.inf, 1)
+    means = comparison((30, 0.9), (math.inf, 1.0)).means
+    assert (means['psnr_y'].value, means['psnr_y'].identical) == (pytest.approx(30), 1)
+    assert (means['ssim_y'].value, means['ssim_y'].identical) == (pytest.approx(0.95), 0)
+    mean = comparison((math.inf, 1.0)).means['psnr_y']
+    assert (mean.value, mean.interval, mean.identical) == (math.inf, None, 1)
 
 
 def test_json_has_null_for_infinity_and_nothing_else_unusual():
     text = json.dumps(result({'ours': comparison((30, 0.9), (math.inf, 1.0))}).to_json(), allow_nan=False)
     ours = json.loads(text)['test_sets'][0]['fidelity']['ours']
-    assert ours['mean']['y'] == {'psnr': 30, 'ssim': 0.95, 'identical': 1}
-    assert ours['images']['1']['y'] == {'psnr': None, 'ssim': 1.0}
-    assert ours['images']['0']['rgb'] == {'psnr': 29, 'ssim': 0.8}
+    assert ours['mean'] == {'psnr_y': 30, 'ssim_y': 0.95, 'psnr_rgb': 29, 'ssim_rgb': 0.85}
+    assert ours['interval']['psnr_y'] is None
+    assert ours['interval']['ssim_y'][0] < 0.95 < ours['interval']['ssim_y'][1]
+    assert ours['identical'] == {'psnr_y': 1, 'ssim_y': 0, 'psnr_rgb': 1, 'ssim_rgb': 0}
+    assert ours['undefined'] == dict.fromkeys(DEFAULT, 0)
+    assert ours['images']['1']['psnr_y'] is None
+    assert ours['images']['0'] == {'psnr_y': 30, 'ssim_y': 0.9, 'psnr_rgb': 29, 'ssim_rgb': 0.8}
 
 
-def test_json_states_protocol_models_and_versions():
+def test_json_states_format_protocol_models_and_versions():
     content = result({'ours': comparison((30, 0.9))}, scale=3).to_json()
+    assert content['format'] == 2
     assert content['protocol']['scale'] == content['protocol']['border'] == 3
     assert content['models'] == [{'name': 'ours', 'role': 'surrogate', 'title': 'Ours', 'fingerprint': '0' * 64}]
     assert {'mea_plugin', 'python', 'numpy', 'Pillow'} <= set(content['packages'])
+    assert list(content['protocol']['metrics']) == list(DEFAULT)
+    assert content['protocol']['metrics']['ssim_y'] == {
+        **{'title': 'Y-SSIM', 'unit': '', 'digits': 4, 'better': 'higher', 'kind': 'pair', 'missing': ''},
+        'protocol': METRICS[1].protocol,
+    }
 
 
 @pytest.mark.parametrize(('scale', 'border', 'text'), [(4, 4, '4 pixels cropped'), (1, 0, 'nothing cropped')])
@@ -71,14 +88,14 @@ def test_the_border_is_the_scale_and_the_table_says_so(scale, border, text):
 
 def test_each_table_states_its_protocol():
     scores = comparison((30, 0.9), (34, 0.7))
-    text = mean_tables(result({'ours': scores}, {'ours': scores}))
-    intro = [line for line in text.splitlines() if line.startswith('**Set5')]
+    found = result({'ours': scores}, {'ours': scores})
+    intro = [line for line in mean_tables(found).splitlines() if line.startswith('**Set5')]
     assert len(intro) == 2
     assert 'fidelity' in intro[0]
     assert 'task quality' in intro[1]
     for line in intro:
-        assert '2 images, x4; PSNR in dB and SSIM on Y (BT.601, as MATLAB) and on RGB' in line
-        assert '4 pixels cropped at each edge; mean over images' in line
+        assert '2 images, x4; 4 pixels cropped at each edge; mean over images [95 % confidence interval]' in line
+    assert f'- Y-PSNR (dB, higher is better): {METRICS[0].protocol}.' in metric_notes(found)
 
 
 def test_without_ground_truth_there_is_no_table_of_quality():
@@ -86,9 +103,12 @@ def test_without_ground_truth_there_is_no_table_of_quality():
 
 
 def test_numbers_stand_in_their_columns():
-    text = mean_tables(result({'ours': comparison((30.004, 0.9), (34, 0.7))}))
+    text = mean_tables(result({'ours': comparison((30.004, 0.9))}))
     assert cells(text, 'model') == ['model', 'Y-PSNR', 'Y-SSIM', 'RGB-PSNR', 'RGB-SSIM']
-    assert cells(text, 'ours') == ['ours', '32.00', '0.8000', '31.00', '0.7000']
+    assert cells(text, 'ours') == ['ours', '30.00', '0.9000', '29.00', '0.8000']
+    scores = comparison((30, 0.9), (34, 0.7), (33, 0.8))
+    low, high = scores.means['psnr_y'].interval
+    assert cells(mean_tables(result({'ours': scores})), 'ours')[1] == f'32.33 [{low:.2f}, {high:.2f}]'
 
 
 def test_bold_is_for_the_best_surrogate_only():
@@ -98,6 +118,14 @@ def test_bold_is_for_the_best_surrogate_only():
     assert cells(text, 'bicubic') == ['bicubic', '40.00', '0.9900', '39.00', '0.8900']
     assert cells(text, 'base') == ['base', '30.00', '**0.9100**', '29.00', '**0.8100**']
     assert cells(text, 'ours') == ['ours', '**31.00**', '0.9000', '**30.00**', '0.8000']
+
+
+def test_the_best_may_be_the_lowest_or_the_identical_one():
+    (lower,) = find_metrics(['spectrum_error'])
+    rows = {name: Comparison({'0': {'spectrum_error': value}}) for name, value in (('base', 1.0), ('ours', 2.0))}
+    assert cells(mean_tables(result(rows, metrics=(lower,))), 'base') == ['base', '**1.000**']
+    text = mean_tables(result({'base': comparison((99, 0.9)), 'ours': comparison((math.inf, 1.0))}))
+    assert cells(text, 'ours')[1] == '**identical**'
 
 
 def test_what_prints_equal_is_equally_bold():
@@ -112,9 +140,9 @@ def test_a_single_surrogate_wins_nothing():
 
 def test_equal_images_are_mentioned_below_the_table():
     text = mean_tables(result({'ours': comparison((30, 0.9), (math.inf, 1.0))}))
-    assert 'ours: 1 of 2 images equal their reference on Y (infinite PSNR) and are left out of the mean PSNR.' in text
+    assert 'ours: 1 of 2 images equal their reference on Y-PSNR and are left out of its mean.' in text
     text = mean_tables(result({'ours': comparison((math.inf, 1.0))}, count=1))
-    assert cells(text, 'ours')[1] == 'inf'
+    assert cells(text, 'ours')[1] == 'identical'
     assert 'left out' not in text
 
 
@@ -127,6 +155,18 @@ def test_the_lines_of_a_table_are_equally_long():
     assert any(line.startswith('| a\\|b ') for line in lines)
 
 
+def test_a_table_too_wide_for_a_terminal_becomes_several():
+    names = ['psnr_y', *(f'psnr_{band}' for band in ('h1', 'v1', 'd1', 'h2', 'v2', 'd2', 'a2'))]
+    rows = {'ours': Comparison({str(i): dict.fromkeys(names, 30.0 + i) for i in range(4)})}
+    text = mean_tables(result(rows, metrics=tuple(find_metrics(names))))
+    headers = [line for line in text.splitlines() if line.startswith('| model')]
+    assert len(headers) == 2
+    assert all(len(line) <= 120 for line in text.splitlines() if line.startswith('|'))
+    assert [cell for row in (0, 1) for cell in cells(text, 'model', row)[1:]] == [
+        *('Y-PSNR', 'H1-PSNR', 'V1-PSNR', 'D1-PSNR', 'H2-PSNR', 'V2-PSNR', 'D2-PSNR', 'A2-PSNR')
+    ]
+
+
 def test_per_image_tables_have_a_row_per_image_and_model():
     text = image_tables(result({'base': comparison((30, 0.9), (31, 0.8)), 'ours': comparison((32, 0.9), (33, 0.8))}))
     assert 'per image.' in text
@@ -137,3 +177,18 @@ def test_per_image_tables_have_a_row_per_image_and_model():
         ('1', 'base', '31.00'),
         ('1', 'ours', '33.00'),
     ]
+
+
+def test_differences_are_a_table_of_their_own():
+    rows = {
+        'base': comparison(*((30 + index, 0.9) for index in range(12))),
+        'ours': comparison(*((31 + index + index % 3 / 10, 0.9) for index in range(12))),
+    }
+    values = {name: {metric: one.values(metric) for metric in one.means} for name, one in rows.items()}
+    found = compare_models('fidelity', values, METRICS[:2], [('ours', 'base')], {})
+    text = mean_tables(result(rows, differences=found)).partition('differences.')[2]
+    assert 'corrected by Holm for 2 comparisons' in text
+    assert cells(text, 'Y-PSNR')[:4] == ['Y-PSNR', 'ours', 'base', '12 images']
+    low, high = found[0].found.bounds
+    assert cells(text, 'Y-PSNR')[4:] == [f'+1.100 [{low:+.3f}, {high:+.3f}]', '< 0.001', 'better']
+    assert cells(text, 'Y-SSIM')[4:] == ['+0.00000', '-', 'undecided']

@@ -28,9 +28,10 @@ PROPOSED = {
 
 
 @pytest.fixture
-def job(tmp_path):
+def job(tmp_path, monkeypatch):
     """An extraction of a random x4 network, with 4 iterations of training; returns the option file."""
     torch.save(build_network(VICTIM).state_dict(), tmp_path / 'victim.pth')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))  # no weights of metrics, whoever has them
     for index in range(3):
         save(tmp_path / 'photos' / f'{index}.png', photograph((64, 72), index))
         save(tmp_path / 'test' / f'{index}.png', photograph((97, 98), 10 + index))
@@ -50,6 +51,10 @@ def job(tmp_path):
             'evaluation': {
                 'test_sets': [{'name': 'mine', 'gt': str(tmp_path / 'test')}],
                 'baselines': {'bicubic': {'type': 'bicubic'}},
+                'metrics': ['psnr_y', 'ssim_y', 'hf_psnr', 'lpips_alex'],
+                'weights': {'folder': str(tmp_path)},
+                'ceiling': True,
+                'save_images': 1,
             },
         },
     )
@@ -108,6 +113,11 @@ def test_an_extraction_from_one_file(job, tmp_path):
     assert table.strip() in run.stdout
     assert 'bicubic' in table
     assert '3 images, x4' in table
+    assert 'LPIPS (AlexNet): n/a (weights: ' in table
+    assert '| ceiling' in table
+    content = json.loads((out / 'evaluation' / 'evaluation.json').read_text())
+    assert content['command'] == ['python', 'tools/extract.py', '-opt', str(job)]
+    assert len(content['pictures']) == 1
     picture = re.search(r'^picture: (.*)$', run.stdout, re.MULTILINE)[1]
     assert min(read_rgb(picture).shape[:2]) > 100
     weights = {
@@ -133,6 +143,12 @@ def test_a_step_is_done_again_only_when_its_inputs_have_changed(job, tmp_path, e
     path = out / 'experiments' / 'baseline' / 'models' / 'net_g_latest.pth'
     path.write_bytes(b'damaged')
     assert not extract()[1]['train baseline']
+
+    # A picture that is gone is made again.
+    (picture,) = (out / 'evaluation' / 'images').rglob('proposed.png')
+    picture.unlink()
+    assert extract()[1] == {**dict.fromkeys(ALL, True), 'evaluate': False}
+    assert picture.is_file()
 
     # One surrogate's options changed: it is trained again, and the evaluation follows.
     extract()
@@ -205,6 +221,10 @@ REFUSED = [
     (lambda o: o['surrogates']['proposed']['override']['train']['hf_opt'].update(level=5), 'level'),
     (lambda o: o['surrogates']['proposed']['override']['train']['optim_g'].update(base_optimizer='Adan'), 'Adan'),
     (lambda o: o['evaluation']['test_sets'][0].update(gt='nowhere'), 'nowhere'),
+    (lambda o: o['evaluation']['test_sets'][0].update(target='nowhere'), 'mine.target: folder nowhere does not exist'),
+    (lambda o: o['evaluation'].update(metrics=['psnr']), "evaluation: metrics: no metric is called 'psnr'"),
+    (lambda o: o['evaluation'].update(seeds={'all': ['hours']}), "seeds.all: no surrogate is called 'hours'"),
+    (lambda o: o['evaluation'].update(metric=['psnr_y']), "unknown option 'metric'. Use 'metrics'"),
 ]
 
 

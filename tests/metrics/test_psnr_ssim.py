@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import correlate
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mea_plugin.errors import InputError
-from mea_plugin.evaluation.metrics import Planes, compare, psnr, ssim, to_y
 from mea_plugin.images import read_rgb
+from mea_plugin.metrics import Planes, psnr, ssim, to_y
+from mea_plugin.metrics.psnr_ssim import local_of, plane_psnr, plane_ssim
+from mea_plugin.metrics.windows import blur, local, similarity, strips
+from tests.metrics.pictures import cut, planes, related, related_pairs
 
 
-def related(seed, height=40, width=53, noise=12.0):
-    """A smooth image with texture, and a noisy copy."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    waves = [128 + 90 * np.sin(x / rng.uniform(2, 9) + y / rng.uniform(2, 9) + c) for c in range(3)]
-    image = np.stack(waves, axis=2)
-    noisy = image + rng.normal(0, noise, image.shape)
-    return tuple(part.clip(0, 255).round().astype(np.uint8) for part in (image, noisy))
+@pytest.fixture(scope='module')
+def basicsr():
+    """BasicSR, importable; skips where it is not installed."""
+    if importlib.util.find_spec('basicsr') is None:
+        pytest.skip('BasicSR is not installed')
+    from mea_plugin.basicsr import compat
 
-
-def cut(image, border):
-    return image[border : image.shape[0] - border, border : image.shape[1] - border]
-
-
-pairs = st.builds(related, st.integers(0, 2**32 - 1), st.integers(27, 60), st.integers(27, 60), st.floats(0.5, 60))
+    compat.apply()
 
 
 @settings(max_examples=25, deadline=None)
-@given(pairs, st.integers(0, 8))
+@given(related_pairs(), st.integers(0, 8))
 def test_psnr_equals_scikit_image(images, border):
     first, second = images
     expected = peak_signal_noise_ratio(cut(first, border), cut(second, border), data_range=255)
@@ -45,7 +43,7 @@ def test_psnr_equals_scikit_image(images, border):
 
 
 @settings(max_examples=25, deadline=None)
-@given(pairs, st.integers(0, 8))
+@given(related_pairs(), st.integers(0, 8))
 def test_ssim_equals_scikit_image(images, border):
     settings_of_wang = {
         'gaussian_weights': True,
@@ -112,7 +110,7 @@ def test_equal_images_are_infinitely_close():
     image, _ = related(1)
     for channel in ('y', 'rgb'):
         assert psnr(image, image, border=2, channel=channel) == math.inf
-        assert ssim(image, image, border=2, channel=channel) == pytest.approx(1, abs=1e-12)
+        assert ssim(image, image, border=2, channel=channel) == 1
 
 
 def test_the_border_is_not_looked_at():
@@ -123,13 +121,60 @@ def test_the_border_is_not_looked_at():
     assert psnr(image, other, border=2) < 40
 
 
-def test_compare_is_the_four_numbers():
+def test_an_image_answers_several_questions_as_it_answers_one():
     first, second = related(5)
-    scores = compare(Planes(first, border=3), Planes(second, border=3))
-    assert list(scores) == ['y', 'rgb']
-    for channel, score in scores.items():
-        assert score.psnr == pytest.approx(psnr(first, second, border=3, channel=channel), abs=1e-12)
-        assert score.ssim == pytest.approx(ssim(first, second, border=3, channel=channel), abs=1e-12)
+    kept = planes(first, second, border=3)
+    for _ in range(2):
+        for channel in ('y', 'rgb'):
+            assert plane_psnr(*kept, channel) == psnr(first, second, border=3, channel=channel)
+            assert plane_ssim(*kept, channel) == ssim(first, second, border=3, channel=channel)
+
+
+def test_what_several_metrics_need_is_computed_once_for_each_argument():
+    image = Planes(related(0)[0], border=2)
+    calls = []
+
+    def compute(planes, *arguments):
+        calls.append(arguments)
+        return planes, arguments
+
+    for _ in range(2):
+        assert image.once(compute) == (image, ())
+        assert image.once(compute, 'y') == (image, ('y',))
+    assert calls == [(), ('y',)]
+    assert image.once(local_of, 'y') is image.once(local_of, 'y')
+    assert image.once(local_of, 'rgb').values.shape[0] == 3
+
+
+@pytest.mark.parametrize('height', [11, 12, 26, 27, 42, 45, 150])
+@pytest.mark.parametrize('width', [11, 26, 37, 1000])
+def test_the_window_slides_as_scipy_correlates(height, width):
+    values = np.random.default_rng(height * width).uniform(0, 255, (height, width))
+    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    expected = correlate(values, np.outer(window, window) / window.sum() ** 2)[5:-5, 5:-5]
+    np.testing.assert_allclose(blur(values), expected, atol=1e-10)
+    # in several strips: SSIM on 1000 columns takes them 65 rows at a time
+    image = np.stack([values, values.T]) if height == width else values[None]
+    mean, variance = local(image)[1:]
+    np.testing.assert_allclose(mean[0], expected, atol=1e-10)
+    squares = correlate(values**2, np.outer(window, window) / window.sum() ** 2)[5:-5, 5:-5]
+    np.testing.assert_allclose(variance[0], squares - expected**2, atol=1e-7)
+
+
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (7, 10**6), (100, 700), (4000, 30)])
+def test_strips_are_all_rows_in_their_order(height, width):
+    rows = [row for strip in strips(height, width) for row in range(height)[strip]]
+    assert rows == list(range(height))
+
+
+def test_ssim_without_its_luminance_does_not_see_brightness():
+    first, _ = related(2, 50, 61)
+    first = first // 2 + 20
+    (brighter,) = planes(first + 30)
+    (image,) = planes(first)
+    ssim_of_planes, contrast = similarity(image.once(local_of, 'rgb'), brighter.once(local_of, 'rgb'))
+    np.testing.assert_allclose(contrast, 1, atol=1e-12)
+    assert (ssim_of_planes < 0.99).all()
 
 
 def test_the_smallest_image_is_the_window_and_its_border():

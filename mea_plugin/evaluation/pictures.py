@@ -1,0 +1,136 @@
+"""Whole images for the report: query, ground truth and every answer as PNG, beside the JSON that names them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mea_plugin.images import encode_png
+
+__all__ = ['PictureFolder', 'SavedPictures', 'file_names', 'pictures_in']
+
+FOLDER = 'images'
+
+
+@dataclass(frozen=True)
+class SavedPictures:
+    """What was saved of one image; paths are relative to evaluation.json.
+
+    Attributes:
+        test_set: Its name.
+        image: The image's name.
+        query: Path of what was asked.
+        truth: Path of the ground truth, where there is one.
+        answers: Path of each model's answer.
+    """
+
+    test_set: str
+    image: str
+    query: str
+    truth: str | None
+    answers: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in evaluation.json."""
+        return {
+            'set': self.test_set,
+            'image': self.image,
+            'query': self.query,
+            'truth': self.truth,
+            'answers': self.answers,
+        }
+
+
+class PictureFolder:
+    """Where pictures are written.
+
+    Args:
+        folder: Takes them until all are there.
+        models: Names that become file names.
+        test_sets: Names that become folders.
+        images: Names of all images of each test set, which become folders in it.
+    """
+
+    def __init__(
+        self, folder: Path, models: Iterable[str], test_sets: Iterable[str], images: Iterable[Iterable[str]]
+    ) -> None:
+        self._folder = folder
+        # 'query' and 'truth' are file names of ours, whatever a model is called.
+        names = ['query', 'truth', *models]
+        self._models = dict(zip(names[2:], file_names(names)[2:], strict=True))
+        sets = list(test_sets)
+        self._sets = dict(zip(sets, file_names(sets), strict=True))
+        listed = [list(names) for names in images]
+        self._images = {
+            (name, image): file
+            for name, members in zip(sets, listed, strict=True)
+            for image, file in zip(members, file_names(members), strict=True)
+        }
+
+    def save(
+        self,
+        test_set: str,
+        image: str,
+        query: np.ndarray,
+        truth: np.ndarray | None,
+        answers: Mapping[str, np.ndarray],
+    ) -> SavedPictures:
+        """Write one image's pictures: uint8 ``(H, W, 3)``. Safe to call from several threads."""
+        place = Path(self._sets[test_set]) / self._images[test_set, image]
+        (self._folder / place).mkdir(parents=True, exist_ok=True)
+
+        def write(name: str, pixels: np.ndarray) -> str:
+            (self._folder / place / f'{name}.png').write_bytes(encode_png(pixels))
+            return (Path(FOLDER) / place / f'{name}.png').as_posix()
+
+        return SavedPictures(
+            test_set,
+            image,
+            query=write('query', query),
+            truth=None if truth is None else write('truth', truth),
+            answers={name: write(self._models[name], answer) for name, answer in answers.items()},
+        )
+
+
+@contextlib.contextmanager
+def pictures_in(output: Path) -> Iterator[Path]:
+    """A folder whose content becomes ``OUTPUT/images`` when the block ends, in place of what an older run left there.
+
+    When the block fails nothing is left, and the older pictures stay.
+    """
+    aside = output / f'.{FOLDER}.part'
+    created = [folder for folder in (output, *output.parents) if not folder.exists()]
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(output / FOLDER, ignore_errors=True)
+        aside.rename(output / FOLDER)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        for folder in created:
+            with contextlib.suppress(OSError):  # something else is in it by now
+                folder.rmdir()
+        raise
+
+
+def file_names(names: Iterable[str]) -> list[str]:
+    """A file name for each name: any characters become harmless ones, and no two are the same."""
+    found: list[str] = []
+    taken = set()
+    for name in names:
+        plain = re.sub(r'[^\w.-]+', '_', name).strip('.') or '_'
+        file, number = plain, 1
+        while file.lower() in taken:  # some disks do not tell upper case from lower
+            number += 1
+            file = f'{plain}_{number}'
+        taken.add(file.lower())
+        found.append(file)
+    return found
