@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,8 @@ class Objective:
         if not curved:
             return
         outputs = [first[index] for index in curved]
+        if _breaks_off(outputs):
+            raise self._no_second_derivative('an operation of it may be differentiated once')
         for number, (vector, product) in enumerate(zip(vectors, products, strict=True), 1):
             parts = self.split(vector)
             try:
@@ -133,15 +136,16 @@ class Objective:
                     allow_unused=True,
                 )
             except RuntimeError as error:
-                if 'not implemented' not in str(error) and 'once_differentiable' not in str(error):
+                if 'not implemented' not in str(error):
                     raise
-                reason = ' '.join(str(error).split())
-                raise InputError(
-                    f'{type(self.network).__name__} has no second derivative ({reason})',
-                    where='hessian',
-                    do='Write hessian: ~ to leave it out',
-                ) from error
+                raise self._no_second_derivative(' '.join(str(error).split())) from error
             product += self._flat(second)
+
+    def _no_second_derivative(self, reason: str) -> InputError:
+        name = type(self.network).__name__
+        return InputError(
+            f'{name} has no second derivative ({reason})', where='hessian', do='Write hessian: ~ to leave it out'
+        )
 
     def zeros(self) -> Tensor:
         """A vector of zeros."""
@@ -206,3 +210,22 @@ class Objective:
             finally:
                 for module, mode in modes:
                     module.training = mode
+
+
+def _breaks_off(outputs: Sequence[Tensor | None]) -> bool:
+    """Whether a gradient's graph ends in an operation that may be differentiated once.
+
+    Such an operation (``once_differentiable``) leaves a node that raises when it is reached. Where gradients in named
+    tensors are asked for, it is never reached, and what goes through it would be missing from the sum without a word.
+    """
+    seen: set[Any] = set()
+    todo = [output.grad_fn for output in outputs if output is not None]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == 'torch::autograd::Error':
+            return True
+        seen.add(node)
+        todo += [following for following, _ in node.next_functions]
+    return False

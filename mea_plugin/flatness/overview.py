@@ -69,7 +69,8 @@ def _panels(content: dict[str, Any]) -> list[Callable[[Any], None]]:
     if any(one['line'] for one in landscapes.values()):
         panels.append(partial(_lines, landscapes=landscapes))
     planes = {name: one['plane'] for name, one in landscapes.items() if one['plane']}
-    panels += [partial(_plane, name=name, plane=plane) for name, plane in planes.items()]
+    levels = _levels(list(planes.values()))
+    panels += [partial(_plane, name=name, plane=plane, levels=levels) for name, plane in planes.items()]
     return panels
 
 
@@ -119,13 +120,25 @@ def _lines(axis: Any, landscapes: dict[str, Any]) -> None:
     axis.legend(fontsize=7)
 
 
-def _plane(axis: Any, name: str, plane: dict[str, Any]) -> None:
-    # Levels in equal ratios: the bowl is steep, and what matters is at its bottom.
-    losses = np.log10(np.maximum(_array(plane['loss']), np.finfo(float).tiny))
-    drawn = axis.contourf(plane['x'], plane['y'], losses, levels=_LEVELS, cmap='viridis')
+def _plane(axis: Any, name: str, plane: dict[str, Any], levels: list[float]) -> None:
+    drawn = axis.contourf(plane['x'], plane['y'], _logarithm(plane), levels=levels, cmap='viridis')
     axis.plot(0, 0, marker='+', color='white')
     axis.set(title=f'log10 loss: {name}', xlabel='step', ylabel='step', aspect='equal')
     axis.figure.colorbar(drawn, ax=axis, shrink=0.8)
+
+
+def _levels(planes: list[dict[str, Any]]) -> list[float]:
+    """The same colours for all planes, in equal ratios of the loss: a bowl is steep, and its bottom matters."""
+    finite = [values[np.isfinite(values)] for values in map(_logarithm, planes)]
+    values = np.concatenate([np.zeros(0), *finite])
+    if not values.size:
+        return [0.0, 1.0]
+    low, high = float(values.min()), float(values.max())
+    return [float(level) for level in np.linspace(low, max(high, low + 1e-6), _LEVELS)]
+
+
+def _logarithm(plane: dict[str, Any]) -> np.ndarray:
+    return np.log10(np.maximum(_array(plane['loss']), np.finfo(float).tiny))
 
 
 def _all_positive(axis: Any) -> bool:

@@ -41,7 +41,11 @@ class Run:
             InputError: It cannot be built, or the weights do not fit it.
         """
         key = _FILES[self.options['type']]
-        victim = build_victim({**self.options, key: str(checkpoint.path)}, where=self.where)
+        try:
+            victim = build_victim({**self.options, key: str(checkpoint.path)}, where=self.where)
+        except InputError as error:  # which of many checkpoints it is about
+            named = str(checkpoint.path) in str(error) or self.where in str(error)
+            raise error if named else InputError(str(error).rstrip('.'), where=checkpoint.path) from error
         assert isinstance(victim, NetworkVictim)
         network = victim.wiring.network
         if not any(True for _ in network.parameters()):
