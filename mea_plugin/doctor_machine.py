@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from mea_plugin.doctor import Finding
 from mea_plugin.doctor_rules import torch_pair
+from mea_plugin.metric_weights import FOLDER_VARIABLE, KNOWN, WeightFile, candidates, fault, hub_folder, named_folder
 
 __all__ = [
     'WEIGHTS',
     'Weights',
     'examine_folders',
     'examine_gpu',
+    'examine_metric_weights',
     'examine_weights',
     'hub_folder',
     'python_to_type',
@@ -34,14 +36,12 @@ class Weights(NamedTuple):
         purpose: What needs it.
         name: The file's name, exactly: others of a similar name are other networks.
         source: The folder that it is downloaded from.
-        part: A file of the package lpips that is needed too.
         mmagic: Whether it is looked for in MMagic's folder instead of torch's.
     """
 
     purpose: str
     name: str
     source: str
-    part: str = ''
     mmagic: bool = False
 
 
@@ -50,13 +50,6 @@ _RELEASES = 'https://github.com/{}/releases/download'
 
 WEIGHTS = (
     Weights('perceptual loss (SRGAN)', 'vgg19-dcbb9e9d.pth', _TORCHVISION),
-    Weights('LPIPS with AlexNet', 'alexnet-owt-7be5be79.pth', _TORCHVISION, part='alex.pth'),
-    Weights('LPIPS with VGG', 'vgg16-397923af.pth', _TORCHVISION, part='vgg.pth'),
-    Weights(
-        'FID and KID as torch-fidelity has them',
-        'weights-inception-2015-12-05-6726825d.pth',
-        f'{_RELEASES.format("toshas/torch-fidelity")}/v0.2.0',
-    ),
     Weights(
         "FID as MMagic's configs have it (StyleGAN)",
         'inception-2015-12-05.pt',
@@ -69,7 +62,9 @@ WEIGHTS = (
         f'{_RELEASES.format("mseitzer/pytorch-fid")}/fid_weights',
     ),
 )
-"""The weights that metrics and losses need."""
+"""The weights that the toolboxes' losses and metrics need, and download."""
+
+_LPIPS_PARTS = ('alex.pth', 'vgg.pth', 'squeeze.pth')
 
 _LPIPS = 'python -m pip install --force-reinstall --no-deps lpips'
 
@@ -120,12 +115,6 @@ def _unused_driver(built: str | None, environment: Mapping[str, str]) -> list[Fi
         return [Finding(False, hidden, 'unset CUDA_VISIBLE_DEVICES')]
     what = f'there is an NVIDIA driver, but torch finds no GPU: the driver may be too old for CUDA {built}'
     return [Finding(False, what, fitting)]
-
-
-def hub_folder(environment: Mapping[str, str]) -> Path:
-    """Where torch keeps downloaded weights."""
-    cache = environment.get('XDG_CACHE_HOME') or '~/.cache'
-    return (Path(environment.get('TORCH_HOME') or Path(cache) / 'torch') / 'hub' / 'checkpoints').expanduser()
 
 
 def examine_folders(folders: Mapping[str, Path]) -> list[Finding]:
@@ -186,14 +175,45 @@ def examine_weights(environment: Mapping[str, str]) -> tuple[list[str], list[Fin
         if found is None:
             target = (mmagic if weights.mmagic else hub) / weights.name
             lines.append(f'  -> curl -fL --create-dirs -o {_typed(target)} {weights.source}/{weights.name}')
-        if weights.part and not _in_lpips(weights.part):
-            lines += [f'     and its {weights.part} is missing, which the package lpips brings', f'  -> {_LPIPS}']
     findings = [
         Finding(False, f'MEA_WEIGHTS names {folder}, where there is no folder', f'mkdir -p {_typed(folder)}')
         for folder in named
         if not folder.is_dir()
     ]
     return lines, findings
+
+
+def examine_metric_weights(environment: Mapping[str, str]) -> tuple[list[str], list[Finding]]:
+    """A line on each weight file of the metrics of this package, which downloads none, and one on how to get it.
+
+    Args:
+        environment: The environment's variables.
+
+    Returns:
+        The lines, and a finding for each file whose content is not the published one, or that cannot be read.
+    """
+    folder, hub = named_folder(environment), hub_folder(environment)
+    folders = ', '.join(str(each) for each in (folder, hub) if each)
+    lines = [f'weights of metrics are looked for in {folders} ({FOLDER_VARIABLE} names a folder)']
+    findings = []
+    for file in KNOWN.values():
+        path = next((each for each in candidates(file, folder, environment) if each.is_file()), None)
+        lines.append(f'  {file.purpose}: {path or f"no {file.name}; they read n/a without it"}')
+        if path is None:
+            lines.append(f'  -> curl -fL --create-dirs -o {_typed((folder or hub) / file.name)} {file.url}')
+        elif what := _fault(path, file):
+            findings.append(Finding(True, f'{path} {what}', f'mv {_typed(path)} {_typed(f"{path}.damaged")}'))
+    missing = [part for part in _LPIPS_PARTS if not _in_lpips(part)]
+    if missing:
+        lines += [f'  LPIPS: no {", ".join(missing)}, which the package lpips brings', f'  -> {_LPIPS}']
+    return lines, findings
+
+
+def _fault(path: Path, file: WeightFile) -> str:
+    try:
+        return fault(path, file)
+    except OSError as error:
+        return f'cannot be read ({error.strerror})'
 
 
 def _in_lpips(name: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ['FOLDER_VARIABLE', 'KNOWN', 'WeightFile', 'hub_folder']
+__all__ = ['FOLDER_VARIABLE', 'KNOWN', 'WeightFile', 'candidates', 'fault', 'hub_folder', 'named_folder']
 
 FOLDER_VARIABLE = 'MEA_METRIC_WEIGHTS'
 """The environment variable that names the folder of weight files."""
@@ -71,7 +73,45 @@ KNOWN = {
 """The files by their names."""
 
 
+def named_folder(environment: Mapping[str, str]) -> Path | None:
+    """The folder of weight files that the environment names."""
+    named = environment.get(FOLDER_VARIABLE)
+    return Path(named).expanduser().absolute() if named else None
+
+
 def hub_folder(environment: Mapping[str, str]) -> Path:
     """Where torch keeps downloaded weights."""
     cache = environment.get('XDG_CACHE_HOME') or '~/.cache'
     return (Path(environment.get('TORCH_HOME') or Path(cache) / 'torch') / 'hub' / 'checkpoints').expanduser()
+
+
+def candidates(file: WeightFile, folder: Path | None, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Where a weight file may lie, the first that is there to be taken: in a folder, then where torch keeps its own."""
+    for each in (folder, hub_folder(environment)):
+        if each is not None:
+            yield from (each / name for name in (file.name, *file.also))
+
+
+def fault(path: Path, file: WeightFile) -> str:
+    """In what a file's content is not the published one; nothing if it is.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    state = path.stat()
+    # The size first: that of a file of half a gigabyte which was cut short is known at once.
+    if state.st_size != file.size:
+        return f'has {state.st_size} bytes, not {file.size}'
+    if _hash(path, state.st_mtime_ns, state.st_size) != file.sha256:
+        return f'has other content than {file.name} (its SHA-256 does not begin with {file.sha256[:8]})'
+    return ''
+
+
+@functools.lru_cache(maxsize=32)
+def _hash(path: Path, changed: int, size: int) -> str:
+    """SHA-256 of a file; hashed again only when it was changed."""
+    digest = hashlib.sha256()
+    with path.open('rb') as content:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mea_plugin import doctor_machine
+from mea_plugin.metric_weights import KNOWN
 from tests.test_doctor import SOUND, check_command
 
 
@@ -72,13 +74,46 @@ def test_weights_are_known_by_their_exact_names(tmp_path: Path, homes: dict):
 
 def test_the_files_that_count_for_fid_kid_lpips_and_the_perceptual_loss():
     names = {weights.name: weights.purpose for weights in doctor_machine.WEIGHTS}
-    assert 'FID and KID' in names['weights-inception-2015-12-05-6726825d.pth']
     assert 'FID' in names['inception-2015-12-05.pt']
     assert 'FID' in names['pt_inception-2015-12-05-6726825d.pth']
-    assert 'AlexNet' in names['alexnet-owt-7be5be79.pth']
-    assert 'VGG' in names['vgg16-397923af.pth']
     assert 'perceptual' in names['vgg19-dcbb9e9d.pth']
-    assert len(names) == 6
+    assert len(names) == 3
+    purposes = {name: file.purpose for name, file in KNOWN.items()}
+    assert 'FID and KID' in purposes['pt_inception-2015-12-05-6726825d.pth']
+    assert 'AlexNet' in purposes['alexnet-owt-7be5be79.pth']
+    assert 'VGG' in purposes['vgg16-397923af.pth']
+    assert 'SqueezeNet' in purposes['squeezenet1_1-b8a52dc0.pth']
+    assert len(purposes) == 4
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_weights_of_metrics(named: bool, tmp_path: Path, homes: dict, monkeypatch):
+    folder = tmp_path / 'my metrics' if named else tmp_path / 'torch' / 'hub' / 'checkpoints'
+    environment = {**homes, 'MEA_METRIC_WEIGHTS': str(folder)} if named else homes
+    folder.mkdir(parents=True)
+    lines, findings = doctor_machine.examine_metric_weights(environment)
+    assert str(folder) in lines[0]
+    assert findings == []
+    commands = [line.removeprefix('  -> ') for line in lines if line.startswith('  -> curl')]
+    for (name, file), command in zip(KNOWN.items(), commands, strict=True):
+        check_command(command)
+        assert command.endswith(f'{folder / name}{chr(39) * named} {file.url}')
+        assert line_of(lines, file.purpose).endswith(f'no {name}; they read n/a without it')
+    for name, file in KNOWN.items():
+        content = name.encode()
+        digest = hashlib.sha256(content).hexdigest()
+        monkeypatch.setitem(KNOWN, name, file._replace(size=len(content), sha256=digest))
+        (folder / name).write_bytes(content)
+        lines, findings = doctor_machine.examine_metric_weights(environment)
+        assert line_of(lines, file.purpose).endswith(f': {folder / name}')
+        assert findings == []
+        for wrong in (content[1:], b'x' + content[1:]):
+            (folder / name).write_bytes(wrong)
+            _, (finding,) = doctor_machine.examine_metric_weights(environment)
+            assert finding.serious
+            assert finding.what.startswith(f'{folder / name} has ')
+            check_command(finding.do)
+        (folder / name).unlink()
 
 
 def test_missing_weights_come_with_the_command_that_brings_them(tmp_path: Path, homes: dict):
@@ -104,11 +139,12 @@ def test_weights_of_named_folders(tmp_path: Path, homes: dict):
 
 def test_a_part_of_lpips_that_is_missing(tmp_path: Path, homes: dict, monkeypatch):
     def missing() -> list[str]:
-        return [line for line in doctor_machine.examine_weights(homes)[0] if 'the package lpips brings' in line]
+        return [line for line in doctor_machine.examine_metric_weights(homes)[0] if 'the package lpips brings' in line]
 
     (tmp_path / 'lpips' / 'weights' / 'v0.1').mkdir(parents=True)
     (tmp_path / 'lpips' / '__init__.py').touch()
-    (tmp_path / 'lpips' / 'weights' / 'v0.1' / 'vgg.pth').touch()
+    for name in ('vgg.pth', 'squeeze.pth'):
+        (tmp_path / 'lpips' / 'weights' / 'v0.1' / name).touch()
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'lpips', raising=False)
     (line,) = missing()

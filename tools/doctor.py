@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from mea_plugin import __version__
 from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.doctor import examine, installed_versions, mediapipe_lacks_solutions, report
-from mea_plugin.doctor_machine import examine_folders, examine_gpu, examine_weights, python_to_type, used_folders
+from mea_plugin.doctor_machine import (
+    examine_folders,
+    examine_gpu,
+    examine_metric_weights,
+    examine_weights,
+    python_to_type,
+    used_folders,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     findings = examine(versions, sys.version_info[:2], mediapipe_broken=mediapipe_lacks_solutions())
     gpu, of_gpu = examine_gpu(versions, os.environ)
     weights, of_weights = examine_weights(os.environ)
-    findings += of_gpu + of_weights + examine_folders(used_folders(os.environ))
+    of_metrics, wrong = examine_metric_weights(os.environ)
+    findings += of_gpu + of_weights + wrong + examine_folders(used_folders(os.environ))
     findings.sort(key=lambda finding: not finding.serious)
     head = f'mea_plugin {__version__}, Python {platform.python_version()}, {platform.platform()}'
-    text = '\n'.join([head, gpu, *weights, report(versions, findings)])
+    text = '\n'.join([head, gpu, *weights, *of_metrics, report(versions, findings)])
     print(text.replace('python -m ', f'{python_to_type()} -m '))
     if any(finding.serious for finding in findings):
         sys.exit(1)

@@ -49,7 +49,7 @@ def band_psnr(first: Planes, second: Planes, bands: Sequence[str]) -> float:
     total, count = 0.0, 0
     for band in bands:
         difference = coefficients[0][band] - coefficients[1][band]
-        total += float(np.vdot(difference, difference))
+        total += float(np.square(difference).sum())
         count += difference.size
     return to_db(total / count)
 

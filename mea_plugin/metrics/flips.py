@@ -33,7 +33,7 @@ def flip_psnr(ask: Callable[[np.ndarray], np.ndarray], query: np.ndarray, answer
         if flipped.shape != answer.shape:
             raise ValueError(f'the answer to a flipped query is {flipped.shape}, the one to the query {answer.shape}')
         difference = np.subtract(answer, flipped, dtype=np.float64)
-        errors.append(float(np.vdot(difference, difference)) / difference.size)
+        errors.append(float(np.square(difference).mean()))
     return to_db(sum(errors) / len(errors))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mea_plugin.errors import InputError
 from mea_plugin.files import hash_file, hash_json
 from mea_plugin.metrics.features import ImageFeatures
 
@@ -68,16 +69,20 @@ class InceptionExtractor:
         import torch
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        from mea_plugin.weights import fit, read_checkpoint
+        from mea_plugin.weights import fit, read_checkpoint, select
 
-        state = read_checkpoint(self.path)
+        state = select(read_checkpoint(self.path), (), self.path)
         # The constructor reads a file in the way that executes code in it, so it is given one without content.
         outline = io.BytesIO()
         torch.save({key: value.to('meta') for key, value in state.items()}, outline)
         outline.seek(0)
-        with torch.device('meta'), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            network = FeatureExtractorInceptionV3('inception-v3-compat', [_LAYER], outline)
+        try:
+            with torch.device('meta'), warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                network = FeatureExtractorInceptionV3('inception-v3-compat', [_LAYER], outline)
+        except RuntimeError as error:  # its own strict loading
+            what = f'the weights do not fit Inception-v3 ({str(error).splitlines()[-1].strip()})'
+            raise InputError(what, where=self.path, do='Get the file again') from error
         network.to_empty(device='cpu')
         # Counted in training only, and not in every file.
         counters = {key: value for key, value in network.state_dict().items() if key.endswith('num_batches_tracked')}

@@ -86,15 +86,15 @@ class Lpips:
         import torch
         import torchvision
 
-        from mea_plugin.weights import fit, read_checkpoint
+        from mea_plugin.weights import fit, read_checkpoint, select
 
         # On no device nothing is drawn at random and nothing waits to be overwritten: every tensor comes from a file.
         with torch.device('meta'), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the package uses torchvision's older arguments
             network = lpips.LPIPS(pretrained=False, pnet_rand=True, net=self.backbone.name, verbose=False)
             whole = getattr(torchvision.models, self.backbone.torchvision)()
-        state = read_checkpoint(self.path)
-        fit(whole, state, self.path)
+        state = select(read_checkpoint(self.path), (), self.path)
+        fit(whole, {key: value.to('meta') for key, value in state.items()}, self.path)  # also what is not used here
         scaling = lpips.lpips.ScalingLayer().state_dict()
         lines = Path(lpips.__file__).parent / 'weights' / 'v0.1' / f'{self.backbone.name}.pth'
         network.to_empty(device='cpu')

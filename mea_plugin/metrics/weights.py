@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.files import hash_file
-from mea_plugin.metric_weights import FOLDER_VARIABLE, KNOWN, WeightFile, hub_folder
+from mea_plugin.metric_weights import KNOWN, WeightFile, candidates, fault, hub_folder, named_folder
 from mea_plugin.metrics.download import download
 
 __all__ = ['WeightSource']
@@ -67,7 +65,7 @@ class WeightSource:
             InputError: What lies under the name has other content, or the download failed.
         """
         file = KNOWN[name]
-        for path in self._candidates(file):
+        for path in candidates(file, self._folder(), os.environ):
             if path.is_file():
                 _check(path, file)
                 return path
@@ -84,29 +82,13 @@ class WeightSource:
         return f'weights: put {file.name} into {folder} or give weights.urls, from {file.url}'
 
     def _folder(self) -> Path | None:
-        named = self.folder or os.environ.get(FOLDER_VARIABLE)
-        return Path(named).expanduser().absolute() if named else None
-
-    def _candidates(self, file: WeightFile) -> Iterator[Path]:
-        for folder in (self._folder(), hub_folder(os.environ)):
-            if folder is not None:
-                yield from (folder / name for name in (file.name, *file.also))
+        return Path(self.folder).expanduser().absolute() if self.folder else named_folder(os.environ)
 
 
 def _check(path: Path, file: WeightFile) -> None:
     try:
-        state = path.stat()
-        # The size first: that of a file of half a gigabyte which was cut short is known at once.
-        what = f'has {state.st_size} bytes, not {file.size}' if state.st_size != file.size else ''
-        if not what and _hash(path, state.st_mtime_ns, state.st_size) != file.sha256:
-            what = f'has other content than {file.name} (its SHA-256 does not begin with {file.sha256[:8]})'
+        what = fault(path, file)
     except OSError as error:
         raise InputError(f'cannot be read ({error.strerror})', where=path, do='Check the rights to it') from None
     if what:
         raise InputError(what, where=path, do=f'Remove it and get it again, from {file.url}')
-
-
-@functools.lru_cache(maxsize=32)
-def _hash(path: Path, changed: int, size: int) -> str:
-    """SHA-256 of a file; hashed again only when it was changed."""
-    return hash_file(path)

@@ -1,0 +1,89 @@
+"""A run to measure: a network of either toolbox as its options describe it, with one checkpoint after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mea_plugin.errors import InputError
+from mea_plugin.flatness.trajectory import Checkpoint, find_checkpoints
+from mea_plugin.options import check_section, require
+from mea_plugin.victims import build_victim
+from mea_plugin.victims.network import NetworkVictim
+
+__all__ = ['Run', 'read_runs']
+
+# Which option of a type names the weights.
+_FILES = {'basicsr': 'weights', 'mmagic': 'checkpoint', 'python': 'weights'}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and its checkpoints.
+
+    Attributes:
+        name: How tables call it.
+        options: Of a victim, but for the file.
+        checkpoints: In the order of training.
+        where: The option file and section, for errors.
+    """
+
+    name: str
+    options: dict[str, Any]
+    checkpoints: list[Checkpoint]
+    where: str
+
+    def build(self, checkpoint: Checkpoint) -> NetworkVictim:
+        """The network with the weights of a checkpoint, which may change from here on.
+
+        Raises:
+            InputError: It cannot be built, or the weights do not fit it.
+        """
+        key = _FILES[self.options['type']]
+        try:
+            victim = build_victim({**self.options, key: str(checkpoint.path)}, where=self.where)
+        except InputError as error:  # which of many checkpoints it is about
+            named = str(checkpoint.path) in str(error) or self.where in str(error)
+            raise error if named else InputError(str(error).rstrip('.'), where=checkpoint.path) from error
+        assert isinstance(victim, NetworkVictim)
+        network = victim.wiring.network
+        if not any(True for _ in network.parameters()):
+            raise InputError(f'{victim.name} has no weights', where=self.where, do='Give a network that has some')
+        for parameter in network.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        return victim
+
+
+def read_runs(options: Any, device: str, where: str) -> list[Run]:
+    """The runs of an option file.
+
+    Args:
+        options: By name, a victim's options (types ``basicsr``, ``mmagic`` and ``python``), its file of weights being a
+            glob or a list.
+        device: Where a run without one of its own is measured.
+        where: The option file and section, for errors.
+
+    Raises:
+        InputError: There are none, a type is another, or no checkpoint matches.
+    """
+    section = check_section(options, where)
+    if not section:
+        raise InputError(
+            'there are no runs', where=where, do='Write NAME: {type: basicsr, network_g: ..., weights: GLOB}'
+        )
+    return [_read(str(name), value, device, f'{where}.{name}') for name, value in section.items()]
+
+
+def _read(name: str, value: Any, device: str, where: str) -> Run:
+    options: Mapping[str, Any] = check_section(value, where)
+    kind = require(options, 'type', where)
+    if kind not in _FILES:
+        raise InputError(
+            f"weights of type '{kind}' cannot be moved", where=f'{where}.type', do=f'Use {", ".join(_FILES)}'
+        )
+    if options.get('test_mode', 'eval') != 'eval':
+        raise InputError('test_mode is for victims', where=where, do='Remove it, and write mode: train at the top')
+    key = _FILES[kind]
+    checkpoints = find_checkpoints(require(options, key, where), f'{where}.{key}')
+    return Run(name, {'device': device, **options}, checkpoints, where)

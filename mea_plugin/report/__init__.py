@@ -1,0 +1,1 @@
+"""The report: figures, tables and one HTML page out of what was measured."""

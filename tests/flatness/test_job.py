@@ -1,0 +1,264 @@
+"""From option file to files: a tiny trained run of BasicSR and one of MMagic, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import math
+import re
+from importlib import metadata
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mea_plugin.flatness import Criterion, Objective, flatness_from_options, hessian_trace, job, sharpness
+from mea_plugin.images import read_rgb
+from tests.data.sets import make_set
+from tests.helpers import call_tool, run_tool, training_options, write_yaml
+from tests.mmagic import tiny
+
+SIZES = {'ape': (20, 24), 'dog': (16, 18), 'cat': (18, 30)}
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A query set of scale 4, and a run of BasicSR on it with checkpoints at 2 and 4 iterations."""
+    if importlib.util.find_spec('basicsr') is None:
+        pytest.skip('BasicSR is not installed')
+    folder = tmp_path_factory.mktemp('flatness')
+    queries = make_set(folder / 'queries', SIZES, scale=4)
+    options = training_options(queries / 'query', queries / 'response')
+    done = run_tool('train_basicsr', '-opt', write_yaml(folder / 'train.yml', options), '--root', folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def options(trained):
+    models = trained / 'experiments' / 'tiny' / 'models'
+    network = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 4}
+    return {
+        'name': 'tiny',
+        'queries': str(trained / 'queries'),
+        'samples': 5,
+        'crop': 10,
+        'batch_size': 2,
+        'loss': {'type': 'charbonnier', 'epsilon': 0.01, 'high_frequency': {'wave': 'haar', 'level': 1}},
+        'runs': {'base': {'type': 'basicsr', 'network_g': network, 'weights': str(models / 'net_g_*.pth')}},
+        'sharpness': {'radii': [0.05, 0.01], 'steps': 2},
+        'hessian': {'iterations': 3, 'tolerance': 0.01, 'probes': 3},
+        'landscape': {'line': {'points': 3}, 'plane': {'points': 3, 'extent': 0.5}},
+    }
+
+
+def refuse(constant):
+    raise AssertionError(f'{constant} is not JSON')
+
+
+def test_the_tool_measures_a_trained_run(options, tmp_path, capsys):
+    file = write_yaml(tmp_path / 'tiny.yml', options)
+    assert call_tool('flatness', '-opt', file, '--output', tmp_path / 'out') == 0
+    printed = capsys.readouterr().out
+    content = json.loads((tmp_path / 'out' / 'flatness.json').read_text(), parse_constant=refuse)
+    assert list(content) == [
+        *('format', 'name', 'command', 'options', 'packages', 'machine', 'loss', 'samples'),
+        *('trajectories', 'landscapes'),
+    ]
+    assert (content['format'], content['name'], content['samples']) == (1, 'tiny', 5)
+    assert content['command'] == ['tools/flatness.py', '-opt', str(file), '--output', str(tmp_path / 'out')]
+    assert content['options'] == options
+    assert content['packages']['torch'] == metadata.version('torch')
+    assert 'haar' in content['loss']
+    points = content['trajectories']['base']
+    assert [point['iteration'] for point in points] == [2, 4]  # the latest is the last one, and left out
+    assert len({point['fingerprint'] for point in points}) == 2
+    for point in points:
+        assert list(point['sharpness']) == ['0.01', '0.05']
+        assert 0 < point['sharpness']['0.01'] < point['sharpness']['0.05']
+        assert set(point['top_eigenvalue']) == {'value', 'residual', 'iterations'}
+        assert point['trace']['probes'] == 3
+    landscape = content['landscapes']['base']
+    assert landscape['line']['steps'] == [-1, 0, 1]
+    assert landscape['line']['loss'][1] == points[-1]['loss']
+    assert landscape['plane']['x'] == landscape['plane']['y'] == [-0.5, 0, 0.5]
+    assert landscape['plane']['loss'][1][1] == points[-1]['loss']
+    assert np.array(landscape['plane']['loss']).shape == (3, 3)
+    assert f'{points[0]["sharpness"]["0.05"]:.4g}' in printed
+    with Image.open(tmp_path / 'out' / 'flatness.png') as picture:
+        assert min(picture.size) > 400
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['flatness.json', 'flatness.png', 'parts']
+
+
+def numbers(done):
+    return {key: done.content[key] for key in ('trajectories', 'landscapes')}
+
+
+def test_the_numbers_are_those_of_the_network_and_come_again(options, tmp_path):
+    from mea_plugin.victims import build_victim
+
+    first, second = (flatness_from_options(options, tmp_path / name) for name in ('a', 'b'))
+    assert numbers(first) == numbers(second)
+    other = flatness_from_options({**options, 'seed': 1}, tmp_path / 'c')
+    assert numbers(other) != numbers(first)
+    # The crops again, by hand: each pair once before any comes a second time.
+    rng = np.random.default_rng(0)
+    order = [*rng.permutation(3), *rng.permutation(3)][:5]
+    heights = list(SIZES.values())
+    lq, gt = [], []
+    for index in order:
+        y, x = int(rng.integers(heights[index][0] - 9)), int(rng.integers(heights[index][1] - 9))
+        folder = options['queries']
+        query, response = (read_rgb(f'{folder}/{side}/{index:06d}.png') for side in ('query', 'response'))
+        lq.append(query[y : y + 10, x : x + 10])
+        gt.append(response[4 * y : 4 * y + 40, 4 * x : 4 * x + 40])
+    queries, responses = (torch.from_numpy(np.stack(one)).permute(0, 3, 1, 2).float() / 255 for one in (lq, gt))
+    point = first.content['trajectories']['base'][1]
+    run = options['runs']['base']
+    network = build_victim({**run, 'weights': point['checkpoint']}).wiring.network.requires_grad_(True)
+    criterion = Criterion('charbonnier', epsilon=0.01, high_frequency={'wave': 'haar', 'level': 1})
+    with torch.no_grad():
+        assert point['loss'] == pytest.approx(float(criterion(network(queries), responses)), rel=1e-5)
+    objective = Objective(network, queries, responses, criterion, batch_size=2)
+    assert point['sharpness']['0.05'] == pytest.approx(sharpness(objective, [0.01, 0.05], steps=2)[0.05], rel=1e-3)
+    trace = hessian_trace(objective, probes=3)
+    assert point['trace']['value'] == pytest.approx(trace.value, rel=1e-3)
+    assert point['trace']['standard_error'] == pytest.approx(trace.standard_error, rel=1e-3)
+
+
+def test_an_interrupted_measurement_goes_on(options, tmp_path, monkeypatch):
+    measured = []
+
+    def interrupt(measure, *rest):
+        measured.append(measure.kind)
+        if measure.kind == 'trace':
+            raise KeyboardInterrupt
+        return run_measure(measure, *rest)
+
+    run_measure = job.run_measure
+    monkeypatch.setattr(job, 'run_measure', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        flatness_from_options(options, tmp_path / 'out')
+    assert not (tmp_path / 'out' / 'flatness.json').exists()
+    monkeypatch.setattr(job, 'run_measure', run_measure)
+    calls = []
+    monkeypatch.setattr(
+        'mea_plugin.flatness.measure.sharpness', lambda *args, **rest: calls.append(1) or {0.01: 1.0, 0.05: 2.0}
+    )
+    monkeypatch.setattr('mea_plugin.flatness.measure.line', lambda *args, **rest: pytest.fail('was not left out'))
+    done = flatness_from_options({**options, 'landscape': None}, tmp_path / 'out')
+    assert len(calls) == 1  # of the second checkpoint
+    first, last = done.content['trajectories']['base']
+    assert 0 < first['sharpness']['0.01'] < 1
+    assert last['sharpness'] == {'0.01': 1.0, '0.05': 2.0}
+    assert done.content['landscapes'] == {}
+
+
+def test_what_is_left_out_is_left_out(options, tmp_path):
+    done = flatness_from_options(
+        {**options, 'sharpness': None, 'hessian': False, 'landscape': {'plane': None, 'line': {'points': 3}}},
+        tmp_path / 'out',
+    )
+    (first, last) = done.content['trajectories']['base']
+    assert (first['sharpness'], first['top_eigenvalue'], first['trace']) == ({}, None, None)
+    assert done.content['landscapes'] == {'base': {'line': done.content['landscapes']['base']['line'], 'plane': None}}
+    assert last['loss'] > 0
+    assert 'eigenvalue' not in done.table
+
+
+def test_a_translation_model_of_mmagic(options, tmp_path):
+    if importlib.util.find_spec('mmagic') is None:
+        pytest.skip('MMagic is not installed')
+    from mmengine.registry import DefaultScope
+
+    import mea_plugin.mmagic  # noqa: F401 - registers
+
+    queries = make_set(tmp_path / 'queries', {'a': (40, 33), 'b': (36, 32)}, scale=1)
+    config = tiny.translation_config('ExtractionPix2Pix', generator=tiny.unet())
+    for seed, name in enumerate(('iter_20', 'iter_3')):
+        torch.manual_seed(seed)
+        with DefaultScope.overwrite_default_scope('mmagic'):
+            torch.save({'state_dict': tiny.build(config).state_dict(), 'meta': {}}, tmp_path / f'{name}.pth')
+    options |= {'queries': str(queries), 'crop': 32, 'samples': 3, 'loss': {'type': 'mse'}, 'mode': 'train'}
+    options['runs'] = {'gan': {'type': 'mmagic', 'model': config, 'checkpoint': str(tmp_path / 'iter_*.pth')}}
+    done = flatness_from_options(options, tmp_path / 'out')
+    points = done.content['trajectories']['gan']
+    assert [point['iteration'] for point in points] == [3, 20]
+    for point in points:
+        assert point['sharpness']['0.05'] > 0
+        assert math.isfinite(point['trace']['value'])
+    fixed = flatness_from_options({**options, 'mode': 'eval'}, tmp_path / 'fixed').content['trajectories']['gan']
+    assert fixed[0]['loss'] != points[0]['loss']
+
+
+def set_option(options, path, value):
+    options = copy.deepcopy(options)
+    *sections, key = path.split('.')
+    section = options
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    return options
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (
+            'runs.base.weights',
+            'nowhere/net_g_*.pth',
+            r'runs\.base\.weights: no checkpoint matches nowhere/net_g_\*\.pth\.',
+        ),
+        ('runs.base.network_g.num_feat', 9, r'net_g_2\.pth: the weights do not fit SRVGGNetCompact'),
+        ('runs.base.network_g.upscale', 2, r'net_g_2\.pth: the weights do not fit'),
+        ('runs.base.type', 'onnx', r"runs\.base\.type: weights of type 'onnx' cannot be moved\."),
+        ('runs.base.typ', 1, r"unknown option 'typ'"),
+        ('runs', {}, r'runs: there are no runs\.'),
+        ('sharpness.radii', [0.05, 0], r'sharpness\.radii: 0 is no radius\. Give numbers above 0\.'),
+        ('sharpness.radii', [-0.05], r'sharpness\.radii: -0\.05 is no radius\.'),
+        ('sharpness.radii', [0.05, 0.05], r'sharpness\.radii: a radius stands twice'),
+        ('sharpness.radii', 0.05, r'sharpness: radii is 0\.05\.'),
+        ('sharpness.step', 3, r"sharpness: unknown option 'step'\. Use 'steps'\."),
+        ('sharpness.adaptive', 'yes', r"sharpness: adaptive is 'yes'\."),
+        ('hessian.probes', 0, r'hessian: probes is 0\.'),
+        ('landscape.line.points', 4, r'landscape\.line: points is 4\. Give an odd number'),
+        ('landscape.plane.extent', 0, r'landscape\.plane: extent is 0\.'),
+        ('loss.type', 'l2', r"loss\.type: no loss 'l2'"),
+        ('mode', 'test', r"mode is 'test'"),
+        ('samples', 0, r'samples is 0\.'),
+        ('crop', 17, r'crop: the crop of 17 is larger than query 000001\.png of 18x16 pixels\. Give 16 or less\.'),
+        ('loss.high_frequency', {'wave': 'db8', 'level': 2}, r'crop: a crop of 10 is too small .* Give 15 or more\.'),
+        ('queries', 'nowhere', r'queries: nowhere is no query set'),
+        ('device', 'cuda:77', r"no device 'cuda:77' here"),
+        ('quieries', 'a', r"unknown option 'quieries'\. Use 'queries'\."),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(options, tmp_path, capsys, path, value, message):
+    file = write_yaml(tmp_path / 'tiny.yml', set_option(options, path, value))
+    assert call_tool('flatness', '-opt', file, '--output', tmp_path / 'out') == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.search(message, line), line
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_query_set_of_another_scale(options, tmp_path, capsys):
+    queries = make_set(tmp_path / 'queries', SIZES, scale=2)
+    file = write_yaml(tmp_path / 'tiny.yml', {**options, 'queries': str(queries)})
+    assert call_tool('flatness', '-opt', file, '--output', tmp_path / 'out') == 2
+    assert 'magnifies 4 times, the query set is of a victim of scale 2.' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_checkpoint_that_has_diverged_and_an_output_that_is_a_file(options, tmp_path, capsys):
+    file = write_yaml(tmp_path / 'tiny.yml', options)
+    assert call_tool('flatness', '-opt', file, '--output', file) == 2
+    assert 'is a file. Give another folder with --output.' in capsys.readouterr().err
+    path = options['runs']['base']['weights'].replace('*', '4')
+    state = torch.load(path, weights_only=True)
+    next(iter(state['params'].values()))[0] = math.nan
+    torch.save(state, tmp_path / 'net_g_9.pth')
+    options['runs']['base']['weights'] = str(tmp_path / 'net_g_9.pth')
+    assert call_tool('flatness', '-opt', write_yaml(file, options), '--output', tmp_path / 'out') == 2
+    assert 'net_g_9.pth' in capsys.readouterr().err
