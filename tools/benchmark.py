@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Speed of losses, optimizers, training, query runs and the service beside their peers, as ratios in one run."""
+"""Speed of losses, optimizers, training, query runs, the service and evaluations beside their peers, in one run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ToolParser(description=__doc__)
     parser.add_argument(
-        'parts', nargs='+', choices=('losses', 'optim', 'query', 'serve', 'train'), help='what to measure'
+        'parts', nargs='+', choices=('evaluate', 'losses', 'optim', 'query', 'serve', 'train'), help='what to measure'
     )
-    parser.add_argument('--rounds', type=_positive, help='timed rounds (default: 20; query, serve and train: 5)')
+    parser.add_argument(
+        '--rounds', type=_positive, help='timed rounds (default: 20; query, serve, train: 5; evaluate: 3)'
+    )
     parser.add_argument('--sizes', type=_side, nargs='+', metavar='N', help='losses: image sides (default: 64 to 512)')
     parser.add_argument(
         '--device', default='cpu', choices=('cpu', 'cuda'), help='losses, train: where (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        metavar='DIR',
+        help='evaluate: holds Set5, Set14 and BSD100 (default: MEA_DATA, or no such)',
     )
     parser.add_argument('--threads', type=_positive, help="CPU threads (default: torch's own choice)")
     parser.add_argument('--quick', action='store_true', help='a few rounds of the smallest case, to see that it runs')
@@ -70,6 +78,10 @@ def _side(text: str) -> int:
 
 
 def _measure(part: str, args: argparse.Namespace) -> tuple[str, list[dict[str, object]]]:
+    if part == 'evaluate':
+        from mea_plugin.benchmarks import evaluate
+
+        return evaluate.run(rounds=args.rounds or 3, quick=args.quick, data=args.data)
     if part == 'query':
         from mea_plugin.benchmarks import query
 
