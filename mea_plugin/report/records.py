@@ -11,7 +11,8 @@ from typing import Any
 from mea_plugin.options import dump_options
 from mea_plugin.report.redact import redact, redact_command, redact_text
 from mea_plugin.report.sources import Results, Source
-from mea_plugin.report.views import Cell, TableView, plural
+from mea_plugin.report.table import Cell, Column, Table
+from mea_plugin.report.views import plural
 
 __all__ = ['Record', 'commands', 'records']
 
@@ -21,7 +22,7 @@ class Record:
     """Everything that one result depends on: tables, and option files by title."""
 
     title: str
-    tables: list[TableView]
+    tables: list[Table]
     texts: list[tuple[str, str]]
 
 
@@ -78,7 +79,7 @@ def _of_flatness(measured: dict[str, Any]) -> Record:
     return Record(measured['name'], tables, [('Options of the flatness measurement', _options(measured['options']))])
 
 
-def _environment(result: Mapping[str, Any]) -> TableView:
+def _environment(result: Mapping[str, Any]) -> Table:
     facts = [*result['packages'].items(), *((name, _text(value)) for name, value in result['machine'].items())]
     return _table('Versions and machine', ('what', 'value'), facts)
 
@@ -92,5 +93,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableView:
-    return TableView(title, list(header), [[Cell(redact_text(str(text))) for text in row] for row in rows])
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    columns = [Column(name, name, is_number=False) for name in header]
+    return Table('', title, columns, [[Cell(redact_text(str(text))) for text in row] for row in rows])

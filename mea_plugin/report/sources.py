@@ -146,8 +146,10 @@ _DIFFERENCE = {
     **dict.fromkeys(('kind', 'metric', 'first', 'second', 'over', 'verdict'), str),
     **dict.fromkeys(('mean', 'p', 'p_holm'), _NUMBER),
     'interval': ([(int, float)], type(None)),
-    'count': int,
+    **{'count': int, 'seeds': int},
 }
+_METRIC = {**dict.fromkeys(('title', 'unit', 'better', 'kind', 'protocol', 'missing'), str), 'digits': int}
+_BENCHMARK = {'name': str, 'is_real': bool, 'notes': [str]}
 _SHAPES: dict[str, Any] = {
     EVALUATION: {
         'name': str,
@@ -157,13 +159,14 @@ _SHAPES: dict[str, Any] = {
         'machine': dict,
         'protocol': {
             **{'scale': int, 'border': int},
-            'metrics': {str: {**dict.fromkeys(('title', 'unit', 'better', 'kind', 'protocol'), str), 'digits': int}},
+            'metrics': {str: _METRIC},
         },
+        'seeds': {str: [str]},
         'models': [dict.fromkeys(('name', 'role', 'title', 'fingerprint'), str)],
         'test_sets': [
             {
-                **{'name': str, 'count': int, 'fingerprint': str},
-                **dict.fromkeys(('fidelity', 'quality', 'own'), {str: _SCORES}),
+                **{'name': str, 'count': int, 'fingerprint': str, 'benchmark': (_BENCHMARK, type(None))},
+                **{'fidelity': {str: _SCORES}, 'quality': {str: _SCORES}, 'own': {str: _SCORES}},
                 'differences': [_DIFFERENCE],
             }
         ],
@@ -212,14 +215,20 @@ def _check_keys(value: dict[str, Any], shape: Mapping[Any, Any], path: Path, at:
 
 
 def _check_names(evaluation: dict[str, Any], path: Path) -> None:
-    """Refuse scores and pictures of models and sets that the file does not list."""
+    """Refuse scores, differences and pictures of what the file does not list."""
     models = {model['name'] for model in evaluation['models']}
+    metrics = set(evaluation['protocol']['metrics'])
     sets = {one['name'] for one in evaluation['test_sets']}
-    used = {name for one in evaluation['test_sets'] for kind in ('fidelity', 'quality', 'own') for name in one[kind]}
+    scores = [one[kind] for one in evaluation['test_sets'] for kind in ('fidelity', 'quality', 'own')]
+    used = {name for one in scores for name in one}
     used |= {name for picture in evaluation['pictures'] for name in picture['answers']}
+    used |= {name for members in evaluation['seeds'].values() for name in members}
     strange = sorted(used - models) + sorted({picture['set'] for picture in evaluation['pictures']} - sets)
+    differences = {one['metric'] for test_set in evaluation['test_sets'] for one in test_set['differences']}
+    strange += sorted(differences - metrics)
     if strange:
-        raise InputError(f"'{strange[0]}' is neither a model nor a test set of it", where=path, do=_AGAIN[EVALUATION])
+        what = f"'{strange[0]}' is no model, metric or test set of it"
+        raise InputError(what, where=path, do=_AGAIN[EVALUATION])
 
 
 def _extraction(path: Path) -> Extraction | None:

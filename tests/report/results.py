@@ -69,7 +69,7 @@ def make_evaluation(
             m: {n: {'psnr_y': 40 - 0.8 * NOISE[m] + 0.1 * i, 'ssim_y': 0.99} for i, n in enumerate(names)}
             for m in ROLES
         }
-        for index, name in enumerate(names[: count if saved is None else saved]):
+        for name in names[: count if saved is None else saved]:
             values = scene(size, rng)
             files = {'truth': values + rng.normal(0, 2, values.shape)} if truth else {}
             files |= {model: values + rng.normal(0, 1, values.shape) * noise for model, noise in NOISE.items()}

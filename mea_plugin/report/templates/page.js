@@ -60,6 +60,7 @@ function start() {
   const root = document.querySelector('[data-part=browser]');
   if (!root) return;
   root.hidden = false;
+  document.querySelector('[data-part=no-script]').hidden = true;
   const data = JSON.parse(document.getElementById('data').textContent);
   globalThis.meaReport = { browser: new Browser(root, data), absoluteError, bandMap, colour, luma, readPixels };
 }

@@ -201,7 +201,7 @@ class Stage {
     if (event.button !== 0 || this.pointers.size > 1) return;
     const onHandle = this.handle.contains(event.target);
     const divides = !this.sideBySide && (onHandle || this.view.zoom === 1);
-    (onHandle ? this.handle : this.element).focus({ preventScroll: true });
+    this.element.focus({ preventScroll: true }); // so that arrows change the image; Tab leads to the divider
     event.preventDefault();
     this.element.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, divides });
@@ -219,8 +219,8 @@ class Stage {
     Object.assign(pointer, { x: event.clientX, y: event.clientY });
     if (before) {
       const after = this.pinch();
+      this.zoomBy(after.distance / before.distance, before); // first: what is seen whole cannot be moved
       this.panBy(after.clientX - before.clientX, after.clientY - before.clientY);
-      this.zoomBy(after.distance / before.distance, after);
     } else if (pointer.divides) {
       this.divideAt(event.clientX);
     } else {
