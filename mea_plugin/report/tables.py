@@ -14,7 +14,18 @@ from mea_plugin.report.markup import to_csv, to_latex, to_markdown
 from mea_plugin.report.table import Cell, Column, Table
 from mea_plugin.statistics import paired_difference
 
-__all__ = ['KINDS', 'all_tables', 'differences', 'table', 'to_csv', 'to_latex', 'to_markdown']
+__all__ = [
+    'KINDS',
+    'Cell',
+    'Column',
+    'Table',
+    'all_tables',
+    'differences',
+    'table',
+    'to_csv',
+    'to_latex',
+    'to_markdown',
+]
 
 KINDS = {
     'fidelity': 'fidelity (how close to the victim)',
