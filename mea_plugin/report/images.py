@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from mea_plugin.files import hash_array
 from mea_plugin.images import encode_png, read_rgb
 from mea_plugin.report.sources import Source
 
-__all__ = ['Blob', 'Picture', 'embed', 'evenly', 'list_pictures']
+__all__ = ['Blob', 'Look', 'Picture', 'embed', 'evenly', 'list_pictures']
 
 _WEBP_SIDE = 16383
 _WEBP = {'lossless': True, 'method': 2, 'quality': 20}
@@ -31,14 +31,19 @@ class Picture:
     """One image of a test set, as files.
 
     Attributes:
+        source: Which evaluation it belongs to.
         set_name: The test set.
         image: The image's name.
         files: By what they are: ``query``, ``truth``, and ``model:NAME`` for the answers; in the order of the page.
     """
 
+    source: int
     set_name: str
     image: str
     files: dict[str, Path]
+
+
+Look = Callable[[Picture, dict[str, np.ndarray]], None]
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,13 @@ class Blob:
     text: str
 
 
-def list_pictures(source: Source, limit: int | None) -> list[Picture]:
+def list_pictures(source: Source, limit: int | None, index: int = 0) -> list[Picture]:
     """The pictures of an evaluation that the page shows.
 
     Args:
         source: The evaluation.
         limit: At most so many of each test set, evenly spread over its sorted names; None for all.
+        index: The evaluation's place among all.
 
     Raises:
         InputError: A file is missing, or lies outside the evaluation's folder.
@@ -69,7 +75,7 @@ def list_pictures(source: Source, limit: int | None) -> list[Picture]:
             given = {'query': entry['query'], 'truth': entry['truth']}
             given |= {f'model:{model}': entry['answers'][model] for model in order if model in entry['answers']}
             files = {key: _locate(source.path, path) for key, path in given.items() if path is not None}
-            chosen.append(Picture(name, entry['image'], files))
+            chosen.append(Picture(index, name, entry['image'], files))
     return chosen
 
 
@@ -80,8 +86,12 @@ def evenly(members: Sequence[Any], limit: int | None) -> list[Any]:
     return [members[(2 * part + 1) * len(members) // (2 * limit)] for part in range(limit)]
 
 
-def embed(pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], list[Blob]]:
+def embed(pictures: Sequence[Picture], look: Look | None = None) -> tuple[list[dict[str, Any]], list[Blob]]:
     """Encode pictures, equal ones once.
+
+    Args:
+        pictures: From :func:`list_pictures`.
+        look: Is shown each picture and its arrays, by the keys of its files, while they are in memory.
 
     Returns:
         For each picture ``{'set', 'image', 'width', 'height', 'blobs': {KEY: the blob's key}}``, the size being that of
@@ -96,6 +106,8 @@ def embed(pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], list[Blob]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for picture, arrays in _read_ahead(pool, pictures):
             height, width = _check_sizes(picture, arrays)
+            if look:
+                look(picture, arrays)
             hashes = {key: hash_array(array) for key, array in arrays.items()}
             new = {digest: arrays[key] for key, digest in hashes.items() if digest not in keys}
             for digest, (kind, text) in zip(new, pool.map(_encode, new.values()), strict=True):

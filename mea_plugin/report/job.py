@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mea_plugin.errors import InputError
-from mea_plugin.files import write_bytes
+from mea_plugin.files import write_bytes, write_text
+from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
+from mea_plugin.report.figures import save
 from mea_plugin.report.images import embed, list_pictures
 from mea_plugin.report.page import check_jinja, count_images, render
 from mea_plugin.report.sources import Results, read_results
+from mea_plugin.report.spectra import Spectra
+from mea_plugin.report.tables import all_tables, to_csv, to_latex, to_markdown
 
 __all__ = ['IMAGES', 'LARGE', 'Report', 'make_report']
 
@@ -66,25 +70,64 @@ def make_report(
             nothing is written then.
     """
     check_jinja()
-    output = _check_output(Path(output).expanduser())
+    output = _check_output(Path(output).expanduser(), '--output')
+    folder = None if figures is None else _check_folder(Path(figures).expanduser(), '--figures')
     results = read_results(paths)
-    listed = [list_pictures(source, images) for source in results.sources]
-    described, blobs = embed([picture for pictures in listed for picture in pictures])
+    listed = [list_pictures(source, images, index) for index, source in enumerate(results.sources)]
+    every = [picture for pictures in listed for picture in pictures]
+    spectra = Spectra(every)
+    described, blobs = embed(every, spectra.add)
     parts = iter(described)
-    pictures = [[next(parts) for _ in listed_pictures] for listed_pictures in listed]
+    pictures = [[next(parts) for _ in chosen] for chosen in listed]
+    set_figures, curves = draw_sets(results, spectra), draw(results)
     text = render(
         results,
         blobs=blobs,
         pictures=pictures,
-        set_figures=[{} for _ in results.sources],
-        curves=[],
+        set_figures=set_figures,
+        curves=curves,
         title=title or _title(results),
         command=command,
     )
     data = text.encode(errors='replace')  # half a surrogate pair in a name is no text
+    files = []
+    if folder:
+        drawings = [one for by_set in set_figures for drawn in by_set.values() for one in drawn] + curves
+        files = [*_write_figures(drawings, folder), *_write_tables(results, folder)]
     write_bytes(output, data)
     shown, total = count_images(results, pictures)
-    return Report(output, len(data), shown, total, [])
+    return Report(output, len(data), shown, total, files)
+
+
+def _write_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
+    names = _different([drawing.name for drawing in drawings])
+    return [path for name, one in zip(names, drawings, strict=True) for path in save(one.figure, folder / name)]
+
+
+def _write_tables(results: Results, folder: Path) -> list[Path]:
+    several = len(results.sources) > 1
+    tables = [(source.name, one) for source in results.sources for one in all_tables(source.evaluation)]
+    names = _different([file_name(source, one.name) if several else one.name for source, one in tables])
+    files = []
+    for name, (_, one) in zip(names, tables, strict=True):
+        for suffix, write in (('md', to_markdown), ('tex', to_latex), ('csv', to_csv)):
+            files.append(folder / f'{name}.{suffix}')
+            write_text(files[-1], write(one))
+    return files
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind those that are taken; some disks do not tell upper case from lower."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        number, free = 1, name
+        while free.lower() in taken:
+            number += 1
+            free = f'{name}-{number}'
+        taken.add(free.lower())
+        found.append(free)
+    return found
 
 
 def _title(results: Results) -> str:
@@ -92,12 +135,18 @@ def _title(results: Results) -> str:
     return ', '.join(dict.fromkeys(names))
 
 
-def _check_output(path: Path) -> Path:
+def _check_output(path: Path, where: str) -> Path:
     """Find out before the work whether the file can be written."""
     if path.is_dir():
-        raise InputError(f'{path} is a folder', where='--output', do='Give a file, such as report.html')
-    there = next(parent for parent in path.absolute().parents if parent.exists())
+        raise InputError(f'{path} is a folder', where=where, do='Give a file, such as report.html')
+    _check_folder(path.absolute().parent, where)
+    return path
+
+
+def _check_folder(folder: Path, where: str) -> Path:
+    """Find out, without making it, whether files can be written into a folder."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = 'cannot be written' if there.is_dir() else 'is a file'
-        raise InputError(f'{there} {reason}', where='--output', do='Give another file')
-    return path
+        raise InputError(f'{there} {reason}', where=where, do='Give another place')
+    return folder

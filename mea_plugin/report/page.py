@@ -14,11 +14,13 @@ import pywt
 
 from mea_plugin import __version__
 from mea_plugin.errors import InputError
+from mea_plugin.report.drawings import Drawing
+from mea_plugin.report.figures import DARK, LIGHT
 from mea_plugin.report.images import Blob
 from mea_plugin.report.records import commands, records
 from mea_plugin.report.redact import HIDDEN
 from mea_plugin.report.sources import Results
-from mea_plugin.report.views import KINDS, Drawing, lead, set_views, tiles
+from mea_plugin.report.views import KINDS, lead, set_views, tiles
 
 __all__ = ['STOPS', 'browser_data', 'check_jinja', 'render']
 
@@ -79,27 +81,22 @@ def render(
     script = _script()
     shown, total = count_images(results, pictures)
     several = len(results.sources) > 1
-    safe = {name: [Drawing(one.title, Markup(one.svg)) for one in drawings] for name, drawings in [('curves', curves)]}
-    sets = [
-        {name: [Drawing(one.title, Markup(one.svg)) for one in drawings] for name, drawings in figures.items()}
-        for figures in set_figures
-    ]
     return environment.get_template('page.html.j2').render(
         policy=_policy(script),
         version=__version__,
         hidden=HIDDEN,
         title=title,
         lead=lead(results),
-        css=Markup((_TEMPLATES / 'page.css').read_text(encoding='utf-8')),
+        css=Markup(_style()),
         sections=_sections(results, curves),
         tiles=tiles(results),
         results=[
             {'sets': set_views(source, figures, named=several)}
-            for source, figures in zip(results.sources, sets, strict=True)
+            for source, figures in zip(results.sources, set_figures, strict=True)
         ],
         shown=f'{shown} of {total} images are in this page.',
         ramp=', '.join(f'rgb{stop}' for stop in STOPS),
-        curves=safe['curves'],
+        curves=curves,
         commands=commands(results, command),
         records=records(results),
         blobs=blobs,
@@ -163,6 +160,14 @@ def _set_data(test_set: Mapping[str, Any], pictures: Sequence[Mapping[str, Any]]
 def _sections(results: Results, curves: Sequence[Drawing]) -> list[tuple[str, str]]:
     sections = [('results', 'Results'), ('images', 'Images')] if results.sources else []
     return [*sections, *([('curves', 'Curves')] if curves else []), ('reproduce', 'How this was made')]
+
+
+def _style() -> str:
+    """The style sheet, with the figures' colours for a light and a dark page."""
+    text = (_TEMPLATES / 'page.css').read_text(encoding='utf-8')
+    for mark, colours in (('/* figures: light */', LIGHT), ('/* figures: dark */', DARK)):
+        text = text.replace(mark, ' '.join(f'--{name}: {colour};' for name, colour in colours.items()))
+    return text
 
 
 def _script() -> str:

@@ -11,21 +11,13 @@ from mea_plugin.report.table import Table
 from mea_plugin.report.tables import all_tables
 
 __all__ = [
-    *('KINDS', 'Drawing', 'SetView', 'Tile', 'lead', 'plural', 'set_views', 'tiles'),
+    *('KINDS', 'SetView', 'Tile', 'lead', 'plural', 'set_views', 'tiles'),
 ]
 
 KINDS = {'fidelity': 'to the victim', 'quality': 'to the ground truth', 'own': 'by itself'}
 """The kinds of scores, and how they are headed."""
 
 _TILES = 6
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure: what it shows, and its SVG."""
-
-    title: str
-    svg: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,7 @@ class SetView:
 
     title: str
     tables: list[Table]
-    figures: list[Drawing]
+    figures: list[Any]
 
 
 def plural(count: int, one: str, more: str = '') -> str:
@@ -107,7 +99,7 @@ def _tile(
     return Tile(f'{prefix}{model}, {KINDS[kind]}', value, described['unit'], '; '.join(parts))
 
 
-def set_views(source: Source, figures: Mapping[str, list[Drawing]], *, named: bool) -> list[SetView]:
+def set_views(source: Source, figures: Mapping[str, list[Any]], *, named: bool) -> list[SetView]:
     """An evaluation's test sets.
 
     Args:
