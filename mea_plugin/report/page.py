@@ -18,7 +18,7 @@ from mea_plugin.report.drawings import Drawing
 from mea_plugin.report.figures import DARK, LIGHT
 from mea_plugin.report.images import Blob
 from mea_plugin.report.records import commands, records
-from mea_plugin.report.redact import HIDDEN
+from mea_plugin.report.redact import HIDDEN, redact_text
 from mea_plugin.report.sources import Results
 from mea_plugin.report.views import KINDS, lead, set_views, tiles
 
@@ -85,8 +85,8 @@ def render(
         policy=_policy(script),
         version=__version__,
         hidden=HIDDEN,
-        title=title,
-        lead=lead(results),
+        title=redact_text(title),
+        lead=[redact_text(line) for line in lead(results)],
         css=Markup(_style()),
         sections=_sections(results, curves),
         tiles=tiles(results),

@@ -139,3 +139,60 @@ def wait_until(page: Any, expression: str, seconds: float = 15) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < end, f'not within {seconds} s: {expression}'
         page.wait_for_timeout(10)
+
+
+def make_extraction(folder: Path, *, queries: int, **evaluation: Any) -> Path:
+    """An extraction's folder: query set, training options and logs, and the evaluation."""
+    make_evaluation(folder / 'evaluation', **{'count': 1, **evaluation})
+    description = {'victim': {'type': 'embedded'}, 'queries': {'images': 'photos', 'budget': queries}}
+    manifest = {
+        'format': 2,
+        'options': description,
+        'complete': True,
+        'pairs': [{'id': str(i)} for i in range(queries)],
+    }
+    files = {
+        'queries/manifest.json': json.dumps(manifest),
+        'surrogates/baseline.yml': 'name: baseline\ntrain:\n  optim_g: {type: Adam, lr: 1e-3}\n',
+        'surrogates/proposed.py': "optim_wrapper = {'type': 'SAMOptimWrapper', 'rho': 0.05}\n",
+        'experiments/baseline/train_baseline_20260101_000000.log': ''.join(
+            f'2026-01-01 00:00:00,000 INFO: [basel..][epoch:  0, iter: {i:7,d}, lr:(1.000e-03,)] [eta: 0:00:01, '
+            f'time (data): 0.1 (0.0)] l_pix: {1 / i:.4e} \n'
+            for i in range(1, 40)
+        ),
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def make_flatness(folder: Path, name: str = 'flat') -> Path:
+    """A flatness measurement of two runs."""
+    steps = [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+    def points(sharpness: float) -> list[dict[str, Any]]:
+        return [
+            {
+                **{'checkpoint': f'net_{iteration}.pth', 'iteration': iteration, 'fingerprint': 'cd' * 32, 'loss': 0.1},
+                'sharpness': {'0.05': sharpness * iteration},
+                'top_eigenvalue': {'value': 10 * sharpness, 'residual': 0.1, 'iterations': 20},
+                'trace': {'value': 50.0, 'standard_error': 2.0, 'probes': 10},
+            }
+            for iteration in (100, 200, 300)
+        ]
+
+    def landscape(sharpness: float) -> dict[str, Any]:
+        plane = [[0.1 + sharpness * (x * x + y * y) for x in steps] for y in steps]
+        line = [0.1 + sharpness * x * x for x in steps]
+        return {'line': {'steps': steps, 'loss': line}, 'plane': {'x': steps, 'y': steps, 'loss': plane}}
+
+    content = {
+        **{'format': 1, 'name': name, 'command': ['python', 'tools/flatness.py', '-opt', 'flat.yml'], 'options': {}},
+        **{'packages': {'torch': '2.11.0'}, 'machine': {'cores': '2'}, 'loss': 'L1', 'samples': 8},
+        'trajectories': {'baseline': points(2e-3), 'proposed': points(1e-3)},
+        'landscapes': {'baseline': landscape(2), 'proposed': landscape(1)},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'flatness.json').write_text(json.dumps(content))
+    return folder

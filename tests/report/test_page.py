@@ -209,7 +209,7 @@ def halves(page: Any) -> tuple[str, str]:
 def test_both_sides_share_one_zoom_and_pan(report: Path, open_page: Any):
     page = open_page(report, viewport={'width': 500, 'height': 500})
     choose(page, left='model:baseline', right='model:baseline')
-    part(page, 'layout').select_option('beside')
+    part(page, 'beside').click()
     left, before = halves(page)
     assert left == before
     assert before.endswith('many')
@@ -449,7 +449,7 @@ def test_every_control_has_a_name_and_can_be_reached(report: Path, open_page: An
         )
         reached.add(name)
         assert outline or name == 'BODY'
-    wanted = 'search image next left swap right layout stage slider closer farther fit'
+    wanted = 'search image next left swap right stage slider closer farther fit beside'
     assert set(wanted.split()) <= reached
     ids = page.locator('[id]').evaluate_all('(all) => all.map((one) => one.id)')
     assert len(ids) == len(set(ids))

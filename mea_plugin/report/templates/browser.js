@@ -43,7 +43,6 @@ class Browser {
     on('left', 'change', (event) => this.chooseSide('left', event.target.value));
     on('right', 'change', (event) => this.chooseSide('right', event.target.value));
     on('swap', 'click', () => this.swap());
-    on('layout', 'change', (event) => this.stage.setLayout(event.target.value === 'beside'));
     on('reference', 'change', (event) => this.change({ reference: event.target.value }));
     for (const part of ['span', 'level', 'band']) on(part, 'change', () => this.change({}));
     for (const radio of this.root.querySelectorAll('input[name=view]')) {
@@ -53,6 +52,7 @@ class Browser {
     on('farther', 'click', () => this.stage.zoomBy(1 / 1.5));
     on('fit', 'click', () => this.stage.fit());
     on('actual', 'click', () => this.stage.actualSize());
+    on('beside', 'click', () => this.toggleLayout());
     on('full', 'click', () => this.toggleFullScreen());
     document.addEventListener('keydown', (event) => this.press(event));
     new ResizeObserver(() => this.drawStrip()).observe(this.find('strip'));
@@ -70,6 +70,7 @@ class Browser {
     this.find('set').value = String(index);
     this.state.image = 0;
     const { pictures, count } = this.testSet;
+    this.find('shown').hidden = this.data.results.length === 1 && this.result.sets.length === 1; // said above
     this.find('shown').textContent = pictures.length < count
       ? `${pictures.length} of this set's ${count} images are in this page.`
       : `All ${count} images of this set are in this page.`;
@@ -141,6 +142,11 @@ class Browser {
     this.change({ left: right, right: left });
   }
 
+  toggleLayout() {
+    this.stage.setLayout(!this.stage.sideBySide);
+    this.find('beside').setAttribute('aria-pressed', String(this.stage.sideBySide));
+  }
+
   toggleFullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
     else this.find('frame').requestFullscreen().catch(() => {});
@@ -161,6 +167,7 @@ class Browser {
     else if (key === '-') this.stage.zoomBy(1 / 1.5);
     else if (key === '0') this.stage.fit();
     else if (key === 'f') this.toggleFullScreen();
+    else if (key === 's') this.toggleLayout();
     else if (key === 'x') this.swap();
     else if (key === 'v') this.nextView();
     else if (digit) this.chooseNumber(Number(digit[1]), event.shiftKey ? 'left' : 'right');
