@@ -34,6 +34,7 @@ KINDS = {
 }
 """What a test set's comparisons are called, and what they mean."""
 
+_TARGET = 'task quality (how close to the images of the target folder)'
 _ARROWS = {'higher': '↑', 'lower': '↓'}
 _KINDS_OF_METRICS = {'fidelity': ('pair', 'set'), 'quality': ('pair', 'set'), 'own': ('single', 'model')}
 _FEWEST = 6  # images that can decide anything
@@ -81,9 +82,11 @@ def table(evaluation: Mapping[str, Any], set_name: str, kind: str, *, metrics: S
         Column(name, _title(known[name]), has_interval=any(row[index].interval for row in rows))
         for index, name in enumerate(names, start=1)
     ]
-    notes = [_conditions(evaluation, test_set), *_contest(rows, rivals), *_groups(rows)]
+    notes = [_conditions(evaluation, test_set), *_few(rows, test_set['count'])]
+    notes += [*_contest(rows, rivals), *_groups(rows)]
     notes += [*_benchmark(test_set), *_left_out(comparisons, names, known), *_missing(names, known)]
-    return Table(_slug(set_name, kind), f'{set_name}, {KINDS[kind]}', header, rows, notes)
+    title = f'{set_name}, {_heading(kind, comparisons)}'
+    return Table(_slug(set_name, kind), title, header, rows, notes)
 
 
 def differences(evaluation: Mapping[str, Any], set_name: str, kind: str) -> Table:
@@ -124,6 +127,12 @@ def _find_set(evaluation: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         if test_set['name'] == name:
             return test_set
     raise KeyError(f'no test set is called {name!r}')
+
+
+def _heading(kind: str, comparisons: Mapping[str, Any]) -> str:
+    """What a kind means; without a value per image, quality is the likeness of whole sets."""
+    only_sets = kind == 'quality' and not any(one['images'] for one in comparisons.values())
+    return _TARGET if only_sets else KINDS[kind]
 
 
 def _columns(known: Mapping[str, Any], comparisons: Mapping[str, Any], kind: str) -> Iterator[str]:
@@ -224,6 +233,11 @@ def _conditions(evaluation: Mapping[str, Any], test_set: Mapping[str, Any]) -> s
     cropped = f'{_count(border, "pixel")} cropped at each edge' if border else 'nothing cropped'
     means = 'mean over images [95 % confidence interval]'
     return f'{_count(test_set["count"], "image")}, x{scale}; {cropped}; {means}; ↑ higher is better, ↓ lower is.'
+
+
+def _few(rows: Sequence[Sequence[Cell]], count: int) -> Iterator[str]:
+    if count < _FEWEST and any(cell.interval for row in rows for cell in row):
+        yield f'Intervals of fewer than {_FEWEST} images cover the mean less often than 95 % of the time.'
 
 
 def _contest(rows: Sequence[Sequence[Cell]], rivals: Sequence[str]) -> Iterator[str]:

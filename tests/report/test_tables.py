@@ -144,6 +144,22 @@ def test_metrics_of_whole_sets_have_no_interval(values):
     assert 'fid_low' not in to_csv(shown)
 
 
+def test_quality_of_whole_sets_alone_is_about_the_target(values):
+    study = scores.evaluation(values, sets={name: {'fid': 10.0} for name in values})
+    blank = {'interval': {}, 'identical': {}, 'undefined': {}, 'images': {}}
+    study['test_sets'][0]['quality'] = {name: {'mean': {'fid': 10.0}, **blank} for name in values}
+    shown = table(study, 'Set5', 'quality')
+    assert shown.title == 'Set5, task quality (how close to the images of the target folder)'
+    assert [[cell.number for cell in row] for row in shown.rows] == [[name, '10.00'] for name in values]
+
+
+def test_intervals_of_few_images_are_called_narrow(values):
+    few = {name: {metric: column[:5] for metric, column in one.items()} for name, one in values.items()}
+    note = 'Intervals of fewer than 6 images cover the mean less often than 95 % of the time.'
+    assert note in table(scores.evaluation(few), 'Set5', 'fidelity').notes
+    assert note not in table(scores.evaluation(values), 'Set5', 'fidelity').notes
+
+
 def test_own_values_have_a_table_of_their_own(values):
     study = scores.evaluation(values, own={'ours': {'niqe': np.linspace(3, 5, 8)}})
     (fidelity, own) = all_tables(study)

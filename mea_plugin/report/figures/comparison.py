@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mea_plugin.report.figures.style import (
+    COLUMN,
     GRID,
     INK,
     PAGE,
     QUIET,
     SERIES,
     Style,
+    drawing,
     grid_of_axes,
     label_of,
     style_for,
-    styled,
     styles_of,
 )
 
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ['differences', 'means']
 
-_ROW = 0.19  # inches
+_ROW, _PAIR = 0.19, 0.3  # inches
 _VERDICTS = {'better': SERIES[0], 'worse': SERIES[1], 'undecided': QUIET}
 
 
-@styled
+@drawing
 def means(
     evaluation: Mapping[str, Any],
     set_name: str,
@@ -54,7 +55,7 @@ def means(
     names = list(metrics or [name for name in known if any(name in one['mean'] for one in comparisons.values())])
     models = [one['name'] for one in evaluation['models'] if one['name'] in comparisons]
     styles = styles or styles_of(evaluation['models'])
-    figure, axes = grid_of_axes(len(names), 4, PAGE, 0.55 + _ROW * len(models), sharey=True)
+    figure, axes = grid_of_axes(len(names), 4, _width(names), 0.55 + _ROW * len(models), sharey=True)
     for axis, metric in zip(axes, names, strict=False):
         for row, model in enumerate(models):
             _mean(axis, row, comparisons[model], metric, style_for(model, models, styles))
@@ -68,7 +69,7 @@ def means(
     return figure
 
 
-@styled
+@drawing
 def differences(
     evaluation: Mapping[str, Any], set_name: str, kind: str, *, metrics: Sequence[str] | None = None
 ) -> Figure:
@@ -86,14 +87,14 @@ def differences(
     found = [one for one in _find_set(evaluation, set_name)['differences'] if one['kind'] == kind]
     names = list(metrics or dict.fromkeys(one['metric'] for one in found))
     pairs = list(dict.fromkeys((one['first'], one['second']) for one in found))
-    figure, axes = grid_of_axes(len(names), 4, PAGE, 0.72 + _ROW * len(pairs), sharey=True)
+    figure, axes = grid_of_axes(len(names), 4, _width(names), 0.72 + _PAIR * len(pairs), sharey=True)
     for axis, metric in zip(axes, names, strict=False):
         axis.axvline(0, color=INK, linewidth=0.8)
         for one in found:
             if one['metric'] == metric and one['mean'] is not None:
                 _difference(axis, pairs.index((one['first'], one['second'])), one)
         axis.set_title(_title(known[metric]))
-        axis.set_yticks(range(len(pairs)), [label_of(f'{first} - {second}') for first, second in pairs])
+        axis.set_yticks(range(len(pairs)), [f'{label_of(first)}\n- {label_of(second)}' for first, second in pairs])
         axis.tick_params(axis='y', length=0)
         axis.set_ylim(len(pairs) - 0.4, -0.6)
         low, high = axis.get_xlim()
@@ -119,7 +120,7 @@ def _mean(axis: Axes, row: int, one: Mapping[str, Any], metric: str, style: Styl
     interval = one['interval'].get(metric)
     if interval:
         axis.plot(interval, [row, row], color=style.colour, solid_capstyle='butt')
-    axis.plot([value], [row], color=style.colour, marker=style.marker, markersize=4.5, linestyle='none')
+    axis.plot([value], [row], color=style.colour, marker=style.marker, markersize=4, linestyle='none')
 
 
 def _difference(axis: Axes, row: int, one: Mapping[str, Any]) -> None:
@@ -127,7 +128,11 @@ def _difference(axis: Axes, row: int, one: Mapping[str, Any]) -> None:
     if one['interval']:
         axis.plot(one['interval'], [row, row], color=colour, solid_capstyle='butt')
     face = 'none' if one['verdict'] == 'undecided' else colour
-    axis.plot([one['mean']], [row], color=colour, marker='o', markerfacecolor=face, markersize=4.5, linestyle='none')
+    axis.plot([one['mean']], [row], color=colour, marker='o', markerfacecolor=face, markersize=4, linestyle='none')
+
+
+def _width(panels: Sequence[str]) -> float:
+    return PAGE if len(panels) > 1 else COLUMN
 
 
 def _few_ticks(axis: Axes) -> None:

@@ -14,12 +14,12 @@ from mea_plugin.report.figures.style import (
     PAGE,
     QUIET,
     Style,
+    drawing,
     grid_of_axes,
     label_of,
     legend,
     log_scale,
     style_for,
-    styled,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Reference(NamedTuple):
     value: float
 
 
-@styled
+@drawing
 def training_curves(
     runs: Mapping[str, Mapping[str, Curve]],
     *,
@@ -74,11 +74,11 @@ def training_curves(
         axis.set_xlabel('iteration')
         _scale(axis, [value for curve in curves.values() for value in curve.values])
         axis.grid(True)
-    legend(figure, axes)
+    legend(figure, axes, list(runs))
     return figure
 
 
-@styled
+@drawing
 def fidelity_by_budget(
     series: Mapping[str, Sequence[Point]],
     *,
@@ -123,11 +123,11 @@ def fidelity_by_budget(
     axis.set_xlabel('queries')
     axis.set_ylabel(label)
     axis.grid(True)
-    legend(figure, [axis], columns=2)
+    legend(figure, [axis], [*series, *(reference.name for reference in references)], columns=3)
     return figure
 
 
-@styled
+@drawing
 def power_spectra(
     radii: Sequence[float] | np.ndarray,
     spectra: Mapping[str, Sequence[float] | np.ndarray],
@@ -159,7 +159,7 @@ def power_spectra(
     axes[-1].set_xlim(0, float(radii.max(initial=0)) or 0.5)
     for axis in axes:
         axis.grid(True)
-    legend(figure, axes[:1], columns=3)
+    legend(figure, axes[:1], list(spectra), columns=3)
     return figure
 
 

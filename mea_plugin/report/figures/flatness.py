@@ -12,12 +12,12 @@ from mea_plugin.report.figures.style import (
     INK,
     PAGE,
     Style,
+    drawing,
     grid_of_axes,
     label_of,
     legend,
     log_scale,
     style_for,
-    styled,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _RANGE = 30
 _LEVELS = 12
 
 
-@styled
+@drawing
 def trajectory(
     trajectories: Mapping[str, Sequence[Mapping[str, Any]]], *, styles: Mapping[str, Style] | None = None
 ) -> Figure:
@@ -60,11 +60,11 @@ def trajectory(
         by_iteration = all(point['iteration'] is not None for points in trajectories.values() for point in points)
         axis.set_xlabel('iteration' if by_iteration else 'checkpoint')
         axis.grid(True)
-    legend(figure, axes)
+    legend(figure, axes, list(trajectories))
     return figure
 
 
-@styled
+@drawing
 def landscape_line(landscapes: Mapping[str, Mapping[str, Any]], *, styles: Mapping[str, Style] | None = None) -> Figure:
     """The loss along one filter-normalised direction, a line per run.
 
@@ -84,11 +84,11 @@ def landscape_line(landscapes: Mapping[str, Mapping[str, Any]], *, styles: Mappi
     axis.set_xlabel('step along a filter-normalised direction')
     axis.set_ylabel('loss')
     axis.grid(True)
-    legend(figure, [axis], columns=3)
+    legend(figure, [axis], list(lines), columns=3)
     return figure
 
 
-@styled
+@drawing
 def landscape_plane(landscapes: Mapping[str, Mapping[str, Any]]) -> Figure:
     """The loss on the plane of two filter-normalised directions: a panel per run, all with the same levels.
 
@@ -98,14 +98,14 @@ def landscape_plane(landscapes: Mapping[str, Mapping[str, Any]]) -> Figure:
     """
     planes = {name: one['plane'] for name, one in landscapes.items() if one.get('plane')}
     columns = min(3, max(1, len(planes)))
-    width = COLUMN if columns == 1 else PAGE
+    width = {1: COLUMN, 2: 5.6, 3: PAGE}[columns]
     figure, axes = grid_of_axes(len(planes), 3, width, min(2.6, 0.88 * width / columns), sharex=True, sharey=True)
     losses = {name: np.array([_floats(row) for row in plane['loss']]) for name, plane in planes.items()}
     levels, is_log = _levels(np.concatenate([loss.ravel() for loss in losses.values()] or [np.empty(0)]))
     for axis, (name, plane) in zip(axes, planes.items(), strict=False):
         loss = np.ma.masked_invalid(losses[name])
         norm = _norm(levels, is_log)
-        filled = axis.contourf(plane['x'], plane['y'], loss, levels, cmap='cividis_r', norm=norm, extend='max')
+        filled = axis.contourf(plane['x'], plane['y'], loss, levels, cmap='cividis_r', norm=norm)
         axis.contour(plane['x'], plane['y'], loss, levels, colors=INK, linewidths=0.3, alpha=0.6)
         axis.plot([0], [0], marker='+', color='#ffffff', markersize=7, markeredgewidth=2.2)
         axis.plot([0], [0], marker='+', color='#000000', markersize=6, markeredgewidth=1)

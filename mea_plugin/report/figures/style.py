@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *('COLUMN', 'DARK', 'GRID', 'INK', 'LIGHT', 'PAGE', 'QUIET', 'SERIES', 'Style'),
-    *('grid_of_axes', 'label_of', 'legend', 'log_scale', 'settings', 'style_for', 'styled', 'styles_of'),
+    *('drawing', 'grid_of_axes', 'label_of', 'legend', 'log_scale', 'settings', 'style_for', 'styled', 'styles_of'),
 ]
 
 COLUMN, PAGE = 3.45, 7.16
@@ -152,6 +152,23 @@ def styled(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
     return wrapped
 
 
+def drawing(function: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]:
+    """Run a function that draws a figure under :func:`settings`, and lay the figure out once and for all.
+
+    Otherwise it would be laid out anew whenever it is written, for another resolution and from where it was before.
+    """
+
+    @styled
+    @functools.wraps(function)
+    def wrapped(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Figure:
+        figure = function(*args, **kwargs)
+        figure.draw_without_rendering()
+        figure.set_layout_engine('none')
+        return figure
+
+    return wrapped
+
+
 def grid_of_axes(count: int, columns: int, width: float, height: float, **sharing: Any) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` axes in rows of ``columns``, each ``height`` inches high; it is not pyplot's to keep."""
     from matplotlib.figure import Figure
@@ -165,14 +182,16 @@ def grid_of_axes(count: int, columns: int, width: float, height: float, **sharin
     return figure, axes[: max(count, 1)]
 
 
-def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
-    """One legend above all axes, each name once."""
+def legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str], columns: int = 4) -> None:
+    """One legend above all axes, each name once, in their order."""
     found: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    if found:
-        figure.legend(list(found.values()), list(found), loc='outside upper left', ncols=min(columns, len(found)))
+    labels = [label for label in dict.fromkeys(map(label_of, names)) if label in found]
+    if labels:
+        handles = [found[label] for label in labels]
+        figure.legend(handles, labels, loc='outside upper left', ncols=min(columns, len(labels)))
 
 
 def label_of(name: str) -> str:

@@ -59,12 +59,13 @@ def _adapt(element: ElementTree.Element) -> None:
     target = element.attrib.pop(f'{{{_XLINK}}}href', None)
     if target is not None:
         element.set('href', target)
-    for name in ('d', 'x', 'y', 'points', 'transform'):
+    for name in ('d', 'x', 'y', 'width', 'height', 'points', 'transform'):
         if name in element.attrib:
             element.set(name, re.sub(r'-?\d+\.\d{3,}', _rounded, element.attrib[name]))
     if 'style' in element.attrib:
         style = re.sub(r'#[0-9a-f]{6}', lambda match: _COLOURS.get(match[0], match[0]), element.attrib['style'])
-        style = re.sub(r'font: ?((?:bold|italic|\d{3}) )?([\d.]+px) [^;]*', r'font-size: \2', style)
+        style = re.sub(r'font: [^;]*?([\d.]+px) [^;]*', r'font-size: \1', style)
+        style = re.sub(r'font-family: [^;]*;? ?', '', style)
         element.set('style', style)
     element.text = (element.text or '').strip() or None
     element.tail = None
