@@ -91,8 +91,8 @@ def render(
         sections=_sections(results, curves),
         tiles=tiles(results),
         results=[
-            {'sets': set_views(source, figures, named=several)}
-            for source, figures in zip(results.sources, set_figures, strict=True)
+            {'sets': set_views(index, source, figures, named=several)}
+            for index, (source, figures) in enumerate(zip(results.sources, set_figures, strict=True))
         ],
         shown=f'{shown} of {total} images are in this page.',
         ramp=', '.join(f'rgb{stop}' for stop in STOPS),

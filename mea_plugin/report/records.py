@@ -19,10 +19,11 @@ __all__ = ['Record', 'commands', 'records']
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that one result depends on: tables, and option files by title."""
+    """Everything that one result depends on: tables, longer ones that are folded, and option files by title."""
 
     title: str
     tables: list[Table]
+    folded: list[Table]
     texts: list[tuple[str, str]]
 
 
@@ -57,6 +58,8 @@ def _of_evaluation(source: Source) -> Record:
     tables = [
         _table('Models', ('name', 'role', 'what answers', 'fingerprint'), models),
         _table('Test sets', ('name', 'images', 'fingerprint of names and pixels'), sets),
+    ]
+    folded = [
         _table(f'Protocol: x{protocol["scale"]}, {cut}', ('metric', 'unit', 'better', 'how it is computed'), metrics),
         _environment(evaluation),
     ]
@@ -66,7 +69,7 @@ def _of_evaluation(source: Source) -> Record:
             texts.append(('Options of the query set', _options(source.extraction.description)))
         for name, options in source.extraction.surrogates.items():
             texts.append((f'Training of {name}', _options(options)))
-    return Record(source.name, tables, texts)
+    return Record(source.name, tables, folded, texts)
 
 
 def _of_flatness(measured: dict[str, Any]) -> Record:
@@ -75,8 +78,10 @@ def _of_flatness(measured: dict[str, Any]) -> Record:
         for name, trajectory in measured['trajectories'].items()
         for point in trajectory
     ]
-    tables = [_table('Checkpoints', ('run', 'iteration', 'fingerprint'), points), _environment(measured)]
-    return Record(measured['name'], tables, [('Options of the flatness measurement', _options(measured['options']))])
+    title = f'Checkpoints; loss: {measured["loss"]}, on {plural(measured["samples"], "crop")}'
+    tables = [_table(title, ('run', 'iteration', 'fingerprint'), points)]
+    texts = [('Options of the flatness measurement', _options(measured['options']))]
+    return Record(measured['name'], tables, [_environment(measured)], texts)
 
 
 def _environment(result: Mapping[str, Any]) -> Table:

@@ -174,6 +174,7 @@ _SHAPES: dict[str, Any] = {
     },
     FLATNESS: {
         **{'name': str, 'command': [str], 'options': dict, 'packages': {str: str}, 'machine': dict},
+        **{'loss': str, 'samples': int},
         'trajectories': {str: [dict]},
         'landscapes': {str: dict},
     },

@@ -8,7 +8,7 @@ from typing import Any
 
 from mea_plugin.report.sources import Results, Source
 from mea_plugin.report.table import Table
-from mea_plugin.report.tables import all_tables
+from mea_plugin.report.tables import differences, table
 
 __all__ = [
     *('KINDS', 'SetView', 'Tile', 'lead', 'plural', 'set_views', 'tiles'),
@@ -18,6 +18,7 @@ KINDS = {'fidelity': 'to the victim', 'quality': 'to the ground truth', 'own': '
 """The kinds of scores, and how they are headed."""
 
 _TILES = 6
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,23 @@ class Tile:
 
 @dataclass(frozen=True)
 class SetView:
-    """One test set: its tables and its figures."""
+    """One test set.
 
+    Attributes:
+        anchor: Its id in the page.
+        title: Its name.
+        tables: Of means.
+        differences: Tables of paired differences.
+        figures: Of both.
+        is_short: Few enough differences to be seen at once; they and the figures are folded otherwise.
+    """
+
+    anchor: str
     title: str
     tables: list[Table]
+    differences: list[Table]
     figures: list[Any]
+    is_short: bool
 
 
 def plural(count: int, one: str, more: str = '') -> str:
@@ -99,18 +112,25 @@ def _tile(
     return Tile(f'{prefix}{model}, {KINDS[kind]}', value, described['unit'], '; '.join(parts))
 
 
-def set_views(source: Source, figures: Mapping[str, list[Any]], *, named: bool) -> list[SetView]:
+def set_views(index: int, source: Source, figures: Mapping[str, list[Any]], *, named: bool) -> list[SetView]:
     """An evaluation's test sets.
 
     Args:
+        index: Its place among all.
         source: The evaluation.
         figures: Those of each test set, by its name.
         named: Whether the evaluation's name stands in the titles, because there are several.
     """
     evaluation = source.evaluation
-    views = []
+    views: list[SetView] = []
     for test_set in evaluation['test_sets']:
         name = test_set['name']
-        tables = all_tables({**evaluation, 'test_sets': [test_set]})
-        views.append(SetView(f'{source.name}: {name}' if named else name, tables, figures.get(name, [])))
+        tables = [table(evaluation, name, kind) for kind in KINDS if test_set[kind]]
+        compared = {one['kind'] for one in test_set['differences']}
+        apart = [differences(evaluation, name, kind) for kind in KINDS if kind in compared]
+        is_short = len(test_set['differences']) <= _FEW and len(evaluation['test_sets']) == 1
+        title = f'{source.name}: {name}' if named else name
+        views.append(
+            SetView(f'set-{index}-{len(views)}', title, tables, apart, figures.get(name, []), is_short and not named)
+        )
     return views

@@ -387,6 +387,10 @@ def test_light_and_dark_follow_the_system_and_the_button(report: Path, open_page
     page.emulate_media(media='print', color_scheme='dark')
     assert background(page) == light
     assert not page.locator('nav').is_visible()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator('details:not([open])').count() == 0, 'nothing can be unfolded on paper'
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator('details:not([open])').count() > 0
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])

@@ -53,6 +53,13 @@ function start() {
       setTimeout(() => { button.textContent = 'Copy'; }, 2000);
     });
   }
+  // On paper nothing can be unfolded.
+  let folded = [];
+  addEventListener('beforeprint', () => {
+    folded = [...document.querySelectorAll('details:not([open])')];
+    folded.forEach((one) => { one.open = true; });
+  });
+  addEventListener('afterprint', () => folded.forEach((one) => { one.open = false; }));
   // Only what really scrolls needs a place in the order of the Tab key.
   const scrolls = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
   const watch = new ResizeObserver((entries) => entries.forEach((entry) => scrolls(entry.target)));
