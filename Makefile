@@ -15,7 +15,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api test test-classic lint bench lock clean distclean env env-dev env-classic
+.PHONY: help demo demo-style demo-api test test-classic lint bench chromium lock clean distclean env env-dev env-classic
 
 help:  ## Show this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -44,6 +44,14 @@ lint: env-dev  ## Check style and types
 
 bench: env-dev  ## Measure losses, optimizers, training, query runs and the service beside their peers, as ratios
 	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve
+
+chromium:  ## Install Debian's Chromium, which the tests of the report drive (needs apt and root)
+	@if command -v chromium >/dev/null; then echo "chromium is there: $$(command -v chromium)"; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo 'error: no apt-get here; install Chromium another way, so that PATH holds `chromium`.' >&2; exit 2; \
+	elif [ "$$(id -u)" -ne 0 ]; then echo 'error: apt-get needs root; type: sudo make chromium.' >&2; exit 2; \
+	else apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends chromium; fi
 
 env:  ## Make .venv, or bring it up to date
 	@PYTHON='$(PYTHON)' sh requirements/env.sh modern .venv
