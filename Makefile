@@ -22,11 +22,13 @@ help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  %-14s %s\n' "$$name" "$$text"; done
 
-demo: env  ## Extract the embedded model twice, baseline and proposed; ends with a table and a picture
+demo: env  ## Extract the embedded model twice, baseline and proposed; ends with a table and a report
 	@$(MODERN) tools/extract.py -opt options/extract/demo_x4.yml
+	@$(MODERN) tools/report.py results/demo_x4 --output results/demo_x4/report.html
 
-demo-style: env  ## Extract an OpenCV style with pix2pix, baseline and proposed; ends with a table and a picture
+demo-style: env  ## Extract an OpenCV style with pix2pix, baseline and proposed; ends with a table and a report
 	@$(MODERN) -W ignore tools/extract.py -opt options/extract/demo_style.yml
+	@$(MODERN) tools/report.py results/demo_style --output results/demo_style/report.html
 
 demo-api: env  ## Serve the embedded model and extract it over HTTP; ends with a table, a picture and both sides' books
 	@$(MODERN) -m mea_plugin.serving.demo
