@@ -482,6 +482,7 @@ def test_without_scripts_the_tables_are_there(report: Path, open_page: Any):
 ATTACK = '</script><img src=x onerror="globalThis.hacked=1">\'"&<b>{{ 7 * 7 }}'
 
 
+@pytest.mark.filterwarnings('ignore:constrained_layout')  # no figure has room for such names
 def test_names_are_text_whatever_they_say(open_page: Any, tmp_path: Path):
     def change(content: dict) -> None:
         text = repr(content)
