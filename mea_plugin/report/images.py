@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array
@@ -103,8 +104,11 @@ def embed(pictures: Sequence[Picture], look: Look | None = None) -> tuple[list[d
     described: list[dict[str, Any]] = []
     blobs: dict[str, Blob] = {}
     keys: dict[str, str] = {}  # by the hash of the pixels
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for picture, arrays in _read_ahead(pool, pictures):
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(_read(pool, pictures), 'embed', len(pictures), unit='image', disable=None) as bar,
+    ):
+        for picture, arrays in bar:
             height, width = _check_sizes(picture, arrays)
             if look:
                 look(picture, arrays)
@@ -122,9 +126,7 @@ def embed(pictures: Sequence[Picture], look: Look | None = None) -> tuple[list[d
     return described, list(blobs.values())
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, pictures: Iterable[Picture]
-) -> Iterator[tuple[Picture, dict[str, np.ndarray]]]:
+def _read(pool: ThreadPoolExecutor, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, dict[str, np.ndarray]]]:
     """Each picture with its arrays; one picture is in memory at a time, its files are read side by side."""
     for picture in pictures:
         yield picture, dict(zip(picture.files, pool.map(read_rgb, picture.files.values()), strict=True))

@@ -12,7 +12,7 @@ from mea_plugin.files import write_bytes, write_text
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
 from mea_plugin.report.figures import save
 from mea_plugin.report.images import embed, list_pictures
-from mea_plugin.report.page import check_jinja, count_images, render
+from mea_plugin.report.page import check_libraries, count_images, render
 from mea_plugin.report.sources import Results, read_results
 from mea_plugin.report.spectra import Spectra
 from mea_plugin.report.tables import all_tables, to_csv, to_latex, to_markdown
@@ -69,7 +69,7 @@ def make_report(
         InputError: A result cannot be read, a picture is missing, the file cannot be written, or a library is missing;
             nothing is written then.
     """
-    check_jinja()
+    check_libraries()
     output = _check_output(Path(output).expanduser(), '--output')
     folder = None if figures is None else _check_folder(Path(figures).expanduser(), '--figures')
     results = read_results(paths)

@@ -22,7 +22,7 @@ from mea_plugin.report.redact import HIDDEN, redact_text
 from mea_plugin.report.sources import Results
 from mea_plugin.report.views import KINDS, lead, set_views, tiles
 
-__all__ = ['STOPS', 'browser_data', 'check_jinja', 'render']
+__all__ = ['STOPS', 'browser_data', 'check_libraries', 'render']
 
 STOPS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 """Colours of the maps, dark to light in even steps of lightness, so that they also read in grey print."""
@@ -34,14 +34,15 @@ _TEMPLATES = Path(__file__).parent / 'templates'
 _SCRIPTS = ('maps.js', 'pictures.js', 'stage.js', 'browser.js', 'page.js')
 
 
-def check_jinja() -> None:
-    """Refuse to begin where Jinja2 is not installed.
+def check_libraries() -> None:
+    """Refuse to begin where Jinja2 or matplotlib is not installed.
 
     Raises:
-        InputError: It is not.
+        InputError: One is not.
     """
-    if importlib.util.find_spec('jinja2') is None:
-        raise InputError('the report needs Jinja2', do='pip install "mea_plugin[report]"')
+    for module, name in (('jinja2', 'Jinja2'), ('matplotlib', 'matplotlib')):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f'the report needs {name}', do='pip install "mea_plugin[report]"')
 
 
 def render(
@@ -94,6 +95,7 @@ def render(
             {'sets': set_views(index, source, figures, named=several)}
             for index, (source, figures) in enumerate(zip(results.sources, set_figures, strict=True))
         ],
+        is_saved=any(source.evaluation['pictures'] for source in results.sources),
         shown=f'{shown} of {total} images are in this page.',
         ramp=', '.join(f'rgb{stop}' for stop in STOPS),
         curves=curves,

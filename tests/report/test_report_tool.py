@@ -93,6 +93,9 @@ def test_a_result_without_pictures_says_how_to_get_them(tmp_path: Path):
     text = job.make_report([folder], tmp_path / 'report.html').page.read_text()
     assert 'save_images: all' in text
     assert 'data-part="browser"' not in text
+    folder = make_evaluation(tmp_path / 'saved', count=1, size=(8, 8))
+    text = job.make_report([folder], tmp_path / 'report.html', images=0).page.read_text()
+    assert 'made without images' in text
 
 
 def test_only_flatness_makes_a_page(tmp_path: Path):

@@ -245,12 +245,17 @@ class Browser {
 
   /** An answer as it is, or as a map of what differs, ready to be drawn. */
   async image(job, key) {
-    const { picture, view, reference } = job;
-    for (const one of view === 'images' ? [key] : [key, reference]) {
+    const { picture, reference } = job;
+    for (const one of this.isMap(job, key) ? [key, reference] : [key]) {
       job.bitmaps.set(one, await this.pictures.get(picture.blobs[one]));
     }
     const whole = { x: 0, y: 0, width: picture.width, height: picture.height };
-    return view === 'images' ? { source: job.bitmaps.get(key), ...whole } : this.map(job, key).image;
+    return this.isMap(job, key) ? this.map(job, key).image : { source: job.bitmaps.get(key), ...whole };
+  }
+
+  /** What the others are compared with is shown as it is: its own map would be empty. */
+  isMap({ view, reference }, key) {
+    return view !== 'images' && key !== reference;
   }
 
   map(job, key) {
@@ -284,7 +289,10 @@ class Browser {
   labels() {
     const { state, picture } = this;
     const maps = { error: 'error of ', bands: 'bands of ' }[state.view] ?? '';
-    for (const side of ['left', 'right']) this.find(`label-${side}`).textContent = maps + this.title(state[side]);
+    for (const side of ['left', 'right']) {
+      const prefix = this.isMap(state, state[side]) ? maps : '';
+      this.find(`label-${side}`).textContent = prefix + this.title(state[side]);
+    }
     const at = this.listed.indexOf(state.image);
     this.find('image').value = String(state.image);
     this.find('place').textContent = this.listed.length ? `${at + 1} of ${this.listed.length}` : 'none found';
@@ -429,7 +437,7 @@ class Browser {
     }
     const { column, row } = point;
     const values = sides.map((key) => {
-      if (job.view === 'images') {
+      if (!this.isMap(job, key)) {
         const at = 4 * (row * job.picture.width + column);
         return `${this.title(key)} ${this.read(job, key).slice(at, at + 3).join(' ')}`;
       }

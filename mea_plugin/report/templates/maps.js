@@ -82,18 +82,17 @@ function bandMap(first, second, width, height, { level, band, wavelet }) {
 
 /** Colours of values from 0 to `span`, along evenly spaced stops. */
 function colour(values, span, stops) {
-  const table = new Uint8ClampedArray(256 * 3);
+  const table = new Uint8ClampedArray(256 * 4).fill(255);
   for (let i = 0; i < 256; i += 1) {
     const place = (i / 255) * (stops.length - 1);
     const below = Math.min(Math.floor(place), stops.length - 2);
     for (let c = 0; c < 3; c += 1) {
-      table[3 * i + c] = stops[below][c] + (stops[below + 1][c] - stops[below][c]) * (place - below);
+      table[4 * i + c] = stops[below][c] + (stops[below + 1][c] - stops[below][c]) * (place - below);
     }
   }
-  const rgba = new Uint8ClampedArray(values.length * 4);
-  for (let i = 0; i < values.length; i += 1) {
-    const entry = 3 * Math.round(Math.min(values[i] / span, 1) * 255);
-    rgba.set([table[entry], table[entry + 1], table[entry + 2], 255], 4 * i);
-  }
-  return rgba;
+  const entries = new Uint32Array(table.buffer); // four bytes at once
+  const colours = new Uint32Array(values.length);
+  const factor = 255 / span;
+  for (let i = 0; i < values.length; i += 1) colours[i] = entries[Math.round(Math.min(values[i] * factor, 255))];
+  return new Uint8ClampedArray(colours.buffer);
 }
