@@ -44,8 +44,8 @@ lint: env-dev  ## Check style and types
 	@$(MODERN) -m ruff format --check $(CHECKED)
 	@$(MODERN) -m mypy
 
-bench: env-dev  ## Measure losses, optimizers, training, query runs and the service beside their peers, as ratios
-	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve
+bench: env-dev  ## Measure losses, optimizers, training, query runs, the service and evaluation beside their peers, as ratios
+	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve evaluate
 
 chromium:  ## Install Debian's Chromium, which the tests of the report drive (needs apt and root)
 	@if command -v chromium >/dev/null; then echo "chromium is there: $$(command -v chromium)"; \
