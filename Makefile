@@ -15,18 +15,20 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api test test-classic lint bench lock clean distclean env env-dev env-classic
+.PHONY: help demo demo-style demo-api test test-classic lint bench chromium lock clean distclean env env-dev env-classic
 
 help:  ## Show this list
 	@echo 'make TARGET, where TARGET is one of:'
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  %-14s %s\n' "$$name" "$$text"; done
 
-demo: env  ## Extract the embedded model twice, baseline and proposed; ends with a table and a picture
+demo: env  ## Extract the embedded model twice, baseline and proposed; ends with a table and a report
 	@$(MODERN) tools/extract.py -opt options/extract/demo_x4.yml
+	@$(MODERN) tools/report.py results/demo_x4 --output results/demo_x4/report.html
 
-demo-style: env  ## Extract an OpenCV style with pix2pix, baseline and proposed; ends with a table and a picture
+demo-style: env  ## Extract an OpenCV style with pix2pix, baseline and proposed; ends with a table and a report
 	@$(MODERN) -W ignore tools/extract.py -opt options/extract/demo_style.yml
+	@$(MODERN) tools/report.py results/demo_style --output results/demo_style/report.html
 
 demo-api: env  ## Serve the embedded model and extract it over HTTP; ends with a table, a picture and both sides' books
 	@$(MODERN) -m mea_plugin.serving.demo
@@ -44,6 +46,14 @@ lint: env-dev  ## Check style and types
 
 bench: env-dev  ## Measure losses, optimizers, training, query runs and the service beside their peers, as ratios
 	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve
+
+chromium:  ## Install Debian's Chromium, which the tests of the report drive (needs apt and root)
+	@if command -v chromium >/dev/null; then echo "chromium is there: $$(command -v chromium)"; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo 'error: no apt-get here; install Chromium another way, so that PATH holds `chromium`.' >&2; exit 2; \
+	elif [ "$$(id -u)" -ne 0 ]; then echo 'error: apt-get needs root; type: sudo make chromium.' >&2; exit 2; \
+	else apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends chromium; fi
 
 env:  ## Make .venv, or bring it up to date
 	@PYTHON='$(PYTHON)' sh requirements/env.sh modern .venv

@@ -73,7 +73,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mea_plugin', 'mea_plugin.*']),
-    package_data={'mea_plugin': ['py.typed', 'victims/weights/*']},
+    package_data={'mea_plugin': ['py.typed', 'report/templates/*', 'victims/weights/*']},
     install_requires=CORE,
     extras_require=EXTRAS,
     zip_safe=False,

@@ -116,7 +116,7 @@ def _lines(axis: Any, landscapes: dict[str, Any]) -> None:
         if landscape['line']:
             line = landscape['line']
             axis.plot(line['steps'], _array(line['loss']), label=name, color=f'C{index % 10}')
-    axis.set(title='loss along a filter-normalised direction', xlabel='step', yscale='log')
+    axis.set(title='loss along a random direction', xlabel='step', yscale='log')
     axis.legend(fontsize=7)
 
 
@@ -124,7 +124,7 @@ def _plane(axis: Any, name: str, plane: dict[str, Any], levels: list[float]) -> 
     drawn = axis.contourf(plane['x'], plane['y'], _logarithm(plane), levels=levels, cmap='viridis')
     axis.plot(0, 0, marker='+', color='white')
     axis.set(title=f'log10 loss: {name}', xlabel='step', ylabel='step', aspect='equal')
-    axis.figure.colorbar(drawn, ax=axis, shrink=0.8)
+    axis.figure.colorbar(drawn, ax=axis, shrink=0.8, format='%.2f')
 
 
 def _levels(planes: list[dict[str, Any]]) -> list[float]:

@@ -27,7 +27,7 @@ _MARGIN = WINDOW - 1
 # Outputs of a block. Larger ones multiply more zeros, smaller ones are more calls; 16 is the fastest, 8 to 24 are near.
 _BLOCK = 16
 # Columns of a product. OpenBLAS shares products of more than 2^18 multiplications out to threads of its own; those of
-# several images that are measured at once wait for one another: 30 times as long, on two cores that others used too.
+# several images measured at once wait for one another, which took more than ten times as long on two busy cores.
 _COLUMNS = 512
 # Samples of a strip: half a megabyte in float64, a few of which fit into a core's second-level cache.
 _STRIP = 2**16

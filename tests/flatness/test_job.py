@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from mea_plugin.flatness import Criterion, Objective, flatness_from_options, hessian_trace, job, sharpness
+from mea_plugin.flatness.options import FlatnessOptions
 from mea_plugin.images import read_rgb
+from mea_plugin.options import load_options
 from tests.data.sets import make_set
 from tests.helpers import call_tool, run_tool, training_options, write_yaml
 from tests.mmagic import tiny
@@ -262,3 +264,21 @@ def test_a_checkpoint_that_has_diverged_and_an_output_that_is_a_file(options, tm
     options['runs']['base']['weights'] = str(tmp_path / 'net_g_9.pth')
     assert call_tool('flatness', '-opt', write_yaml(file, options), '--output', tmp_path / 'out') == 2
     assert 'net_g_9.pth' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['demo_x4', 'demo_x4_curvature'])
+def test_the_demos_option_files_fit_what_the_demo_leaves(root, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for run in ('baseline', 'proposed'):
+        save = tmp_path / 'results' / 'demo_x4' / 'experiments' / run / 'models' / 'net_g_400.pth'
+        save.parent.mkdir(parents=True)
+        save.touch()
+    found = FlatnessOptions.parse(load_options(root / 'options' / 'flatness' / f'{name}.yml'), name)
+    trained = load_options(root / 'options' / 'basicsr' / 'demo_x4.yml')
+    extraction = load_options(root / 'options' / 'extract' / 'demo_x4.yml')
+    assert [run.name for run in found.runs] == list(extraction['surrogates'])
+    assert all(run.options['network_g'] == trained['network_g'] for run in found.runs)
+    assert found.crop * trained['scale'] == trained['datasets']['train']['gt_size']
+    rho = extraction['surrogates']['proposed']['override']['train']['optim_g']['rho']
+    assert found.sharpness['radii'][0] == rho
+    assert (found.hessian is None) == (found.criterion.kind == 'l1')

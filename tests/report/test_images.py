@@ -1,0 +1,108 @@
+"""Which pictures are embedded, that their pixels are kept, and which are refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mea_plugin.errors import InputError
+from mea_plugin.images import read_rgb
+from mea_plugin.report.images import embed, evenly, list_pictures
+from mea_plugin.report.sources import Source, read_results
+from tests.report.results import make_evaluation, paint
+
+
+def source_of(folder: Path) -> Source:
+    return read_results([folder]).sources[0]
+
+
+@pytest.mark.parametrize(
+    ('count', 'limit', 'expected'),
+    [(10, 3, [1, 5, 8]), (10, 1, [5]), (3, 3, [0, 1, 2]), (3, 9, [0, 1, 2]), (3, None, [0, 1, 2]), (5, 0, [])],
+)
+def test_images_are_picked_evenly(count: int, limit: int | None, expected: list[int]):
+    assert evenly(range(count), limit) == expected
+
+
+def test_the_limit_is_for_each_set(tmp_path: Path):
+    folder = make_evaluation(tmp_path, count=5, size=(8, 8), sets=('a', 'b'))
+    chosen = list_pictures(source_of(folder), 2)
+    assert [(one.set_name, one.image) for one in chosen] == [
+        *(('a', 'img_001'), ('a', 'img_003'), ('b', 'img_001'), ('b', 'img_003')),
+    ]
+    assert list(chosen[0].files) == [
+        *('query', 'truth', 'model:bicubic', 'model:victim', 'model:baseline', 'model:proposed'),
+    ]
+
+
+def test_embedded_pixels_are_those_of_the_files_and_equal_pictures_are_there_once(tmp_path: Path):
+    folder = make_evaluation(tmp_path, count=2, size=(20, 26))
+    paint(folder, {'bicubic': (1, 2, 3)})
+    pictures = list_pictures(source_of(folder), None)
+    seen: list[Any] = []
+    described, blobs = embed(pictures, lambda picture, arrays: seen.append((picture.image, set(arrays))))
+    assert [image for image, _ in seen] == ['img_000', 'img_001']
+    by_key = {blob.key: blob for blob in blobs}
+    assert len(blobs) == len(by_key) == 2 * 5 + 1
+    assert described[0]['blobs']['model:bicubic'] == described[1]['blobs']['model:bicubic']
+    for picture, found in zip(pictures, described, strict=True):
+        assert (found['image'], found['width'], found['height']) == (picture.image, 26, 20)
+        for name, path in picture.files.items():
+            blob = by_key[found['blobs'][name]]
+            with Image.open(io.BytesIO(base64.b64decode(blob.text))) as image:
+                assert Image.MIME[image.format] == blob.kind == 'image/webp'
+                assert np.array_equal(np.array(image), read_rgb(path))
+
+
+def test_a_picture_too_large_for_webp_is_a_png(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr('mea_plugin.report.images._WEBP_SIDE', 19)
+    _, blobs = embed(list_pictures(source_of(make_evaluation(tmp_path, count=1, size=(20, 20))), None))
+    assert {blob.kind for blob in blobs} == {'image/png', 'image/webp'}, 'the query is smaller'
+
+
+def broken(folder: Path, how: str) -> None:
+    path = folder / 'images' / 'toys' / 'img_000' / 'victim.png'
+    if how == 'missing':
+        path.unlink()
+    elif how == 'damaged':
+        path.write_bytes(path.read_bytes()[:100])
+    elif how == 'size':
+        Image.new('RGB', (10, 8)).save(path)
+    else:
+        Image.new('RGB', (5, 8)).save(path.with_name('query.png'))
+
+
+@pytest.mark.parametrize(
+    ('how', 'message'),
+    [
+        ('missing', 'the picture images/toys/img_000/victim.png is missing'),
+        ('damaged', 'victim.png: cannot be read'),
+        ('size', 'victim.png: is of 10x8 pixels, others of this image are of 20x16'),
+        ('query', 'query.png: is of 5x8 pixels, of which 20x16 is no whole multiple'),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path, how: str, message: str):
+    folder = make_evaluation(tmp_path, count=1, size=(16, 20))
+    broken(folder, how)
+    with pytest.raises(InputError, match=message):
+        embed(list_pictures(source_of(folder), None))
+
+
+@pytest.mark.parametrize(
+    'path', ['/etc/secret.png', '../secret.png', 'images/../../secret.png', 'images\\..\\secret.png']
+)
+def test_pictures_outside_the_folder_are_not_published(tmp_path: Path, path: str):
+    Image.new('RGB', (8, 8)).save(tmp_path / 'secret.png')
+
+    def change(content: dict) -> None:
+        content['pictures'][0]['truth'] = path
+
+    folder = make_evaluation(tmp_path / 'evaluation', count=1, change=change)
+    with pytest.raises(InputError, match='lies elsewhere'):
+        list_pictures(source_of(folder), None)

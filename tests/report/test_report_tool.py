@@ -1,0 +1,194 @@
+"""tools/report.py: what it writes, what it says, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mea_plugin.report import job
+from tests.helpers import call_tool
+from tests.report.results import make_evaluation, make_extraction, make_flatness
+
+
+@pytest.fixture(scope='module')
+def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two extractions of different budgets, an evaluation and a flatness measurement."""
+    folder = tmp_path_factory.mktemp('everything')
+
+    def name(text: str) -> dict:
+        return {'change': lambda content: content.update(name=text)}
+
+    return [
+        make_extraction(folder / 'ten', queries=10, count=2, size=(16, 16), truth=False, **name('ten')),
+        make_extraction(folder / 'forty', queries=40, count=2, size=(16, 16), truth=False, **name('forty')),
+        make_evaluation(folder / 'more', count=3, size=(16, 16), sets=('a',), truth=False, **name('more')),
+        make_flatness(folder / 'flat'),
+    ]
+
+
+def test_one_page_for_everything(everything: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture):
+    page = tmp_path / 'new' / 'report.html'
+    assert call_tool('report', *everything, '--output', page, '--figures', tmp_path / 'figures', '--images', '1') == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f'{page}: {page.stat().st_size / 1e6:.1f} MB, 3 of 7 images'
+    text = page.read_text()
+    assert re.findall('<h3 id="[^"]*">([^<]*)</h3>', text) == ['ten: toys', 'forty: toys', 'more: a']
+    captions = re.findall('<figcaption>([^<]*)</figcaption>', text)
+    for caption in (
+        *('Fidelity by budget on toys: Y-PSNR to the victim.', 'ten: Training: losses.', 'forty: Training: losses.'),
+        *(
+            'flat: Flatness along the training.',
+            'flat: Loss on a plane through the weights; + marks the trained network.',
+        ),
+        *('more: Fidelity on a: means and 95 % confidence intervals.',),
+    ):
+        assert captions.count(caption) == 1, caption
+    assert text.count('Trained on the answers to 40 queries.') == 1
+    assert 'python tools/evaluate.py -opt study.yml\npython tools/flatness.py -opt flat.yml\n' in text
+    written = {path.name for path in (tmp_path / 'figures').iterdir()}
+    assert {str(tmp_path / 'figures' / name) for name in written} == set(said[:-1])
+    wanted = {
+        *('toys-budget.png', 'toys-budget.pdf', 'ten-training-losses.pdf', 'flat-flatness-trajectory.png'),
+        *(
+            'more-a-fidelity.png',
+            'more-a-fidelity.pdf',
+            'more-a-fidelity.md',
+            'more-a-fidelity.tex',
+            'more-a-fidelity.csv',
+        ),
+        *('more-a-spectra.png', 'flat-flatness-plane.pdf', 'ten-toys-fidelity-differences.tex'),
+    }
+    assert wanted <= written
+
+
+def test_the_same_results_give_the_same_bytes(everything: list[Path], tmp_path: Path):
+    pages = [tmp_path / name / 'report.html' for name in 'ab']
+    for page in pages:
+        job.make_report([everything[2]], page, command=['x'])
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_options_of_everything_are_shown_without_secrets(tmp_path: Path):
+    def change(content: dict) -> None:
+        content['options'] = {'victim': {'type': 'http', 'request': {'headers': {'X-Key': 'swordfish'}}}}
+        content['command'] += ['--token', 'swordfish']
+        content['models'][1]['title'] = 'http://me:swordfish@host'
+
+    folder = make_extraction(tmp_path / 'run', queries=3, change=change)
+    (folder / 'surrogates' / 'baseline.yml').write_text('train: {rho: 0.05}\nlogger: {wandb: {api_key: swordfish}}\n')
+    text = job.make_report([folder], tmp_path / 'report.html', command=['r', '--token', 'swordfish']).page.read_text()
+    assert 'swordfish' not in text
+    assert 'api_key: &#39;***&#39;' in text
+    assert 'rho: 0.05' in text
+
+
+def test_a_result_without_pictures_says_how_to_get_them(tmp_path: Path):
+    folder = make_evaluation(tmp_path, count=2, saved=0)
+    text = job.make_report([folder], tmp_path / 'report.html').page.read_text()
+    assert 'save_images: all' in text
+    assert 'data-part="browser"' not in text
+    folder = make_evaluation(tmp_path / 'saved', count=1, size=(8, 8))
+    text = job.make_report([folder], tmp_path / 'report.html', images=0).page.read_text()
+    assert 'made without images' in text
+
+
+def test_only_flatness_makes_a_page(tmp_path: Path):
+    text = job.make_report([make_flatness(tmp_path / 'flat')], tmp_path / 'report.html').page.read_text()
+    assert 'id="curves"' in text
+    assert 'id="images"' not in text
+
+
+def test_a_large_page_is_remarked_on(
+    everything: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr('mea_plugin.report.job.LARGE', 1000)
+    assert call_tool('report', everything[2], '--output', tmp_path / 'report.html', '--images', '1') == 0
+    assert '--images N shows fewer' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('damage', 'arguments', 'message'),
+    [
+        ('none', ['--images', '-1'], '--images: -1 images. Give 0 or more.'),
+        ('none', ['--images', 'x'], "invalid int value: 'x'"),
+        ('empty', [], 'there is no evaluation.json and no flatness.json'),
+        ('format', [], 'is of format 1, not 2. Run tools/evaluate.py again.'),
+        ('json', [], 'is no valid JSON. Run tools/evaluate.py again.'),
+        ('picture', [], 'the picture images/toys/img_000/query.png is missing. Run tools/evaluate.py again.'),
+        ('none', ['--output', '{folder}'], 'is a folder. Give a file, such as report.html.'),
+        ('none', ['--output', '{folder}/evaluation.json/a.html'], 'is a file. Give another place.'),
+        ('none', ['--figures', '{folder}/evaluation.json'], 'is a file. Give another place.'),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_old_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture, damage: str, arguments: list[str], message: str
+):
+    folder = make_evaluation(tmp_path / 'evaluation', count=1, size=(8, 8))
+    path = folder / 'evaluation.json'
+    if damage == 'empty':
+        path.unlink()
+    elif damage == 'format':
+        path.write_text(json.dumps({**json.loads(path.read_text()), 'format': 1}))
+    elif damage == 'json':
+        path.write_text(path.read_text()[:-10])
+    elif damage == 'picture':
+        (folder / 'images' / 'toys' / 'img_000' / 'query.png').unlink()
+    page = tmp_path / 'report.html'
+    page.write_text('old')
+    given = [argument.format(folder=folder) for argument in arguments]
+    output = [] if '--output' in given else ['--output', str(page)]
+    try:
+        code = call_tool('report', folder, *output, *given)
+    except SystemExit as error:  # argparse's own
+        code = error.code
+    assert code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count('\n') == 1
+    assert page.read_text() == 'old'
+    assert sorted(one.name for one in tmp_path.iterdir()) == ['evaluation', 'report.html']
+
+
+@pytest.mark.parametrize(('library', 'needed'), [('jinja2', 'Jinja2'), ('matplotlib', 'matplotlib')])
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, needed: str):
+    import sys
+
+    from mea_plugin.errors import InputError
+
+    folder = make_evaluation(tmp_path / 'evaluation', count=1, size=(8, 8))
+    monkeypatch.setitem(sys.modules, library, None)
+    for name in [name for name in sys.modules if name.startswith(f'{library}.')]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=rf'{needed}.* pip install "mea_plugin\[report\]"'):
+        job.make_report([folder], tmp_path / 'report.html')
+    assert not (tmp_path / 'report.html').exists()
+
+
+@pytest.mark.parametrize(
+    ('commands', 'message'),
+    [
+        (('chromium',), 'chromium is there'),
+        ((), 'error: no apt-get here; install Chromium another way'),
+        (('apt-get', 'id'), 'error: apt-get needs root; type: sudo make chromium.'),
+    ],
+)
+def test_make_chromium_says_what_it_cannot_do(root: Path, tmp_path: Path, commands: tuple[str, ...], message: str):
+    for name in commands:
+        (tmp_path / name).write_text('#!/bin/sh\necho 1000\n')
+        (tmp_path / name).chmod(0o755)
+    shell = shutil.which('sh')
+    make = shutil.which('make')
+    assert shell
+    assert make
+    command = [make, '-s', '-C', str(root), 'chromium', f'SHELL={shell}']
+    result = subprocess.run(
+        command, env={**os.environ, 'PATH': str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert message in result.stdout + result.stderr
+    assert (result.returncode == 0) == (commands == ('chromium',))
