@@ -192,10 +192,11 @@ class _Run:
     def _measure(self, index: int, pair: ImagePair, asked: Asked) -> Measured:
         test_set, key = self._sets[index].name, (index, pair.name)
         title = f'{test_set}, {pair.name}' if key in self._shown else None
-        save = None
-        if key in self._saved:
-            save = lambda some: self._folder.save(test_set, pair.name, some.query, some.truth, some.answers)  # noqa: E731
+        save = partial(self._save, test_set, pair.name) if key in self._saved else None
         return measure_image(asked, pair, self._protocol, title=title, save=save)
+
+    def _save(self, test_set: str, image: str, asked: Asked) -> SavedPictures:
+        return self._folder.save(test_set, image, asked.query, asked.truth, asked.answers)
 
     @staticmethod
     def _read(paths: Sequence[Path]) -> Generator[np.ndarray, None, None]:

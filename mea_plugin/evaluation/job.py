@@ -106,6 +106,8 @@ def evaluate_from_options(
 
 
 def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run: dict[str, Any]) -> Evaluation:
+    import torch
+
     from mea_plugin.benchmarks.machine import describe_machine
 
     table = mean_tables(result)
@@ -120,7 +122,8 @@ def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run
     victim = VICTIM if VICTIM in shown else None
     write_png(paths.panel, draw_panel(rows, shown, victim, result.protocol))
     write_text(paths.markdown, _report(result, table, paths.panel.name))
-    machine = {name: fact for name, fact in describe_machine().items() if name != 'load average'}
+    facts = describe_machine('cuda' if torch.cuda.is_available() else 'cpu')
+    machine = {name: fact for name, fact in facts.items() if name != 'load average'}
     found = result.to_json()
     head = {key: found.pop(key) for key in ('format', 'name')}
     write_json(paths.json, {**head, **run, 'machine': machine, **found})

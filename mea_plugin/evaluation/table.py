@@ -26,7 +26,9 @@ _MEANS = {'pair': KINDS[:2], 'set': KINDS[:2], 'single': KINDS[2:], 'model': KIN
 def mean_tables(result: EvaluationResult) -> str:
     """Per test set: means with their intervals, a row per model, and whether one model is better than another.
 
-    Bold marks the best mean of several surrogates, by what is printed; victim and baselines are not in that contest.
+    Bold marks a surrogate that is better than every other one, by the verdicts on their differences; where those are
+    undecided, none is. Victim and baselines are not in that contest.
+    Why a metric reads ``n/a``, and how to change that, stands at the end.
     """
     parts = []
     for test_set in result.sets:
@@ -35,11 +37,12 @@ def mean_tables(result: EvaluationResult) -> str:
             if comparisons:
                 title = f'**{test_set.name}, {_title(kind, comparisons)}.** {result.protocol.describe(test_set.count)}'
                 missing = [m for m in result.protocol.metrics if m.missing and kind in _MEANS[m.kind]]
-                parts += [title, *_mean_tables(comparisons, result.metrics, missing, result.surrogates)]
+                best = _best([one for one in test_set.differences if one.kind == kind], result.surrogates)
+                parts += [title, *_mean_tables(comparisons, result.metrics, missing, best)]
                 parts += _lines(_notes(comparisons, result.metrics))
-                parts += _lines(f'{metric.title}: n/a ({metric.missing})' for metric in missing)
         parts += _lines(f'Note: {note}.' for note in test_set.notes)
         parts += _differences(test_set, result.metrics)
+    parts += _lines(f'{metric.title}: n/a ({metric.missing})' for metric in result.protocol.metrics if metric.missing)
     return '\n\n'.join(parts) + '\n'
 
 
@@ -85,9 +88,8 @@ def _mean_tables(
     comparisons: Mapping[str, Comparison],
     metrics: Mapping[str, Metric],
     missing: Sequence[Metric],
-    surrogates: Sequence[str],
+    best: set[tuple[str, str]],
 ) -> list[str]:
-    best = _best(comparisons, metrics, surrogates)
     rows = []
     for model, comparison in comparisons.items():
         cells = {}
@@ -99,22 +101,14 @@ def _mean_tables(
     return _tables(['model'], rows, metrics)
 
 
-def _best(
-    comparisons: Mapping[str, Comparison], metrics: Mapping[str, Metric], surrogates: Sequence[str]
-) -> set[tuple[str, str]]:
-    """Surrogate and metric of the best means, where there are several surrogates; what prints equal is equally good."""
-    found: set[tuple[str, str]] = set()
-    for name, metric in metrics.items():
-        values = {
-            model: float(f'{one.means[name].value:.{metric.digits}f}')
-            for model, one in comparisons.items()
-            if model in surrogates and name in one.means and not math.isnan(one.means[name].value)
-        }
-        # An infinite mean is that of answers that all equal their reference: nothing is better.
-        order = {m: math.inf if math.isinf(v) else v if metric.better == 'higher' else -v for m, v in values.items()}
-        if len(order) > 1:
-            found |= {(model, name) for model, value in order.items() if value == max(order.values())}
-    return found
+def _best(differences: Sequence[Difference], surrogates: Sequence[str]) -> set[tuple[str, str]]:
+    """Surrogate and metric where it is better than every other surrogate, and there is another."""
+    verdicts: dict[tuple[str, str], list[bool]] = {}
+    for one in differences:
+        if one.first in surrogates and one.second in surrogates:
+            verdicts.setdefault((one.first, one.metric), []).append(one.verdict == 'better')
+            verdicts.setdefault((one.second, one.metric), []).append(one.verdict == 'worse')
+    return {key for key, won in verdicts.items() if all(won)}
 
 
 def _cell(value: float, metric: Metric) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mea_plugin.errors import InputError
-from mea_plugin.evaluation import EvaluationSet, evaluate
+from mea_plugin.evaluation import EvaluationSet, evaluate, stream
 from mea_plugin.images import read_rgb, write_png
 from mea_plugin.metrics import psnr, ssim
 
@@ -114,6 +114,17 @@ def test_nothing_is_cropped_at_scale_1(enlarger, make_set):
     result, _ = evaluate(enlarger(scale=2), {'ours': Spoiler(scale=2)}, [only_lq(folder)])
     assert result.protocol.border == 2
     assert result.sets[0].fidelity['ours'].means['psnr_y'].value == math.inf
+
+
+@pytest.mark.parametrize('workers', [1, 7])
+def test_no_number_depends_on_the_threads(enlarger, make_set, monkeypatch, workers):
+    sets = [both(make_set('first', sizes=((20, 24),) * 9))]
+    models = {'a': enlarger(offset=1), 'b': enlarger(offset=2)}
+    expected, rows = evaluate(enlarger(), models, sets, ceiling=True)
+    monkeypatch.setattr(stream, 'worker_count', lambda: workers)
+    found, others = evaluate(enlarger(), models, sets, ceiling=True)
+    assert found.to_json() == expected.to_json()
+    assert [row.title for row in rows] == [row.title for row in others]
 
 
 def test_scales_must_agree(enlarger, make_set):

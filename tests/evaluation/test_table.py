@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from mea_plugin.evaluation.differences import compare_models
+from mea_plugin.evaluation.differences import compare_models, compared_pairs
 from mea_plugin.evaluation.results import Comparison, EvaluatedModel, EvaluationResult, Protocol, SetResult
 from mea_plugin.evaluation.table import image_tables, mean_tables, metric_notes
 from mea_plugin.metrics import DEFAULT, find_metrics
@@ -111,31 +111,55 @@ def test_numbers_stand_in_their_columns():
     assert cells(mean_tables(result({'ours': scores})), 'ours')[1] == f'32.33 [{low:.2f}, {high:.2f}]'
 
 
-def test_bold_is_for_the_best_surrogate_only():
-    text = mean_tables(
-        result({'bicubic': comparison((40, 0.99)), 'base': comparison((30, 0.91)), 'ours': comparison((31, 0.90))})
-    )
-    assert cells(text, 'bicubic') == ['bicubic', '40.00', '0.9900', '39.00', '0.8900']
-    assert cells(text, 'base') == ['base', '30.00', '**0.9100**', '29.00', '**0.8100**']
-    assert cells(text, 'ours') == ['ours', '**31.00**', '0.9000', '**30.00**', '0.8000']
+def compared(rows, metrics=METRICS):
+    """The result of some surrogates that are compared with each other."""
+    values = {name: {metric: one.values(metric) for metric in one.means} for name, one in rows.items()}
+    surrogates = [name for name in rows if name != 'bicubic']
+    pairs = compared_pairs(surrogates, ['bicubic'], None, {})
+    found = compare_models('fidelity', values, metrics, pairs, {})
+    return result(rows, surrogates=surrogates, count=12, differences=found, metrics=metrics)
 
 
-def test_the_best_may_be_the_lowest_or_the_identical_one():
-    (lower,) = find_metrics(['spectrum_error'])
-    rows = {name: Comparison({'0': {'spectrum_error': value}}) for name, value in (('base', 1.0), ('ours', 2.0))}
-    assert cells(mean_tables(result(rows, metrics=(lower,))), 'base') == ['base', '**1.000**']
-    text = mean_tables(result({'base': comparison((99, 0.9)), 'ours': comparison((math.inf, 1.0))}))
-    assert cells(text, 'ours')[1] == '**identical**'
+def bold(text, row):
+    """For each cell of a row, whether it is bold."""
+    return [cell.startswith('**') for cell in cells(text, row)[1:]]
 
 
-def test_what_prints_equal_is_equally_bold():
-    text = mean_tables(result({'base': comparison((30.001, 0.9)), 'ours': comparison((30.002, 0.9))}))
-    assert cells(text, 'base')[1:] == cells(text, 'ours')[1:] == ['**30.00**', '**0.9000**', '**29.00**', '**0.8000**']
+def test_bold_is_a_surrogate_that_is_decidedly_better_than_every_other():
+    def row(more, ssim):
+        return comparison(*((30 + index + more * (1 + index % 3 / 10), ssim + index / 1000) for index in range(12)))
+
+    rows = {'bicubic': row(9, 0.95), 'base': row(0, 0.91), 'ours': row(1, 0.9), 'third': row(-1, 0.9)}
+    text = mean_tables(compared(rows))
+    # in SSIM two are equal, and base is better than both; all of base's differences are equal, so nothing is decided
+    assert bold(text, 'ours') == [True, False, True, False]
+    assert bold(text, 'base') == bold(text, 'third') == bold(text, 'bicubic') == [False] * 4
+
+
+def test_a_larger_mean_alone_is_not_bold():
+    rows = {
+        'base': comparison(*((30 + i, 0.9) for i in range(4))),
+        'ours': comparison(*((31 + i, 0.9) for i in range(4))),
+    }
+    assert '**' not in ''.join(line for line in mean_tables(compared(rows)).splitlines() if line[:1] == '|')
+
+
+def test_the_best_may_be_the_lowest():
+    (metric,) = find_metrics(['spectrum_error'])
+    rows = {
+        name: Comparison({str(i): {'spectrum_error': value + i % 3 / 10 * value} for i in range(12)})
+        for name, value in (('base', 1.0), ('ours', 2.0))
+    }
+    text = mean_tables(compared(rows, (metric,)))
+    assert (bold(text, 'base'), bold(text, 'ours')) == ([True], [False])
 
 
 def test_a_single_surrogate_wins_nothing():
-    table = [line for line in mean_tables(result({'ours': comparison((30, 0.9))})).splitlines() if line[0:1] == '|']
-    assert '**' not in ''.join(table)
+    rows = {'bicubic': comparison(*((30 + i, 0.9) for i in range(12)))}
+    rows['ours'] = comparison(*((33 + i + i % 3, 0.9) for i in range(12)))
+    found = compared(rows)
+    assert found.sets[0].differences[0].verdict == 'better'
+    assert '**' not in ''.join(line for line in mean_tables(found).splitlines() if line[:1] == '|')
 
 
 def test_equal_images_are_mentioned_below_the_table():
