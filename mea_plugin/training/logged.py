@@ -27,7 +27,7 @@ class LoggedMetric:
     What cannot be computed is NaN, and is said once per process: weights that are not here, images that are too small.
 
     Args:
-        metric: Of kind ``pair``.
+        metric: Of kind ``pair``; of a metric of another kind, what is missing can be announced.
     """
 
     def __init__(self, metric: Metric) -> None:
@@ -79,7 +79,7 @@ def logged_metric(name: str, weights: str | None = None) -> LoggedMetric:
     """The metric of a name; made once per process, since some hold a network.
 
     Args:
-        name: One of :func:`~mea_plugin.metrics.metric_names`, of kind ``pair``.
+        name: One of :func:`~mea_plugin.metrics.metric_names`.
         weights: The folder of weight files; None: where ``MEA_METRIC_WEIGHTS`` points to.
 
     Raises:
