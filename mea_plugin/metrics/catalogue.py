@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.metrics import fid_kid, lpips, niqe, psnr_ssim
+from mea_plugin.metrics import (
+    bands,
+    ceiling,
+    fid_kid,
+    flips,
+    lpips,
+    ms_ssim,
+    niqe,
+    patches,
+    psnr_ssim,
+    spectrum,
+)
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.weights import WeightSource
 
@@ -16,6 +27,12 @@ DEFAULT = ('psnr_y', 'ssim_y', 'psnr_rgb', 'ssim_rgb')
 
 _MAKERS: dict[str, Maker] = {
     **psnr_ssim.METRICS,
+    **ms_ssim.METRICS,
+    **bands.METRICS,
+    **spectrum.METRICS,
+    **patches.METRICS,
+    **flips.METRICS,
+    **ceiling.METRICS,
     **lpips.METRICS,
     **niqe.METRICS,
     **fid_kid.METRICS,
@@ -35,7 +52,7 @@ def find_metrics(names: Sequence[str], *, sources: WeightSource | None = None, w
     """
     sources = sources or WeightSource()
     for name in names:
-        if name not in _MAKERS:
+        if not isinstance(name, str) or name not in _MAKERS:
             raise InputError(f"no metric is called '{name}'", where=where, do=suggestion(str(name), _MAKERS))
         if list(names).count(name) > 1:
             raise InputError(f"'{name}' is there twice", where=where, do='Remove one')

@@ -27,14 +27,16 @@ class Metric:
 
             * ``pair``: ``measure(image: Planes, reference: Planes) -> float``;
             * ``single``: ``measure(image: Planes) -> float``;
-            * ``model``: ``measure(ask, query, answer) -> float``, with ``ask`` a function from uint8 queries
-              ``(H, W, 3)`` to the model's answers, and uint8 arrays ``query`` and ``answer``;
+            * ``model``: ``measure(ask, query, answer) -> float``, with ``ask`` a function from one uint8 query
+              ``(H, W, 3)`` to the model's answer, and uint8 arrays ``query`` and ``answer``;
             * ``set``: ``measure(images: ImageFeatures, references: ImageFeatures) -> float``
               (:mod:`mea_plugin.metrics.features`).
 
-            A value may be ``inf`` (equal images) or NaN (not defined for this image, such as one that is too small).
+            Several threads call it at once, on the same images too. A value may be ``inf`` (equal images) or NaN (not
+            defined for this image, such as one that is too small).
         protocol: One sentence: everything that the value depends on, and its source.
         measure: Computes it.
+        fidelity_only: Only the victim's answer is a sensible reference, never a ground truth.
         missing: Why it cannot be computed here and how to change that, such as ``weights: put FILE into FOLDER``;
             nothing where it can. ``measure`` must not be called then.
         extractor: Of kind ``set``: makes what ``measure`` is given, ``extractor.collect(cache) -> ImageFeatures``; one
@@ -50,6 +52,7 @@ class Metric:
     protocol: str
     measure: Callable[..., Any]
     missing: str = ''
+    fidelity_only: bool = False
     extractor: Any = None
 
 

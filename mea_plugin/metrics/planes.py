@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from mea_plugin.errors import InputError
+from mea_plugin.metrics.windows import WINDOW
 
-__all__ = ['PEAK', 'SIGMA', 'WINDOW', 'Channel', 'Planes', 'blur', 'check_same_size', 'check_size', 'planes_of', 'to_y']
+__all__ = ['PEAK', 'Y_WEIGHTS', 'Channel', 'Planes', 'check_same_size', 'check_size', 'to_y']
 
 Channel = Literal['y', 'rgb']
 
 PEAK = 255.0
-WINDOW = 11
-SIGMA = 1.5
+Y_WEIGHTS = (65.481 / PEAK, 128.553 / PEAK, 24.966 / PEAK)
+"""What R, G and B count in Y."""
 
-_GAUSSIAN = np.exp(-((np.arange(WINDOW) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
-_GAUSSIAN /= _GAUSSIAN.sum()
-_PLANES = {'y': slice(0, 1), 'rgb': slice(1, 4)}
+_T = TypeVar('_T')
 
 
 def to_y(image: np.ndarray) -> np.ndarray:
@@ -35,7 +34,11 @@ def to_y(image: np.ndarray) -> np.ndarray:
     Returns:
         float64 array ``(H, W)`` in [16, 235].
     """
-    return image @ (np.array([65.481, 128.553, 24.966]) / PEAK) + 16.0
+    y = image[..., 0] * Y_WEIGHTS[0]
+    y += image[..., 1] * Y_WEIGHTS[1]
+    y += image[..., 2] * Y_WEIGHTS[2]
+    y += 16
+    return y
 
 
 class Planes:
@@ -54,26 +57,33 @@ class Planes:
             raise ValueError(f'expected a uint8 image (H, W, 3), got {image.dtype} {image.shape}; convert it first')
         check_size(image.shape, border=border)
         height, width = image.shape[:2]
+        self.border = border
         self.whole = image
         """uint8 ``(H, W, 3)``: the image as it came, for metrics that cut no border."""
         self.image = image[border : height - border, border : width - border]
         """uint8 ``(H', W', 3)``: without its border."""
 
-    @cached_property
-    def values(self) -> np.ndarray:
-        """float64 ``(4, H', W')``: Y, R, G, B."""
-        return np.concatenate([to_y(self.image)[None], self.image.transpose(2, 0, 1)])
+        self._kept: dict[Hashable, Any] = {}
 
     @cached_property
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Local mean and variance under the Gaussian window, each ``(4, H' - 10, W' - 10)``."""
-        mean = blur(self.values)
-        return mean, blur(self.values**2) - mean**2
+    def y(self) -> np.ndarray:
+        """float64 ``(H', W')``: Y of :func:`to_y`."""
+        return to_y(self.image)
 
+    def channel(self, channel: Channel) -> np.ndarray:
+        """float64 ``(1, H', W')`` of Y, or uint8 ``(3, H', W')`` of R, G and B."""
+        return self.y[None] if channel == 'y' else self.image.transpose(2, 0, 1)
 
-def planes_of(channel: Channel) -> slice:
-    """Which of :attr:`Planes.values` a channel is."""
-    return _PLANES[channel]
+    def once(self, compute: Callable[..., _T], *arguments: Hashable) -> _T:
+        """``compute(self, *arguments)``, computed at the first call and kept as long as this image.
+
+        An image is measured by several metrics, against several others, by several threads. Two threads that come
+        first at once both compute it: the same value, so that this costs time and never correctness.
+        """
+        key = (compute, *arguments)
+        if key not in self._kept:
+            self._kept[key] = compute(self, *arguments)
+        return self._kept[key]
 
 
 def check_size(shape: tuple[int, ...], *, border: int, where: str | Path = '') -> None:
@@ -95,10 +105,3 @@ def check_same_size(first: Planes, second: Planes) -> None:
     if first.image.shape != second.image.shape:
         sizes = [f'{planes.image.shape[1]}x{planes.image.shape[0]}' for planes in (first, second)]
         raise ValueError(f'cannot compare {sizes[0]} with {sizes[1]} pixels; give two images of one size')
-
-
-def blur(values: np.ndarray) -> np.ndarray:
-    """Gaussian window at every position where it fits whole: ``(C, H, W)`` to ``(C, H - 10, W - 10)``."""
-    half = WINDOW // 2
-    rows = correlate1d(values, _GAUSSIAN, axis=1)[:, half:-half]
-    return correlate1d(rows, _GAUSSIAN, axis=2)[..., half:-half]

@@ -8,14 +8,11 @@ from functools import partial
 import numpy as np
 
 from mea_plugin.metrics.metric import Maker, Metric
-from mea_plugin.metrics.planes import PEAK, Channel, Planes, blur, check_same_size, planes_of
+from mea_plugin.metrics.planes import PEAK, Channel, Planes, check_same_size
 from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.windows import Local, local, similarity, strips
 
-__all__ = ['K1', 'K2', 'METRICS', 'plane_psnr', 'plane_ssim', 'psnr', 'ssim', 'to_db']
-
-K1, K2 = 0.01, 0.03
-
-_C1, _C2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
+__all__ = ['METRICS', 'RGB', 'WANG', 'Y', 'local_of', 'plane_psnr', 'plane_ssim', 'psnr', 'ssim', 'to_db']
 
 
 def psnr(first: np.ndarray, second: np.ndarray, *, border: int, channel: Channel = 'y') -> float:
@@ -51,22 +48,25 @@ def ssim(first: np.ndarray, second: np.ndarray, *, border: int, channel: Channel
 def plane_psnr(first: Planes, second: Planes, channel: Channel) -> float:
     """:func:`psnr` of prepared images."""
     check_same_size(first, second)
-    difference = first.values[planes_of(channel)] - second.values[planes_of(channel)]
-    return to_db(float(np.vdot(difference, difference)) / difference.size)
+    values = first.channel(channel), second.channel(channel)
+    total = 0.0
+    for plane_a, plane_b in zip(*values, strict=True):
+        for rows in strips(*plane_a.shape):
+            difference = np.subtract(plane_a[rows], plane_b[rows], dtype=np.float64)
+            total += float(np.vdot(difference, difference))
+    return to_db(total / values[0].size)
 
 
 def plane_ssim(first: Planes, second: Planes, channel: Channel) -> float:
     """:func:`ssim` of prepared images."""
     check_same_size(first, second)
-    planes = planes_of(channel)
-    (mean_a, variance_a), (mean_b, variance_b) = (
-        tuple(part[planes] for part in image.moments) for image in (first, second)
-    )
-    product = mean_a * mean_b
-    covariance = blur(first.values[planes] * second.values[planes]) - product
-    numerator = (2 * product + _C1) * (2 * covariance + _C2)
-    denominator = (mean_a**2 + mean_b**2 + _C1) * (variance_a + variance_b + _C2)
-    return float((numerator / denominator).mean())
+    ssim_of_planes, _ = similarity(first.once(local_of, channel), second.once(local_of, channel))
+    return float(ssim_of_planes.mean())
+
+
+def local_of(planes: Planes, channel: Channel) -> Local:
+    """Local statistics of an image; ask for them with :meth:`~mea_plugin.metrics.planes.Planes.once`."""
+    return local(planes.channel(channel))
 
 
 def to_db(error: float) -> float:
@@ -74,9 +74,9 @@ def to_db(error: float) -> float:
     return 10 * math.log10(PEAK**2 / error) if error > 0 else math.inf
 
 
-_Y = 'on Y of ITU-R BT.601, limited range, as MATLAB rgb2ycbcr, not rounded'
-_RGB = 'on R, G and B'
-_WANG = '11x11 Gaussian window of sigma 1.5 where it fits whole, K = (0.01, 0.03) (Wang et al., IEEE TIP 2004)'
+Y = 'on Y of ITU-R BT.601, limited range, as MATLAB rgb2ycbcr, not rounded'
+RGB = 'on R, G and B'
+WANG = '11x11 Gaussian window of sigma 1.5 where it fits whole, K = (0.01, 0.03) (Wang et al., IEEE TIP 2004)'
 
 
 def _psnr(channel: Channel, how: str) -> Maker:
@@ -104,7 +104,7 @@ def _ssim(channel: Channel, how: str) -> Maker:
             digits=4,
             better='higher',
             kind='pair',
-            protocol=f'SSIM {how}, border cut; {_WANG}',
+            protocol=f'SSIM {how}, border cut; {WANG}',
             measure=partial(plane_ssim, channel=channel),
         )
 
@@ -112,8 +112,8 @@ def _ssim(channel: Channel, how: str) -> Maker:
 
 
 METRICS: dict[str, Maker] = {
-    'psnr_y': _psnr('y', _Y),
-    'ssim_y': _ssim('y', _Y),
-    'psnr_rgb': _psnr('rgb', f'{_RGB}, of their joint mean squared error'),
-    'ssim_rgb': _ssim('rgb', f'{_RGB}, the mean of the three'),
+    'psnr_y': _psnr('y', Y),
+    'ssim_y': _ssim('y', Y),
+    'psnr_rgb': _psnr('rgb', f'{RGB}, of their joint mean squared error'),
+    'ssim_rgb': _ssim('rgb', f'{RGB}, the mean of the three'),
 }
