@@ -38,13 +38,14 @@ def section(folders, **changes):
 def test_images_belong_together_by_the_names_that_queries_had(folders, queries):
     from basicsr.data import build_dataset
 
+    images = dict(folders)
     if queries == 'query set':
         folders['lq'] = folders['victim'].parent / 'query'
     dataset = build_dataset({**section(folders), 'scale': 4, 'phase': 'val'})
     assert len(dataset) == 3
     for index, (name, number) in enumerate((('ant', 1), ('bird', 0), ('cat', 2))):
         item = dataset[index]
-        lq, gt = (read_rgb(folders[key].parent / key / f'{name}.png') for key in ('lq', 'gt'))
+        lq, gt = (read_rgb(images[key] / f'{name}.png') for key in ('lq', 'gt'))
         victim = read_rgb(folders['victim'] / f'{number:06d}.png')
         assert item['lq_path'].endswith(f'/{name}.png')
         for key, image in (('lq', lq), ('victim', victim), ('gt', gt[: 4 * len(lq), : 4 * 14])):
@@ -76,15 +77,14 @@ FIDELITY = {
 }
 
 
-def test_a_training_logs_fidelity_and_quality(tmp_path, folders, monkeypatch):
+def test_a_training_logs_fidelity_and_quality(tmp_path, folders, monkeypatch, log):
     from mea_plugin.basicsr.train import main
 
     learned.hide(monkeypatch, tmp_path)
     file = write_yaml(tmp_path / 'tiny.yml', options_of(tmp_path, folders, **FIDELITY))
     assert cli.run_tool(main, ['-opt', str(file), '--root', str(tmp_path)]) == 0
     run = tmp_path / 'experiments' / 'tiny'
-    (log,) = run.glob('*.log')
-    text = log.read_text()
+    text = log()
     assert text.count('Validation Both') == 2
     for name in ('fidelity_psnr', 'quality_psnr', 'quality_hf_psnr'):
         assert len(re.findall(rf'# {name}: \d+\.\d+\tBest: \d+\.\d+ @ [24] iter', text)) == 2, name
@@ -95,7 +95,7 @@ def test_a_training_logs_fidelity_and_quality(tmp_path, folders, monkeypatch):
 
 
 BAD = [
-    ({'dataroot_victim': None}, 'datasets.val: the option .dataroot_victim'),
+    ({'dataroot_victim': None}, "no validation set has the victim's responses"),
     ({'dataroot_victim': 'nowhere'}, 'dataroot_victim.*nowhere does not exist|victim: folder nowhere does not exist'),
     ({'dataroot_victims': 'x'}, "unknown option 'dataroot_victims'. Use 'dataroot_victim'"),
 ]
@@ -133,6 +133,9 @@ def test_an_incomplete_query_set_is_refused(tmp_path, folders):
 def test_it_is_not_for_training(tmp_path, folders):
     options = options_of(tmp_path, folders)
     train = options['datasets']['train']
-    options['datasets']['train'] = {**{key: train[key] for key in ('batch_size_per_gpu', 'num_worker_per_gpu')}, **section(folders)}
+    options['datasets']['train'] = {
+        **{key: train[key] for key in ('batch_size_per_gpu', 'num_worker_per_gpu')},
+        **section(folders),
+    }
     with pytest.raises(InputError, match=r'datasets\.train\.type: it is for validation'):
         check_options(options, where='x.yml')
