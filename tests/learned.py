@@ -59,10 +59,12 @@ class Moments:
 def moments(monkeypatch, folder: Path) -> Moments:
     """Let FID and KID compare moments of colours."""
     from mea_plugin.metrics import fid_kid
+    from mea_plugin.metrics.inception import WEIGHTS
     from mea_plugin.metrics.weights import WeightSource
 
     hide(monkeypatch, folder)
     extractor = Moments()
-    monkeypatch.setattr(WeightSource, 'get', lambda self, name: folder)
+    get = WeightSource.get
+    monkeypatch.setattr(WeightSource, 'get', lambda self, name: folder if name == WEIGHTS else get(self, name))
     monkeypatch.setattr(fid_kid, 'shared_extractor', lambda path: extractor)
     return extractor

@@ -11,6 +11,7 @@ from mmagic.structures import DataSample
 
 from mea_plugin.data.fidelity_pairs import list_fidelity_pairs
 from mea_plugin.errors import InputError, suggestion
+from mea_plugin.images import list_images
 from mea_plugin.mmagic.config_types import check_dict, check_type, is_kind
 from mea_plugin.mmagic.fidelity_dataset import FidelityDataset
 from mea_plugin.mmagic.metrics import ImageMetric
@@ -43,6 +44,8 @@ def check_validation(cfg: Any, kind: Any, where: str, *, folders: bool) -> None:
         for number, options in enumerate(metrics):
             place = f'{where}: {at}.metrics[{number}]' if len(metrics) > 1 else f'{where}: {at}.metrics'
             _check_metric(options, kind, cfg['model'], dataset, place)
+            if folders and options.get('target') is not None:
+                list_images(options['target'], where=f'{place}.target')
     _check_best(cfg, [one for _, metrics in groups for one in metrics], f'{where}: default_hooks.checkpoint')
     for loader in loaders:
         _check_dataset(_dataset(loader), cfg, where, folders)

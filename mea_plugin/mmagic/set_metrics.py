@@ -101,11 +101,9 @@ class SetMetric(ImageMetric):
 
     @classmethod
     def check(cls, options: Mapping[str, Any], where: str) -> None:
-        """As :meth:`ImageMetric.check`, and that the target folder holds images."""
+        """As :meth:`ImageMetric.check`, and that there is one set of references."""
         super().check(options, where)
         check_weights([cls.name], options.get('weights'), where=where)
-        if options.get('target') is not None:
-            list_images(options['target'], where=f'{where}.target')
         if options.get('target') is not None and 'gt_key' in options:
             raise InputError('there are both gt_key and target', where=where, do='Name one set of references')
 
