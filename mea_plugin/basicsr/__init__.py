@@ -1,4 +1,4 @@
-"""Adapter for BasicSR: importing it registers the losses and models of this package into the toolbox."""
+"""Adapter for BasicSR: importing it registers what this package adds to the toolbox."""
 
 from mea_plugin.basicsr import compat
 

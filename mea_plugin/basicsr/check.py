@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from basicsr.data import build_dataloader
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
 from mea_plugin.basicsr.check_train import TRAIN_ONLY, check_train
+from mea_plugin.basicsr.check_val import check_val
+from mea_plugin.basicsr.fidelity_dataset import FidelityDataset
 from mea_plugin.basicsr.networks import check_type, find
-from mea_plugin.basicsr.paired_data import check_paired_data
+from mea_plugin.basicsr.paired_data import check_fidelity_data, check_paired_data
 from mea_plugin.errors import InputError
 from mea_plugin.options import check_keys, check_number, check_section, require
 
@@ -32,14 +34,12 @@ _TOP = (
     *('dist_params', 'find_unused_parameters'),
 )
 _PATH = ('resume_state', 'ignore_resume_networks')
-_VAL = ('val_freq', 'save_img', 'suffix', 'metrics', 'pbar')
 _WANDB = ('project', 'resume_id')
 _LOGGER = ('print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb')
 _DATASET = (
     *('name', 'type', 'prefetch_mode', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio'),
     *('dataroot_gt', 'dataroot_lq', 'phase', 'scale'),
 )
-_IMAGES = ('img', 'img2')
 _OWN_PACKAGES = ('basicsr', 'mea_plugin')
 
 
@@ -72,7 +72,7 @@ def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None
     if strict:
         check_train(opt, model, read, where)
     _check_logger(opt['logger'], where)
-    _check_val(opt.get('val'), where)
+    check_val(opt, model, where)
     require(opt['datasets'], 'train', f'{where}: datasets')
     for phase, dataset in opt['datasets'].items():
         _check_dataset(phase, dataset, opt, f'{where}: datasets.{phase}', data)
@@ -118,24 +118,6 @@ def _check_logger(logger: Any, where: str) -> None:
         raise InputError('wandb is not installed', where=section, do='Install it with: pip install wandb')
 
 
-def _check_val(val: Any, where: str) -> None:
-    if val is None:
-        return
-    check_keys(val, _VAL, f'{where}: val')
-    check_number(val, 'val_freq', f'{where}: val', least=1)
-    require(val, 'save_img', f'{where}: val')
-    for name, options in (val.get('metrics') or {}).items():
-        section = f'{where}: val.metrics.{name}'
-        check_section(options, section)
-        arguments = {key: value for key, value in options.items() if key != 'better'}
-        metric = find(METRIC_REGISTRY, require(options, 'type', section), f'{section}.type')
-        if metric.__module__.split('.')[0] in _OWN_PACKAGES:  # they swallow unknown options in **kwargs
-            parameters = inspect.signature(metric).parameters
-            named = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD and key not in _IMAGES]
-            check_keys(options, ('type', 'better', *named), section)
-        check_type(METRIC_REGISTRY, arguments, section, given=_IMAGES)
-
-
 def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, data: bool) -> None:
     if phase.split('_')[0] not in ('train', 'val', 'test'):
         check_keys({phase: None}, ('train', 'val', 'test'), where.rpartition('.')[0])
@@ -148,6 +130,13 @@ def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, da
     check_keys(dataset, {*_DATASET, *keys_read_by(found), *keys_read_by(build_dataloader)}, where)
     if data and inspect.isclass(found) and issubclass(found, PairedImageDataset):
         check_paired_data(dataset, phase.split('_')[0], opt, where)
+    if found is FidelityDataset:
+        if phase == 'train':
+            raise InputError('it is for validation', where=f'{where}.type', do='Train with CachedPairedImageDataset')
+        for key in ('dataroot_lq', 'dataroot_victim'):
+            require(dataset, key, where)
+        if data:
+            check_fidelity_data(dataset, opt, where)
 
 
 def _check_loading(dataset: Any, opt: dict[str, Any], where: str) -> None:

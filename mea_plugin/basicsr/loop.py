@@ -29,6 +29,7 @@ from basicsr.utils.options import dict2str
 from mea_plugin.basicsr import checkpoint
 from mea_plugin.basicsr.data import train_loader, validation_loaders
 from mea_plugin.basicsr.extraction_model import ExtractionModel
+from mea_plugin.basicsr.metrics import announce_missing
 from mea_plugin.errors import InputError, Stopped
 from mea_plugin.files import write_text
 from mea_plugin.training import random_state
@@ -103,6 +104,8 @@ class _Run:
         self.seen = extra.get('seen', self.iteration * self._samples())
         self.loader, self.per_epoch = train_loader(opt, ranks, seen=self.seen)
         self.validation = validation_loaders(opt)
+        if self.validation:
+            announce_missing((opt.get('val') or {}).get('metrics') or {})
         self.model = _build(opt, resumed)
         if resumed:
             checkpoint.restore(self.model, resumed, self.logger.warning)

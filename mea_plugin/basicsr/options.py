@@ -12,6 +12,7 @@ import torch
 from basicsr.utils import dist_util, set_random_seed
 
 from mea_plugin.basicsr.check import check_options
+from mea_plugin.basicsr.metrics import better_value
 from mea_plugin.cli import ToolParser
 from mea_plugin.errors import InputError
 from mea_plugin.launch import join_process_group
@@ -28,8 +29,8 @@ def parse_options(
     """Do what BasicSR's ``parse_options`` does: the same arguments, the same result.
 
     Differences: YAML tags and ``--force_yml`` cannot run code, unknown keys are refused, ``--local-rank`` is understood
-    as well (torch >= 2 passes it so). The arguments hold one thing more: ``option_text``, the file with its bases and
-    overrides laid into it.
+    as well (torch >= 2 passes it so), and a metric that is a distance is ``better: lower`` unasked. The arguments hold
+    one thing more: ``option_text``, the file with its bases and overrides laid into it.
 
     Args:
         root_path: The folder that gets ``experiments/`` (``results/`` when testing).
@@ -61,6 +62,7 @@ def parse_options(
     if args.debug and not opt['name'].startswith('debug'):
         opt['name'] = f'debug_{opt["name"]}'
     _complete_datasets(opt)
+    _complete_metrics(opt)
     _complete_paths(opt, Path(root_path), is_train)
     return opt, args
 
@@ -94,9 +96,16 @@ def _complete_datasets(opt: dict[str, Any]) -> None:
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
-        for key in ('dataroot_gt', 'dataroot_lq'):
+        for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_victim'):
             if dataset.get(key) is not None:
                 dataset[key] = str(Path(dataset[key]).expanduser())
+
+
+def _complete_metrics(opt: dict[str, Any]) -> None:
+    """Let BasicSR's own models know the distances too."""
+    for options in ((opt.get('val') or {}).get('metrics') or {}).values():
+        if better_value(options) == 'lower':
+            options['better'] = 'lower'
 
 
 def _complete_paths(opt: dict[str, Any], root: Path, is_train: bool) -> None:

@@ -1,4 +1,4 @@
-"""Checks of the folders that BasicSR's ``PairedImageDataset`` will read, before training starts."""
+"""Checks of the folders that the data sets will read, before training starts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.data.fidelity_pairs import list_fidelity_pairs
 from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.errors import InputError
 from mea_plugin.images import check_pair, image_size, list_images
 from mea_plugin.options import require
 from mea_plugin.query.query_set import check_complete
 
-__all__ = ['check_paired_data']
+__all__ = ['check_fidelity_data', 'check_paired_data']
 
 
 def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, Any], where: str) -> None:
@@ -58,6 +59,18 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
     for lq in lqs:
         gt = folders['dataroot_gt'] / lq.name
         _check_sizes(image_size(lq), image_size(gt), scale, crop, phase, gt)
+
+
+def check_fidelity_data(dataset: Mapping[str, Any], opt: Mapping[str, Any], where: str) -> None:
+    """Check the folders of a :class:`~mea_plugin.basicsr.fidelity_dataset.FidelityDataset`, headers only.
+
+    Raises:
+        InputError: One is missing or empty, they do not pair, or an image has the wrong size.
+    """
+    scale = int(require(opt, 'scale', where.partition(':')[0]))
+    folders = {key: require(dataset, f'dataroot_{key}', where) for key in ('lq', 'victim')}
+    folders['gt'] = dataset.get('dataroot_gt')
+    list_fidelity_pairs(folders, scale=scale, crops=True, where=where)
 
 
 def _check_lmdb(dataset: Mapping[str, Any], scale: int, crop: int, phase: str, where: str) -> None:

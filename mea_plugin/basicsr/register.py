@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from mea_plugin.basicsr.cached_dataset import CachedPairedImageDataset
 from mea_plugin.basicsr.extraction_model import ExtractionModel
+from mea_plugin.basicsr.fidelity_dataset import FidelityDataset
 from mea_plugin.basicsr.gan_model import ExtractionGANModel
+from mea_plugin.basicsr.metrics import METRICS
 from mea_plugin.losses import HighFrequencyLoss
 
 __all__ = ['register_all']
@@ -16,11 +18,14 @@ _ADDITIONS = (
     (MODEL_REGISTRY, ExtractionModel),
     (MODEL_REGISTRY, ExtractionGANModel),
     (DATASET_REGISTRY, CachedPairedImageDataset),
+    (DATASET_REGISTRY, FidelityDataset),
 )
 
 
 def register_all() -> None:
     """Register everything, or, when a name is taken by somebody else, nothing.
+
+    A metric whose name the toolbox holds is left alone.
 
     Raises:
         RuntimeError: Another package registered one of the names.
@@ -35,3 +40,6 @@ def register_all() -> None:
     for registry, item in _ADDITIONS:
         if item.__name__ not in registry:
             registry.register(item)
+    for metric in METRICS:
+        if metric.__name__ not in METRIC_REGISTRY:
+            METRIC_REGISTRY.register(metric)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from mea_plugin.basicsr.metrics import better_value
 from mea_plugin.training.random_state import preserved
 from mea_plugin.training.ranks import Ranks
 
-__all__ = ['validate']
+__all__ = ['REFERENCES', 'validate']
+
+REFERENCES = ('gt', 'victim')
+"""What a metric's option ``reference`` may say; the first is the default."""
 
 
 def validate(
@@ -33,7 +39,12 @@ def validate(
     Rank ``r`` of ``W`` takes the images ``r``, ``r + W``, ... Each image's metrics are gathered, and averaged in the
     images' order, so that any number of ranks gives the same bits. All ranks keep ``model.metric_results`` (of this
     set) and ``model.best_metric_results`` (of all sets). A metric that is not a number is logged as it is and is never
-    the best. The networks are left in the mode they were in, and the random states as they were.
+    the best.
+
+    A metric with ``reference: victim`` compares with the batch's ``victim`` in place of its ``gt``: fidelity and task
+    quality come from one pass. On a set that lacks a metric's reference, that metric is not measured.
+
+    The networks are left in the mode they were in, and the random states as they were.
 
     Args:
         model: A model of this package.
@@ -48,7 +59,7 @@ def validate(
     """
     ranks: Ranks = model.ranks
     dataset: Any = dataloader.dataset
-    rows: list[list[float]] = []
+    rows: list[dict[str, float]] = []
     progress = tqdm(total=len(dataset), unit='image', disable=not (model.opt['val'].get('pbar') and ranks.is_first))
     with preserved([torch.cuda.current_device()] if model.device.type == 'cuda' else []), progress:
         images = iter(_share(dataloader, ranks))
@@ -76,19 +87,33 @@ def _share(dataloader: DataLoader, ranks: Ranks) -> DataLoader:
     )
 
 
-def _measure(model: Any, data: dict[str, Any], dataset: str, current_iter: int, save_img: bool) -> list[float]:
+def _measure(model: Any, data: dict[str, Any], dataset: str, current_iter: int, save_img: bool) -> dict[str, float]:
     """The metrics of one image, in their order."""
     _forget(model)
     model.feed_data(data)
     model.test()
     visuals = model.get_current_visuals()
     _forget(model)
-    images = {'img': tensor2img([visuals['result']])}
-    if 'gt' in visuals:
-        images['img2'] = tensor2img([visuals['gt']])
+    image = tensor2img([visuals['result']])
     if save_img:
-        imwrite(images['img'], str(_image_path(model.opt, dataset, Path(data['lq_path'][0]).stem, current_iter)))
-    return [_number(calculate_metric(images, options)) for options in (model.opt['val'].get('metrics') or {}).values()]
+        imwrite(image, str(_image_path(model.opt, dataset, Path(data['lq_path'][0]).stem, current_iter)))
+    given = {'gt': visuals.get('gt'), 'victim': data.get('victim')}
+    references = {key: tensor2img([value]) for key, value in given.items() if value is not None}
+    row = {}
+    for name, options in (model.opt['val'].get('metrics') or {}).items():
+        images = {'img': image}
+        reference = options.get('reference', REFERENCES[0])
+        if reference in references:
+            images['img2'] = references[reference]
+        elif _compares(options['type']):
+            continue
+        row[name] = _number(calculate_metric(images, {key: options[key] for key in options if key != 'reference'}))
+    return row
+
+
+def _compares(metric: str) -> bool:
+    """Whether a metric needs a second image."""
+    return 'img2' in inspect.signature(METRIC_REGISTRY.get(metric)).parameters
 
 
 def _forget(model: Any) -> None:
@@ -111,15 +136,13 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def _conclude(model: Any, dataset: str, rows: list[list[float]], current_iter: int, tb_logger: Any) -> None:
+def _conclude(model: Any, dataset: str, rows: list[dict[str, float]], current_iter: int, tb_logger: Any) -> None:
     """Average, compare with the best so far, log."""
-    options = model.opt['val']['metrics']
-    model.metric_results = {
-        metric: sum(column) / len(column) for metric, column in zip(options, zip(*rows, strict=True), strict=True)
-    }
+    options: Mapping[str, Any] = model.opt['val']['metrics']
+    model.metric_results = {metric: sum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
     best = model.best_metric_results.setdefault(dataset, {})
     for metric, value in model.metric_results.items():
-        better = options[metric].get('better', 'higher')
+        better = better_value(options[metric])
         worst = -math.inf if better == 'higher' else math.inf
         record = best.setdefault(metric, {'better': better, 'val': worst, 'iter': -1})
         if value >= record['val'] if better == 'higher' else value <= record['val']:

@@ -19,6 +19,7 @@ from mea_plugin.mmagic.check_data import check_data
 from mea_plugin.mmagic.check_optim import check_distributed, check_wrappers, networks_of
 from mea_plugin.mmagic.check_schedule import check_schedule
 from mea_plugin.mmagic.check_training import check_training
+from mea_plugin.mmagic.check_validation import check_validation
 from mea_plugin.mmagic.config_types import build_with, check_dict, check_type, is_kind, tried
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import TranslationExtraction
@@ -55,6 +56,7 @@ def check_config(cfg: Any, *, where: str, launcher: str = 'none', data: bool = T
             check_distributed(cfg.get('model_wrapper_cfg'), kind, cfg['model'], sam, where)
         check_schedule(cfg, where)
     check_data(cfg, kind, where, folders=data)
+    check_validation(cfg, kind, where, folders=data)
     if cfg.get('load_from') and '://' not in cfg['load_from'] and not Path(cfg['load_from']).is_file():
         raise InputError(f'no such weight file {cfg["load_from"]}', where=f'{where}: load_from', do='Check the path')
 

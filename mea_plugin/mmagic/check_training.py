@@ -27,7 +27,7 @@ def check_training(cfg: Any, where: str) -> None:
         InputError: What cannot be stopped and taken up exactly, or would not do what it says.
     """
     _check_loop(cfg['train_cfg'], f'{where}: train_cfg')
-    _check_validation(cfg.get('val_cfg'), f'{where}: val_cfg')
+    _check_val_loop(cfg.get('val_cfg'), f'{where}: val_cfg')
     _check_checkpoints(cfg, f'{where}: default_hooks.checkpoint')
     check_speed(cfg, where)
 
@@ -56,7 +56,7 @@ def _check_count(options: Mapping[str, Any], key: str, least: int, where: str) -
         raise InputError(f'{key} is {value!r}', where=where, do=f'Give a whole number of at least {least}')
 
 
-def _check_validation(options: Any, where: str) -> None:
+def _check_val_loop(options: Any, where: str) -> None:
     if options is None:
         return
     name = check_dict(options, where).get('type', 'ValLoop')

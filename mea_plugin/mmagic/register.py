@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmagic.registry import DATASETS, MODELS, TRANSFORMS
+from mmagic.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS, RUNNERS
 
 from mea_plugin.losses import HighFrequencyLoss
 from mea_plugin.mmagic.cyclegan import ExtractionCycleGAN
 from mea_plugin.mmagic.edit_model import ExtractionEditModel
+from mea_plugin.mmagic.fidelity_dataset import FidelityDataset
+from mea_plugin.mmagic.metrics import PAIR_METRICS
 from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
 from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
 from mea_plugin.mmagic.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.runner import ExtractionRunner
+from mea_plugin.mmagic.set_metrics import SET_METRICS
 from mea_plugin.mmagic.srgan import ExtractionSRGAN
 from mea_plugin.mmagic.transforms import LoadCachedImageFromFile, RandomChannelOrder
 from mea_plugin.optim import SAM, LookSAM, MomentumSAM
@@ -28,6 +31,7 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (MODELS, ExtractionPix2Pix),
     (MODELS, ExtractionCycleGAN),
     (DATASETS, QuerySetDataset),
+    (DATASETS, FidelityDataset),
     (TRANSFORMS, LoadCachedImageFromFile),
     (TRANSFORMS, RandomChannelOrder),
     (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
@@ -37,11 +41,15 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (OPTIM_WRAPPERS, SAMOptimWrapper),
     (OPTIM_WRAPPERS, SAMAmpOptimWrapper),
     (RUNNERS, ExtractionRunner),
+    *((METRICS, metric) for metric in (*PAIR_METRICS, *SET_METRICS)),
 )
 
 
 def register_all() -> dict[str, type]:
     """Register everything under its class's name, or, where another package holds that name, with the prefix ``MEA``.
+
+    Metrics are there under the prefixed name in any case: ``MEAPSNR`` and ``MEALPIPS`` are this package's, whatever the
+    toolbox holds by now.
 
     Returns:
         What is registered, by name.
@@ -50,6 +58,9 @@ def register_all() -> dict[str, type]:
         RuntimeError: Another package holds the prefixed name too; nothing has been registered.
     """
     names = [(registry, _free_name(registry, item), item) for registry, item in _ADDITIONS]
+    names += [
+        (registry, f'MEA{name}', item) for registry, name, item in names if registry is METRICS and name[:3] != 'MEA'
+    ]
     for registry, name, item in names:
         if registry.get(name) is None:
             registry.register_module(name=name, module=item)

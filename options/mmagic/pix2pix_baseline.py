@@ -36,7 +36,7 @@ param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters
 train_cfg = dict(max_iters=max_iters)
 randomness = dict(_delete_=True, seed=2022, diff_rank_seed=True)
 
-# Fidelity is measured afterwards, by tools/evaluate.py.
+# Fidelity is measured afterwards, by tools/evaluate.py; the configs in validated/ measure it while they train, too.
 val_cfg = val_dataloader = val_evaluator = test_cfg = test_dataloader = test_evaluator = None
 custom_hooks = []
 default_hooks = dict(

@@ -22,7 +22,7 @@ train_dataloader = dict(
 param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=False, T_max=max_iters)
 train_cfg = dict(max_iters=max_iters)
 
-# Fidelity is measured afterwards, by tools/evaluate.py.
+# Fidelity is measured afterwards, by tools/evaluate.py; the configs in validated/ measure it while they train, too.
 val_cfg = val_dataloader = val_evaluator = test_cfg = test_dataloader = test_evaluator = None
 custom_hooks = []
 default_hooks = dict(

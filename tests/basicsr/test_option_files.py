@@ -15,6 +15,7 @@ from mea_plugin.basicsr.options import parse_options
 from mea_plugin.data.query_set_lmdb import export_lmdb
 from mea_plugin.errors import InputError
 from mea_plugin.options import load_options, merge
+from tests import learned
 from tests.data.sets import make_set
 from tests.helpers import ROOT, pair_folders, write_yaml
 
@@ -180,6 +181,21 @@ def test_the_perceptual_loss_can_be_laid_over_a_gan(tmp_path):
     assert options['train']['perceptual_opt']['layer_weights'] == {'conv5_4': 1}
 
 
+@pytest.mark.parametrize('name', ['edsr_x2_psnr_baseline', 'rrdb_x4_gan_proposed', 'lmdb/swinir_x2_psnr_proposed'])
+def test_a_surrogate_s_fidelity_can_be_laid_over_any_file(name, tmp_path):
+    scale = load(name)['scale']
+    bases = [str(FOLDER / f'{name}.yml'), str(FOLDER / f'_base_/data/fidelity_x{scale}.yml')]
+    options = load_options(write_yaml(tmp_path / 'mine.yml', {'_base_': bases}))
+    check_options(options, where='mine.yml', data=False)
+    metrics = options['val']['metrics']
+    borders = {metric['crop_border'] for key, metric in metrics.items() if 'lpips' not in key}
+    assert borders == {scale}
+    for key, metric in metrics.items():
+        assert metric.get('reference', 'gt') == {'fidelity': 'victim', 'quality': 'gt'}[key.partition('_')[0]]
+    del options['val'], options['datasets']['val']
+    assert options == load(name)
+
+
 @pytest.fixture(scope='module', params=[2, 4], ids=['x2', 'x4'])
 def place(request, tmp_path_factory):
     """A folder with all data of a scale where the option files look for it."""
@@ -195,6 +211,7 @@ def place(request, tmp_path_factory):
         lq, gt = pair_folders(pairs, count=2, lq=size, scale=scale)
         lq.rename(pairs / f'LRx{scale}')
         gt.rename(pairs / 'HR')
+    make_set(folder / 'results' / 'my_extraction' / 'Set5' / 'queries', {'0': size, '1': size}, scale)
     crops = folder / 'datasets' / 'DIV2K_sub'
     for side in ('HR', f'LRx{scale}'):
         keys = ['0', '1']
@@ -227,6 +244,24 @@ def test_real_data_is_found_read_and_trained_on(place, monkeypatch, kind, where)
     for phase in ('val', 'val_2') if where.startswith('victims') else ():
         pair = build_dataset(opt['datasets'][phase])[0]
         assert [scale * length for length in pair['lq'].shape[1:]] == list(pair['gt'].shape[1:])
+
+
+def test_fidelity_is_validated(place, monkeypatch, tmp_path):
+    from basicsr.data import build_dataloader, build_dataset
+
+    scale, folder = place
+    monkeypatch.chdir(folder)
+    learned.hide(monkeypatch, tmp_path)
+    bases = [
+        str(FOLDER / name.format(scale)) for name in ('srvgg_x{}_psnr_baseline.yml', '_base_/data/fidelity_x{}.yml')
+    ]
+    opt, _ = parse_options(folder, argv=['-opt', str(write_yaml(tmp_path / 'mine.yml', {'_base_': bases}))])
+    dataset = build_dataset(opt['datasets']['val'])
+    model = built(opt)
+    assert model.validation(build_dataloader(dataset, opt['datasets']['val'], num_gpu=0), 1, None)
+    found = model.metric_results
+    assert found.keys() == opt['val']['metrics'].keys()
+    assert {key for key, value in found.items() if not math.isfinite(value)} == {'fidelity_lpips', 'quality_lpips'}
 
 
 def test_a_gan_without_the_weights_it_starts_from_is_refused(tmp_path, monkeypatch):

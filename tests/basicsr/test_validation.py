@@ -1,6 +1,5 @@
 """Validation in one process: what SRModel measures and saves, without a trace in the training."""
 
-import logging
 import math
 import random
 
@@ -43,15 +42,6 @@ def make(kind='ExtractionModel', metrics=None, **val):
     model = build(kind, network_d=UNET, top={'val': {'metrics': metrics, **val}}, **(GAN if 'GAN' in kind else {}))
     model.opt['path']['visualization'] = ''
     return model
-
-
-@pytest.fixture
-def log(caplog):
-    caplog.set_level(logging.INFO, logger='basicsr')
-    logger = logging.getLogger('basicsr')
-    logger.addHandler(caplog.handler)  # it does not propagate
-    yield lambda: caplog.text
-    logger.removeHandler(caplog.handler)
 
 
 class Board:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from mea_plugin.training import checkpoints
 from tests.data.sets import make_set
 from tests.helpers import ROOT
 
@@ -13,6 +16,7 @@ pytest.importorskip('mmagic')
 FOLDER = ROOT / 'options' / 'mmagic'
 FULL = sorted(path.stem for path in FOLDER.glob('*.py'))
 SMALL = sorted(path.stem for path in (FOLDER / 'small').glob('*.py'))
+VALIDATED = sorted(path.stem for path in (FOLDER / 'validated').glob('*.py'))
 PENALTY = {'type': 'HighFrequencyLoss', 'loss_weight': 0.15, 'wave': 'db3', 'level': 2}
 
 
@@ -40,6 +44,7 @@ def test_every_config_is_here():
     ]
     assert sorted([*methods, 'cyclegan_paper']) == FULL
     assert sorted(methods) == SMALL
+    assert VALIDATED == ['edsr_x4_proposed', 'pix2pix_proposed']
 
 
 @pytest.mark.parametrize('name', FULL)
@@ -120,6 +125,71 @@ def test_the_papers_step_is_one_option():
     paper, proposed = load('cyclegan_paper').to_dict(), load('cyclegan_proposed').to_dict()
     assert paper['model'].pop('paper_discriminator_step') is True
     assert paper == proposed
+
+
+@pytest.mark.parametrize('name', VALIDATED)
+def test_validated_ones_add_a_validation_and_nothing_else(name):
+    from mea_plugin.mmagic.check import check_config
+
+    cfg = load_config_of(name)
+    check_config(cfg, where=name, data=False)
+    own, base = cfg.to_dict(), load(name).to_dict()
+    for key in ('cfg', 'dataloader', 'evaluator'):
+        assert base.pop(f'val_{key}') is None
+        assert own.pop(f'val_{key}')
+    assert own['train_cfg'].pop('val_interval')
+    base['train_cfg'].pop('val_interval', None)
+    for key in ('save_best', 'rule'):
+        assert own['default_hooks']['checkpoint'].pop(key)
+    for key in ('val_pipeline', 'fidelity', 'quality', 'keys'):
+        own.pop(key, None)
+        base.pop(key, None)
+    assert own == base
+
+
+def load_config_of(name: str):
+    from mea_plugin.mmagic.config import load_config
+
+    return load_config(FOLDER / 'validated' / f'{name}.py')
+
+
+@pytest.mark.parametrize('name', VALIDATED)
+def test_what_validated_ones_log(name, query_sets, tmp_path, monkeypatch):
+    """Their validation, in the training of a small one."""
+    from mea_plugin.mmagic.check import check_config
+    from tests import learned
+    from tests.mmagic import runs
+
+    learned.moments(monkeypatch, tmp_path)
+    super_resolution = 'x4' in name
+    cfg, validated = load(name, small=True), load_config_of(name)
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        cfg[key] = validated[key]
+    cfg.default_hooks.checkpoint.update(save_best='fidelity/PSNR', rule='greater')
+    cfg.train_dataloader.dataset.data_root = query_sets[4 if super_resolution else 1]
+    cfg.train_dataloader.batch_size = 2
+    size = (40, 36) if super_resolution else (256, 260)
+    images = make_set(tmp_path / 'validation', {'a': size, 'b': size}, 4 if super_resolution else 1)
+    cfg.val_dataloader.num_workers = 0
+    folder, dataset = str(images / 'response'), cfg.val_dataloader.dataset
+    if super_resolution:
+        dataset.update(img=str(images / 'query'), victim=folder, gt=folder)
+    else:
+        dataset.data_root = str(images)
+    for metric in cfg.val_evaluator:
+        if metric.type == 'LPIPS':
+            metric.net = 'squeeze'
+        if 'target' in metric:
+            metric.target = folder
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.merge_from_dict({'work_dir': str(tmp_path / 'run'), 'experiment_name': f'validated_{name}'})
+    check_config(cfg, where=name)
+    runs.make_runner(cfg).train()
+    history = checkpoints.read(tmp_path / 'run' / 'iter_2.pth')['mea']['history']
+    values = {key.removeprefix('val/'): one['values'][-1] for key, one in history.items() if key.startswith('val/')}
+    names = {f'{one.prefix}/{one.type.removeprefix("MEA")}' for one in cfg.val_evaluator}
+    assert names <= values.keys()
+    assert {key for key in names if not math.isfinite(values[key])} == {key for key in names if 'LPIPS' in key}
 
 
 @pytest.mark.parametrize('name', SMALL)

@@ -1,0 +1,311 @@
+"""This package's metrics in BasicSR: as the toolbox calls them, the values are those of mea_plugin.metrics."""
+
+from __future__ import annotations
+
+import copy
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import mea_plugin.basicsr
+from mea_plugin.basicsr.check import check_options
+from mea_plugin.basicsr.metrics import METRICS
+from mea_plugin.basicsr.options import parse_options
+from mea_plugin.basicsr.register import register_all
+from mea_plugin.errors import InputError
+from mea_plugin.metrics import Planes, WeightSource, find_metrics
+from tests import learned
+from tests.basicsr.steps import build
+from tests.helpers import pair_folders, photograph, training_options, write_yaml
+
+from basicsr.metrics import calculate_metric  # isort: skip - after the toolbox's work-arounds
+from basicsr.utils.registry import METRIC_REGISTRY  # isort: skip
+
+BORDER = 4
+SIZE = (200, 188)
+CASES = [
+    ({'type': 'calculate_hf_psnr'}, 'hf_psnr'),
+    ({'type': 'calculate_ms_ssim'}, 'ms_ssim_rgb'),
+    ({'type': 'calculate_ms_ssim', 'test_y_channel': True}, 'ms_ssim_y'),
+    ({'type': 'calculate_spectrum_error'}, 'spectrum_error'),
+    ({'type': 'calculate_worst_patch_psnr', 'test_y_channel': True}, 'worst_patch_psnr'),
+    ({'type': 'calculate_lpips', 'net': 'squeeze'}, 'lpips_squeeze'),
+]
+
+
+def pair():
+    """An image and a distorted one whose red differs most, uint8, RGB."""
+    image = photograph(SIZE, 3)
+    noise = np.random.default_rng(1).normal(0, (12, 5, 1), image.shape)
+    noise[:3] *= 4  # within the border
+    return image, (image + noise).clip(0, 255).astype(np.uint8)
+
+
+def expected(name, first, second, border=BORDER, folder=None):
+    (metric,) = find_metrics([name], sources=WeightSource(folder))
+    images = [image[border : image.shape[0] - border, border : image.shape[1] - border] for image in (first, second)]
+    return metric.measure(*(Planes(image, border=0) for image in images))
+
+
+@pytest.fixture
+def weights(monkeypatch, tmp_path):
+    return learned.squeezenet(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(('options', 'name'), CASES, ids=[f'{name}' for _, name in CASES])
+@pytest.mark.parametrize('kind', ['uint8', 'float', 'CHW'])
+def test_the_toolbox_measures_what_the_package_measures(options, name, kind, weights, tmp_path):
+    first, second = pair()
+    images = [image[..., ::-1] for image in (second, first)]  # as OpenCV and tensor2img have them
+    options = {**options, 'crop_border': BORDER, 'better': 'lower'}
+    if 'net' in options:
+        options['weights'] = weights
+    if kind == 'float':  # rounded to the same grey levels
+        images = [image + np.random.default_rng(2).uniform(-0.49, 0.49, image.shape) for image in images]
+    if kind == 'CHW':
+        images, options['input_order'] = [image.transpose(2, 0, 1) for image in images], 'CHW'
+    found = calculate_metric(dict(zip(('img', 'img2'), images, strict=True)), options)
+    assert found == expected(name, second, first, folder=tmp_path)
+    if name != 'ms_ssim_rgb':  # which takes the channels alike; else BGR was taken for RGB
+        assert found != expected(name, second[..., ::-1], first[..., ::-1], folder=tmp_path)
+    assert found != expected(name, second, first, border=0, folder=tmp_path)
+
+
+def test_a_network_is_built_once(weights, monkeypatch):
+    import lpips
+
+    built, original = [], lpips.LPIPS.__init__
+    monkeypatch.setattr(lpips.LPIPS, '__init__', lambda self, *a, **k: built.append(0) or original(self, *a, **k))
+    images = dict(zip(('img', 'img2'), pair(), strict=True))
+    options = {'type': 'calculate_lpips', 'crop_border': 0, 'net': 'squeeze', 'weights': weights}
+    assert calculate_metric(images, options) == calculate_metric(images, options)
+    assert built == [0]
+
+
+def test_missing_weights_are_nan_and_one_warning(monkeypatch, tmp_path, log):
+    learned.hide(monkeypatch, tmp_path)
+    images = dict(zip(('img', 'img2'), pair(), strict=True))
+    for _ in range(3):
+        assert math.isnan(calculate_metric(images, {'type': 'calculate_lpips', 'crop_border': 0}))
+    assert log().count('WARNING') == 1
+    assert 'lpips_alex is NaN in this log: weights: put alexnet' in log()
+
+
+def test_images_without_a_value_are_nan_and_one_warning(monkeypatch, tmp_path, log):
+    learned.hide(monkeypatch, tmp_path)
+    image = photograph((40, 40))
+    for _ in range(2):
+        assert math.isnan(
+            calculate_metric({'img': image, 'img2': image}, {'type': 'calculate_ms_ssim', 'crop_border': 4})
+        )
+    assert math.isnan(calculate_metric({'img': image, 'img2': image}, {'type': 'calculate_hf_psnr', 'crop_border': 19}))
+    broken = np.where(image == image[0, 0], np.nan, image)
+    assert math.isnan(calculate_metric({'img': broken, 'img2': image}, {'type': 'calculate_hf_psnr', 'crop_border': 0}))
+    assert log().count('WARNING') == 2
+    assert 'ms_ssim_rgb is NaN for 40x40 pixels less a border of 4' in log()
+
+
+@pytest.mark.parametrize(
+    ('image', 'options', 'message'),
+    [
+        (photograph((32, 36)), {'type': 'calculate_hf_psnr'}, 'cannot compare 36x32 with 40x40'),
+        (photograph((40, 40))[..., 0], {'type': 'calculate_hf_psnr'}, 'three channels'),
+        (photograph((40, 40)), {'type': 'calculate_hf_psnr', 'test_y_channel': False}, 'is a metric of Y'),
+        (photograph((40, 40)), {'type': 'calculate_lpips', 'test_y_channel': True}, 'takes colours'),
+        (photograph((40, 40)), {'type': 'calculate_lpips', 'net': 'vgg19'}, "Use 'vgg'"),
+        (photograph((40, 40)), {'type': 'calculate_hf_psnr', 'input_order': 'WHC'}, 'HWC or CHW'),
+    ],
+)
+def test_what_cannot_be_compared_is_said(image, options, message):
+    with pytest.raises(ValueError, match=message):
+        calculate_metric({'img': image, 'img2': photograph((40, 40))}, {'crop_border': 0, **options})
+
+
+def test_a_metric_that_the_toolbox_has_is_left_alone(monkeypatch):
+    def calculate_lpips(img, img2, **kwargs):
+        return 42.0
+
+    monkeypatch.setattr(METRIC_REGISTRY, '_obj_map', dict(METRIC_REGISTRY._obj_map))
+    for metric in METRICS:
+        assert METRIC_REGISTRY._obj_map.pop(metric.__name__) is metric
+    METRIC_REGISTRY.register(calculate_lpips)
+    register_all()
+    assert calculate_metric({'img': 0, 'img2': 0}, {'type': 'calculate_lpips'}) == 42.0
+    assert METRIC_REGISTRY.get('calculate_hf_psnr') is mea_plugin.basicsr.metrics.calculate_hf_psnr
+
+
+@pytest.mark.slow
+def test_importing_the_adapter_imports_no_learned_metric():
+    code = (
+        'import sys, mea_plugin.basicsr; from basicsr.utils.registry import METRIC_REGISTRY as R;'
+        "print([name for name in ('lpips', 'torch_fidelity', 'matplotlib') if name in sys.modules],"
+        "'calculate_lpips' in R)"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.split('\n')[-2] == '[] True'
+
+
+# Option files
+
+
+def options_with(tmp_path, **metric):
+    options = training_options(*pair_folders(tmp_path))
+    options['val'] = {'val_freq': 2, 'save_img': False, 'metrics': {'it': metric}}
+    options['datasets']['val'] = {
+        **{'name': 'val', 'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'}},
+        **{'dataroot_lq': str(tmp_path / 'lq'), 'dataroot_gt': str(tmp_path / 'gt')},
+    }
+    return options
+
+
+LPIPS = {'type': 'calculate_lpips', 'crop_border': 0}
+BAD = [
+    ({'type': 'calculate_lpip', 'crop_border': 0}, "no metric 'calculate_lpip' is registered. Use 'calculate_lpips'"),
+    ({'type': 'calculate_hf_psnr'}, "the option 'crop_border' is missing"),
+    ({**LPIPS, 'nets': 'vgg'}, "unknown option 'nets'. Use 'net'"),
+    ({**LPIPS, 'net': 'vgg16'}, "LPIPS has no backbone 'vgg16'. Use 'vgg'"),
+    ({**LPIPS, 'crop_border': -1}, 'crop_border is -1'),
+    ({**LPIPS, 'weights': 'nowhere'}, "weights is 'nowhere', which is no folder"),
+    ({**LPIPS, 'better': 'higher'}, "better is 'higher', but lower values of calculate_lpips are better"),
+    ({**LPIPS, 'better': 'low'}, "better is 'low'"),
+    ({**LPIPS, 'test_y_channel': True}, 'LPIPS takes colours'),
+    ({**LPIPS, 'test_y_channel': 'no'}, "test_y_channel is 'no'"),
+    ({**LPIPS, 'input_order': 'WHC'}, "input_order is 'WHC'"),
+    ({'type': 'calculate_psnr', 'crop_border': 0, 'better': 'lower'}, "better is 'lower', but higher"),
+    (
+        {'type': 'calculate_spectrum_error', 'crop_border': 0, 'test_y_channel': False},
+        'spectrum_error is a metric of Y',
+    ),
+    ({**LPIPS, 'reference': 'victims'}, "no reference 'victims'. Use 'victim'"),
+    ({**LPIPS, 'reference': 'victim'}, "no validation set has the victim's responses. Use type: FidelityDataset"),
+    ({'type': 'calculate_niqe', 'crop_border': 0, 'reference': 'gt'}, 'calculate_niqe looks at one image'),
+]
+
+
+@pytest.mark.parametrize(('metric', 'message'), BAD, ids=[message[:40] for _, message in BAD])
+def test_metrics_are_checked_before_training(metric, message, tmp_path):
+    with pytest.raises(InputError, match=message) as error:
+        check_options(options_with(tmp_path, **metric), where='x.yml')
+    assert str(error.value).startswith('x.yml: val.metrics.it')
+    assert '\n' not in str(error.value)
+
+
+def test_a_weight_file_with_other_content_is_met_before_training(weights, tmp_path):
+    (tmp_path / learned.SQUEEZE).write_bytes(b'other')
+    with pytest.raises(InputError, match=learned.SQUEEZE):
+        check_options(options_with(tmp_path, **LPIPS, net='squeeze', weights=weights), where='x.yml')
+
+
+def test_a_grey_set_is_refused(tmp_path):
+    options = options_with(tmp_path, **LPIPS)
+    options['datasets']['val']['color'] = 'y'
+    with pytest.raises(InputError, match=r'datasets\.val is of Y alone'):
+        check_options(options, where='x.yml')
+
+
+def test_a_model_whose_validation_is_basicsr_s_cannot_look_at_the_victim(tmp_path):
+    options = options_with(tmp_path, **LPIPS, reference='victim')
+    options['model_type'] = 'SRModel'
+    with pytest.raises(InputError, match='SRModel does not know the option reference'):
+        check_options(options, where='x.yml')
+
+
+def test_a_distance_is_better_low_unasked(tmp_path):
+    options = options_with(tmp_path, **LPIPS)
+    metrics = options['val']['metrics']
+    metrics |= {
+        'psnr': {'type': 'calculate_psnr', 'crop_border': 4},
+        'niqe': {'type': 'calculate_niqe', 'crop_border': 4},
+    }
+    opt, args = parse_options(tmp_path, argv=['-opt', str(write_yaml(tmp_path / 'x.yml', options))])
+    assert [one.get('better') for one in opt['val']['metrics'].values()] == ['lower', None, 'lower']
+    assert 'better:' not in args.option_text
+
+
+# Validation
+
+
+class Referenced(Dataset):
+    """Images with a victim's response, and a ground truth where it is asked for."""
+
+    def __init__(self, gt=True, victim=True):
+        self.opt, self.gt, self.victim = {'name': f'set{gt:d}{victim:d}', 'phase': 'val'}, gt, victim
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        rng = torch.Generator().manual_seed(index)
+        item = {'lq': torch.rand(3, 12, 12, generator=rng), 'lq_path': f'{index}.png'}
+        for key, wanted in (('victim', self.victim), ('gt', self.gt)):
+            image = torch.rand(3, 48, 48, generator=rng)
+            item |= {key: image} if wanted else {}
+        return item
+
+
+PSNR = {'type': 'calculate_psnr', 'crop_border': 0}
+
+
+def validated(dataset, metrics, values=None):
+    model = build('ExtractionModel', top={'val': {'metrics': metrics}})
+    model.opt['path']['visualization'] = ''
+    assert model.validation(DataLoader(dataset, batch_size=1), 1, None)
+    return model
+
+
+def test_fidelity_and_quality_come_from_one_pass():
+    metrics = {
+        'fidelity_psnr': {**PSNR, 'reference': 'victim'},
+        'quality_psnr': {**PSNR, 'reference': 'gt'},
+        'quality': dict(PSNR),
+        'fidelity_hf': {'type': 'calculate_hf_psnr', 'crop_border': 0, 'reference': 'victim'},
+    }
+    model = build('ExtractionModel', top={'val': {'metrics': metrics}})
+    passes = []
+    model.net_g.register_forward_hook(lambda *_: passes.append(0))
+    data = Referenced()
+    before = copy.deepcopy(metrics)
+    assert model.validation(DataLoader(data, batch_size=1), 1, None)
+    assert metrics == before
+    assert len(passes) == 2
+
+    def psnr(key):
+        values = []
+        for index in range(2):
+            with torch.no_grad():
+                output = model.net_g.eval()(data[index]['lq'][None])[0].clamp(0, 1)
+            error = ((output * 255).round() - (data[index][key] * 255).round()).double()
+            values.append(10 * math.log10(255**2 / float((error**2).mean())))
+        return sum(values) / 2
+
+    found = model.metric_results
+    assert found['fidelity_psnr'] == pytest.approx(psnr('victim'))
+    assert found['quality_psnr'] == found['quality'] == pytest.approx(psnr('gt'))
+    assert found['fidelity_psnr'] != found['quality_psnr']
+    assert list(found) == list(metrics)
+
+
+@pytest.mark.parametrize(
+    ('gt', 'victim', 'measured'), [(True, False, ['quality']), (False, True, ['fidelity']), (False, False, [])]
+)
+def test_what_a_set_lacks_is_not_measured_on_it(gt, victim, measured):
+    metrics = {'fidelity': {**PSNR, 'reference': 'victim'}, 'quality': dict(PSNR)}
+    assert list(validated(Referenced(gt, victim), metrics).metric_results) == measured
+
+
+def test_nan_is_never_the_best_of_a_distance(monkeypatch, tmp_path, log):
+    learned.hide(monkeypatch, tmp_path)
+    model = validated(
+        Referenced(), {'lpips': dict(LPIPS), 'spectrum': {'type': 'calculate_spectrum_error', 'crop_border': 0}}
+    )
+    best = model.best_metric_results['set11']
+    assert best['lpips'] == {'better': 'lower', 'val': math.inf, 'iter': -1}
+    assert best['spectrum']['better'] == 'lower'
+    assert best['spectrum']['val'] == model.metric_results['spectrum']
+    assert 'lpips: nan\tBest: inf @ -1 iter' in log()
+    assert log().count('lpips_alex is NaN') == 1
