@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import BmpImagePlugin, Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 try:
     from isal import isal_zlib
@@ -254,7 +254,7 @@ def image_header(path: str | Path) -> ImageHeader:
 
     Raises:
         InputError: As :func:`read_rgb`, where the header or the end of the file shows it; a PNG or JPEG that was cut
-            off lacks its end marker.
+            off lacks its end marker, a BMP, PPM or TIFF has fewer bytes than its header tells.
     """
     return _header(Path(path), path)
 
@@ -289,12 +289,33 @@ def _header(source: Path | bytes, where: str | PathLike[str]) -> ImageHeader:
         height, width = (image.width, image.height) if turned else (image.height, image.width)
         grey = image.mode == 'L'
         marker = _END_MARKERS.get(image.format or '')
-    if marker:
-        with _bytes_of(source) as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - 4096, 0))
-            if marker not in file.read():
-                raise InputError('the image is truncated', where=where, do='Replace or remove the file')
+        fewest = _fewest_bytes(image)
+    with _bytes_of(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 4096, 0))
+        if size < fewest or (marker and marker not in file.read()):
+            raise InputError('the image is truncated', where=where, do='Replace or remove the file')
     return ImageHeader(height, width, grey)
+
+
+def _fewest_bytes(image: Image.Image) -> int:
+    """Where a file's pixels end, if its header tells: in a TIFF, and in BMP and PPM files without compression."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        parts = [
+            zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+            for offsets, counts in (
+                (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS),
+                (TiffImagePlugin.TILEOFFSETS, TiffImagePlugin.TILEBYTECOUNTS),
+            )
+        ]
+        return max((offset + count for some in parts for offset, count in some), default=0)
+    if isinstance(image, BmpImagePlugin.BmpImageFile | PpmImagePlugin.PpmImageFile) and image.tile:
+        codec, _, offset, arguments = image.tile[0]
+        stride = arguments[1] if isinstance(arguments, tuple) else 0
+        if codec == 'raw':
+            return int(offset) + (stride or image.width * len(image.getbands())) * image.height
+    return 0
 
 
 def _ends_with_pixels(source: Path | bytes) -> bool:

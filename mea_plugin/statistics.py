@@ -52,8 +52,8 @@ class PairedDifference:
         p: Of the two-sided test that the mean is zero; NaN where there is none.
         count: How many images it is over.
         seeds: How many seeds of each model; of the smaller number, where the two differ and none is 1.
-        verdict: ``better`` or ``worse`` says that of the first, where the interval excludes zero and the test agrees;
-            everything else is ``undecided``.
+        verdict: ``better`` or ``worse`` says that of the first, where the interval excludes zero, the test agrees, and
+            no image that is left out says the opposite by an infinite value; everything else is ``undecided``.
         left_out: How many images are left out, because a value is infinite (equal images) or not defined.
     """
 
@@ -143,6 +143,7 @@ def paired_difference(
     if firsts.ndim != 2 or seconds.ndim != 2 or firsts.shape[1] != seconds.shape[1]:
         raise ValueError(f'values of shapes {np.shape(first)} and {np.shape(second)} are not of the same images')
     kept = np.isfinite(np.concatenate([firsts, seconds])).all(axis=0)
+    beyond = _infinite_signs(firsts[:, ~kept], seconds[:, ~kept])
     firsts, seconds = firsts[:, kept], seconds[:, kept]
     differences = firsts.mean(axis=0) - seconds.mean(axis=0) if kept.any() else np.empty(0)
     count = len(differences)
@@ -153,7 +154,8 @@ def paired_difference(
     else:
         low, high, p = _crossed(firsts, seconds, mean, confidence, resamples, seed)
     verdict: Verdict = 'undecided'
-    if (low > 0 or high < 0) and p <= 1 - confidence:
+    contradicted = bool((beyond * mean < 0).any())
+    if (low > 0 or high < 0) and p <= 1 - confidence and not contradicted:
         verdict = 'better' if (mean > 0) == (better == 'higher') else 'worse'
     seeds = min((len(values) for values in (firsts, seconds) if len(values) > 1), default=1)
     return PairedDifference(mean, low, high, p, count, seeds, verdict, len(kept) - count)
@@ -250,6 +252,13 @@ def _crossed(
 def _variance(values: np.ndarray) -> tuple[float, int]:
     """Variance of a mean, and its degrees of freedom."""
     return float(values.var(ddof=1)) / len(values), len(values) - 1
+
+
+def _infinite_signs(firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """The signs of the infinite ones among differences ``first - second``."""
+    with np.errstate(invalid='ignore'):  # infinity less infinity is no difference
+        differences = firsts.mean(axis=0) - seconds.mean(axis=0)
+    return np.sign(differences[np.isinf(differences)])
 
 
 def _are_equal(values: np.ndarray) -> bool:

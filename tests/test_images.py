@@ -148,6 +148,19 @@ def test_missing_unreadable_and_truncated_files_are_named(tmp_path):
         image_size(tmp_path / 'cut.jpg')
 
 
+@pytest.mark.parametrize('share', [0.5, 0.99])
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'BMP', 'PPM', 'TIFF', 'TIFF-LZW', 'WEBP'])
+def test_the_end_of_every_format_is_looked_at(tmp_path, kind, share):
+    kind, _, compression = kind.partition('-')
+    options = {'compression': 'tiff_lzw'} if compression else {'lossless': True} if kind == 'WEBP' else {}
+    whole = encode(Image.fromarray(photograph((64, 64))), format=kind, **options)
+    (tmp_path / 'image').write_bytes(whole)
+    assert image_size(tmp_path / 'image') == (64, 64)
+    (tmp_path / 'image').write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(InputError, match=r'truncated|cannot be read'):
+        image_size(tmp_path / 'image')
+
+
 def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = save(tmp_path / 'large.png', RGB)
     for limit in (RGB.size // 3 - 1, RGB.size // 9):  # Pillow warns, and above twice the limit it raises

@@ -171,6 +171,22 @@ def test_images_without_a_value_are_left_out_and_counted():
     assert (interval.count, interval.mean) == (7, pytest.approx(np.mean(first[np.isfinite(first)])))
 
 
+@pytest.mark.parametrize('seeds', [1, 3])
+@pytest.mark.parametrize(('better', 'sign'), [('higher', 1), ('lower', -1)])
+def test_an_image_that_is_infinitely_better_forbids_worse(generator, better, sign, seeds):
+    second = sign * generator.normal(30, 1, (seeds, 20))
+    first = second - sign * generator.normal(1, 0.1, (seeds, 20))
+    assert paired_difference(first, second, better=better).verdict == 'worse'
+    first[:, 3] = sign * math.inf
+    found = paired_difference(first, second, better=better)
+    assert (found.verdict, found.left_out) == ('undecided', 1)
+    assert paired_difference(second, first, better=better).verdict == 'undecided'
+    second[:, 3] = sign * math.inf  # both equal their reference
+    assert paired_difference(first, second, better=better).verdict == 'worse'
+    first[:, 3] = sign * 30  # the other is infinitely better
+    assert paired_difference(first, second, better=better).verdict == 'worse'
+
+
 def test_an_image_that_one_seed_lacks_is_left_out_of_all():
     first = np.array([[1.0, 2, 3, 4], [1.5, math.nan, 3.5, 4.25]])
     found = paired_difference(first, np.zeros((2, 4)))

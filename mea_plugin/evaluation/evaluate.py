@@ -202,6 +202,19 @@ class _Run:
     def _read(paths: Sequence[Path]) -> Generator[np.ndarray, None, None]:
         return stream(paths, read=read_rgb, ask=lambda _, image: image, measure=lambda _, image: image)
 
+    def _lacking(self, kind: Kind, checked: CheckedSet) -> list[str]:
+        """The models that a metric which cannot be computed here would have been measured on."""
+        rows, victim = self._models.rows, self._models.victim
+        missing = [metric for metric in self._protocol.metrics if metric.missing]
+        if kind == 'own':
+            return [n for n in rows if n != CEILING] if any(m.kind in ('single', 'model') for m in missing) else []
+        if kind == 'fidelity':
+            is_lacking = victim is not None and any(m.kind in ('pair', 'set') for m in missing)
+            return [name for name in rows if name != victim] if is_lacking else []
+        pairs = checked.has_truth and any(m.kind == 'pair' and not m.fidelity_only for m in missing)
+        sets = (checked.has_truth or checked.target) and any(m.kind == 'set' for m in missing)
+        return [name for name in rows if name != CEILING] if pairs or sets else []
+
     def _summarise(self, checked: CheckedSet, measured: Mapping[str, Measured], features: SetFeatures) -> SetResult:
         """From images to models."""
         rows, victim = self._models.rows, self._models.victim
@@ -211,7 +224,7 @@ class _Run:
             'quality': {n: features.compare(f'model {n}', reference) for n in rows if n != CEILING},
             'own': {},
         }
-        found = {kind: by_model(kind, measured, of_sets[kind], rows) for kind in KINDS}
+        found = {kind: by_model(kind, measured, of_sets[kind], rows, self._lacking(kind, checked)) for kind in KINDS}
         differences = [
             difference
             for kind in KINDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,9 @@ from mea_plugin.evaluation.crops import PanelRow
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
 from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model, parse_test_sets
 from mea_plugin.evaluation.panel import draw_panel
-from mea_plugin.evaluation.pictures import pictures_in
+from mea_plugin.evaluation.pictures import FOLDER, RESULT, check_pictures, results_in
 from mea_plugin.evaluation.results import EvaluationResult
+from mea_plugin.evaluation.sets import check_folders
 from mea_plugin.evaluation.table import image_tables, mean_tables, metric_notes
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
@@ -74,20 +75,23 @@ def evaluate_from_options(
     """
     prefix = f'{where}: ' if where else ''
     check_keys(options, _KEYS, where or 'options')
+    plain = _plain(options)
+    if _text(found := json.dumps(plain, ensure_ascii=False)) != found:
+        raise InputError('half a surrogate pair is no text', where=where or 'options', do=r'Replace \uD800 to \uDFFF')
     output = _check_output(Path(output).expanduser())
     sections = {key: _section(options.get(key), f'{prefix}{key}') for key in ('surrogates', 'baselines')}
-    measure = MeasureOptions.parse(options, where, list(sections['surrogates']))
     test_sets = parse_test_sets(options.get('test_sets'), f'{prefix}test_sets')
+    check_folders(test_sets, prefix=prefix)  # again with all that models decide, but not after a download of weights
+    measure = MeasureOptions.parse(options, where, list(sections['surrogates']))
     victim = _build_victim(options.get('victim'), f'{prefix}victim', output)
     surrogates = _build(sections['surrogates'], f'{prefix}surrogates', None)
     scale = _scale(options.get('scale'), [victim, *surrogates.values()], f'{prefix}scale')
     if options.get('baselines') is None and scale and scale > 1:
         sections['baselines'] = {'bicubic': {'type': 'bicubic'}}
     baselines = _build(sections['baselines'], f'{prefix}baselines', scale)
-    with contextlib.ExitStack() as stack:
-        save = None
-        if measure.save_images != 0:
-            save = SavedImages(stack.enter_context(pictures_in(output)), measure.save_images)
+    if measure.save_images != 0:
+        check_pictures(output)
+    with results_in(output) as folder:
         result, rows = evaluate(
             victim,
             surrogates,
@@ -98,14 +102,18 @@ def evaluate_from_options(
             ceiling=measure.ceiling,
             name=str(options.get('name') or output.name),
             panel_images=measure.panel_images,
-            save=save,
+            save=None if measure.save_images == 0 else SavedImages(folder / FOLDER, measure.save_images),
             cache=output / 'features',
             where=where,
         )
-    return _write(result, rows, output, {'command': list(command), 'options': _plain(options)})
+        run = {'command': [_text(word) for word in command], 'options': plain}
+        return _write(result, rows, output, folder, run)
 
 
-def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run: dict[str, Any]) -> Evaluation:
+def _write(
+    result: EvaluationResult, rows: Sequence[PanelRow], output: Path, folder: Path, run: dict[str, Any]
+) -> Evaluation:
+    """Write what ends up in ``output`` into ``folder``."""
     import torch
 
     from mea_plugin.benchmarks.machine import describe_machine
@@ -113,20 +121,20 @@ def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run
     table = mean_tables(result)
     pictures = [path for one in result.pictures for path in (one.query, one.truth, *one.answers.values()) if path]
     paths = EvaluationPaths(
-        json=output / 'evaluation.json',
+        json=output / RESULT,
         markdown=output / 'evaluation.md',
         panel=output / 'evaluation.png',
         pictures=[output / picture for picture in pictures],
     )
     shown = [model.name for model in result.models if model.role != 'ceiling']
     victim = VICTIM if VICTIM in shown else None
-    write_png(paths.panel, draw_panel(rows, shown, victim, result.protocol))
-    write_text(paths.markdown, _report(result, table, paths.panel.name))
+    write_png(folder / paths.panel.name, draw_panel(rows, shown, victim, result.protocol))
+    write_text(folder / paths.markdown.name, _report(result, table, paths.panel.name))
     facts = describe_machine('cuda' if torch.cuda.is_available() else 'cpu')
     machine = {name: fact for name, fact in facts.items() if name != 'load average'}
     found = result.to_json()
     head = {key: found.pop(key) for key in ('format', 'name')}
-    write_json(paths.json, {**head, **run, 'machine': machine, **found})
+    write_json(folder / paths.json.name, {**head, **run, 'machine': machine, **found})
     return Evaluation(result, table, paths)
 
 
@@ -191,3 +199,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(content) for content in value]
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
+def _text(value: str) -> str:
+    """What UTF-8 can hold: a command's bytes need not be text."""
+    return value.encode(errors='replace').decode()

@@ -200,12 +200,20 @@ class SetFeatures:
 
 
 def by_model(
-    kind: Kind, measured: Mapping[str, Measured], sets: Mapping[str, dict[str, float]], rows: Sequence[str]
+    kind: Kind,
+    measured: Mapping[str, Measured],
+    sets: Mapping[str, dict[str, float]],
+    rows: Sequence[str],
+    lacking: Sequence[str] = (),
 ) -> dict[str, Comparison]:
-    """From images to models, in the order of the rows; models of which nothing was measured are left out."""
+    """From images to models, in the order of the rows.
+
+    Models of which nothing was measured are left out, but for those that are ``lacking`` a metric that misses its
+    weights: a table has to say so.
+    """
     found = {}
     for name in rows:
         values = {image: one.values[kind][name] for image, one in measured.items() if one.values[kind].get(name)}
-        if values or sets.get(name):
+        if values or sets.get(name) or name in lacking:
             found[name] = Comparison(values, dict(sets.get(name, {})))
     return found

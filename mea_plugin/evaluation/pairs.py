@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -179,6 +180,9 @@ def _by_name(paths: Iterable[Path], name_of: Callable[[Path], str]) -> dict[str,
     named: dict[str, Path] = {}
     for path in paths:
         name = name_of(path)
+        if not name.isascii() and name != name.encode(errors='replace').decode():
+            shown = os.fsencode(path.name).decode(errors='backslashreplace')
+            raise InputError(f"the name '{shown}' is not UTF-8", where=path.parent, do='Rename the file')
         if name in named:
             raise InputError(
                 f"'{named[name].name}' and '{path.name}' are both called '{name}'",

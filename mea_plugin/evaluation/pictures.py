@@ -12,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from mea_plugin.errors import InputError
+from mea_plugin.files import read_json
 from mea_plugin.images import encode_png
 
-__all__ = ['PictureFolder', 'SavedPictures', 'file_names', 'pictures_in']
+__all__ = ['FOLDER', 'RESULT', 'PictureFolder', 'SavedPictures', 'check_pictures', 'file_names', 'results_in']
 
 FOLDER = 'images'
+RESULT = 'evaluation.json'
+
+_LONGEST = 120  # bytes of a file's name: disks take 255, and a number and a suffix may follow
 
 
 @dataclass(frozen=True)
@@ -99,20 +104,34 @@ class PictureFolder:
         )
 
 
-@contextlib.contextmanager
-def pictures_in(output: Path) -> Iterator[Path]:
-    """A folder whose content becomes ``OUTPUT/images`` when the block ends, in place of what an older run left there.
+def check_pictures(output: Path) -> None:
+    """Refuse to save pictures where a folder of that name holds something else.
 
-    When the block fails nothing is left, and the older pictures stay.
+    Raises:
+        InputError: ``OUTPUT/images`` has a file that no ``OUTPUT/evaluation.json`` lists as its picture.
     """
-    aside = output / f'.{FOLDER}.part'
+    folder = output / FOLDER
+    if (folder.exists() or folder.is_symlink()) and not _holds_only_ours(output):
+        raise InputError(
+            'holds files that are no pictures of an evaluation', where=folder, do='Give another folder with --output'
+        )
+
+
+@contextlib.contextmanager
+def results_in(output: Path) -> Iterator[Path]:
+    """A folder whose files lie in ``output`` when the block ends, in place of what an older evaluation left there.
+
+    By then they are written, and need only new names: neither a full disk nor an interruption leaves new pictures
+    beside an older JSON. When the block fails nothing is left, and the older results stay.
+    """
+    aside = output / '.evaluation.part'
     created = [folder for folder in (output, *output.parents) if not folder.exists()]
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         yield aside
-        shutil.rmtree(output / FOLDER, ignore_errors=True)
-        aside.rename(output / FOLDER)
+        _replace(aside, output)
+        shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         for folder in created:
@@ -121,12 +140,40 @@ def pictures_in(output: Path) -> Iterator[Path]:
         raise
 
 
+def _replace(aside: Path, output: Path) -> None:
+    """Put new files, the JSON last, in place of old ones; old pictures go even where there are no new ones."""
+    older = aside / 'older'
+    new = sorted(aside.iterdir(), key=lambda path: path.name == RESULT)
+    older.mkdir()
+    is_ours = _holds_only_ours(output)
+    if (output / RESULT).exists():  # so that none ever names pictures of another run
+        (output / RESULT).rename(older / RESULT)
+    if is_ours and (output / FOLDER).is_dir():
+        (output / FOLDER).rename(older / FOLDER)
+    for path in new:
+        path.replace(output / path.name)
+
+
+def _holds_only_ours(output: Path) -> bool:
+    """Whether every file below ``OUTPUT/images`` is a picture that ``OUTPUT/evaluation.json`` lists."""
+    folder, found = output / FOLDER, read_json(output / RESULT)
+    pictures = found.get('pictures') if isinstance(found, dict) else None
+    known = set()
+    for one in pictures if isinstance(pictures, list) else ():
+        if isinstance(one, dict) and isinstance(one.get('answers'), dict):
+            known |= {one.get('query'), one.get('truth'), *one['answers'].values()}
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(path.is_dir() or path.relative_to(output).as_posix() in known for path in folder.rglob('*'))
+
+
 def file_names(names: Iterable[str]) -> list[str]:
-    """A file name for each name: any characters become harmless ones, and no two are the same."""
+    """A file name for each name: any characters become harmless ones, long ones are cut, and no two are the same."""
     found: list[str] = []
     taken = set()
     for name in names:
         plain = re.sub(r'[^\w.-]+', '_', name).strip('.') or '_'
+        plain = plain.encode()[:_LONGEST].decode(errors='ignore')
         file, number = plain, 1
         while file.lower() in taken:  # some disks do not tell upper case from lower
             number += 1

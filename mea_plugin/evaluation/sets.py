@@ -11,7 +11,7 @@ from mea_plugin.evaluation.benchmarks import BenchmarkCheck, check_benchmark, fi
 from mea_plugin.evaluation.pairs import EvaluationSet, ImagePair, check_colours, check_pairs, list_pairs
 from mea_plugin.images import image_header, list_images
 
-__all__ = ['CheckedSet', 'check_sets']
+__all__ = ['CheckedSet', 'check_folders', 'check_sets']
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,23 @@ class CheckedSet:
         if self.benchmark is None or self.benchmark.is_real:
             return []
         return [f'{self.name} is not the published {self.benchmark.name}: {"; ".join(self.benchmark.notes)}']
+
+
+def check_folders(test_sets: Sequence[EvaluationSet], *, prefix: str = '') -> None:
+    """Check what needs no model: that folders are there, and names of images match.
+
+    Args:
+        test_sets: In the order of the option file.
+        prefix: The option file, for errors.
+
+    Raises:
+        InputError: A folder is missing or empty, or a file has no partner.
+    """
+    for one in test_sets:
+        where = f'{prefix}test_sets.{one.name}'
+        list_pairs(one, where=where)
+        if one.target is not None:
+            list_images(one.target, where=f'{where}.target')
 
 
 def check_sets(test_sets: Sequence[EvaluationSet], *, scale: int, border: int, prefix: str = '') -> list[CheckedSet]:

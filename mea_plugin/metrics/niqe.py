@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -40,7 +41,8 @@ def measure_niqe(image: Planes, *, niqe: Niqe) -> float:
     if (height // BLOCK) * (width // BLOCK) < 2:
         return math.nan
     try:
-        return float(niqe(np.ascontiguousarray(image.image[..., ::-1])))
+        with np.errstate(invalid='ignore'):  # blocks of one colour; the toolboxes leave them out
+            return float(niqe(np.ascontiguousarray(image.image[..., ::-1])))
     except np.linalg.LinAlgError:  # the covariance of fewer than two blocks: the others are of one colour
         return math.nan
 
@@ -79,6 +81,8 @@ def _installed() -> Niqe | None:
 
 def _make(name: str, _: WeightSource) -> Metric:
     niqe = _installed()
+    # Of a block of one colour, once for each; a filter cannot be set in one of several threads alone.
+    warnings.filterwarnings('ignore', 'Mean of empty slice', RuntimeWarning)
     return Metric(
         name=name,
         title='NIQE',

@@ -26,6 +26,9 @@ LARGE = 100 * 1000**2
 """Bytes from which on a page is slow to open and to send."""
 
 
+_LONGEST = 200  # bytes of a file's name, without its ending
+
+
 @dataclass(frozen=True)
 class Report:
     """What was written.
@@ -117,10 +120,15 @@ def _write_tables(results: Results, folder: Path) -> list[Path]:
 
 
 def _different(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that are taken; some disks do not tell upper case from lower."""
+    """The names, with a number behind those that are taken; some disks do not tell upper case from lower.
+
+    Of long ones the middle is left out: their ends tell what they are, and disks take 255 bytes.
+    """
     taken: set[str] = set()
     found = []
     for name in names:
+        if len(data := name.encode()) > _LONGEST:
+            name = '-'.join(part.decode(errors='ignore') for part in (data[: _LONGEST - 60], data[-59:]))
         number, free = 1, name
         while free.lower() in taken:
             number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -240,6 +241,89 @@ def test_saved_pictures_are_the_answers(options, tmp_path):
     done = evaluate_from_options(options, tmp_path / 'out')
     assert sorted(p for p in (tmp_path / 'out' / 'images').rglob('*.png')) == sorted(done.paths.pictures)
     assert {path.parent.name for path in done.paths.pictures} == {'01'}
+
+
+def test_pictures_of_an_older_run_go_with_its_json(options, tmp_path):
+    options['save_images'] = 1
+    done = evaluate_from_options(options, tmp_path / 'out')
+    assert all(path.is_file() for path in done.paths.pictures)
+    options['save_images'] = 0
+    evaluate_from_options(options, tmp_path / 'out')
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
+        'evaluation.json',
+        'evaluation.md',
+        'evaluation.png',
+    ]
+
+
+def test_a_folder_of_images_that_is_not_ours_is_left_alone(tool, options, tmp_path):
+    mine = tmp_path / 'results' / 'study' / 'images' / 'mine.png'
+    mine.parent.mkdir(parents=True)
+    mine.write_text('precious')
+    assert tool(options)[0] == 0
+    options['save_images'] = 'all'
+    code, _, err = tool(options)
+    assert (code, err.count('\n')) == (2, 1)
+    assert 'images: holds files that are no pictures of an evaluation' in err
+    assert mine.read_text() == 'precious'
+    assert tool(options, '--output', 'other')[0] == 0
+    (tmp_path / 'other' / 'images' / 'mine.txt').write_text('precious')
+    assert tool(options, '--output', 'other')[0] == 2
+    assert (tmp_path / 'other' / 'images' / 'mine.txt').read_text() == 'precious'
+
+
+@pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
+def test_a_failure_while_writing_leaves_the_older_results(tool, options, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    def content():
+        return {p: p.read_bytes() for p in (tmp_path / 'results').rglob('*') if p.is_file()}
+
+    options['save_images'] = 'all'
+    with monkeypatch.context() as patch:
+        patch.setattr(job, 'write_json', fail)
+        assert tool(options)[0] != 0
+        assert not (tmp_path / 'results').exists()
+    assert tool(options)[0] == 0
+    before = content()
+    options['surrogates']['ours']['offset'] = 5
+    monkeypatch.setattr(job, 'write_json', fail)
+    code, out, err = tool(options)
+    assert (code, out, err.count('\n')) == (130 if isinstance(error, KeyboardInterrupt) else 2, '', 1)
+    assert content() == before
+    assert not any(path.name.startswith('.') for path in (tmp_path / 'results').rglob('*'))
+
+
+def test_names_of_any_length_can_be_saved(options, tmp_path):
+    names = ['ä' * 300, 'ä' * 301]
+    options.update(save_images=1, surrogates={name: {'type': 'enlarger', 'offset': 3} for name in names})
+    done = evaluate_from_options(options, tmp_path / 'out')
+    (picture,) = json.loads(done.paths.json.read_text())['pictures']
+    assert len({picture['answers'][name] for name in names}) == 2
+    assert all(path.is_file() for path in done.paths.pictures)
+
+
+def test_what_is_no_text_is_met_first(tool, options, tmp_path):
+    (tmp_path / 'toy' / 'lq' / '02.png').rename(os.fsdecode(os.fsencode(tmp_path / 'toy' / 'lq') + b'/\xff.png'))
+    (tmp_path / 'toy' / 'gt' / '02.png').rename(os.fsdecode(os.fsencode(tmp_path / 'toy' / 'gt') + b'/\xff.png'))
+    code, out, err = tool(options)
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert r"the name '\xff.png' is not UTF-8" in err
+    with pytest.raises(InputError, match='no text'):
+        evaluate_from_options({**options, 'name': '\ud800'}, tmp_path / 'out')
+    assert not (tmp_path / 'results').exists()
+
+
+def test_folders_are_checked_before_weights_are_fetched(options, tmp_path, monkeypatch):
+    def fetch(*_, **__):
+        raise AssertionError('weights were looked for')
+
+    monkeypatch.setattr(job.MeasureOptions, 'parse', fetch)
+    for key in ('lq', 'gt', 'target'):
+        test_set = {**options['test_sets'][0], key: str(tmp_path / 'nowhere')}
+        with pytest.raises(InputError, match=rf'test_sets\.toy\.{key}: folder .*nowhere does not exist'):
+            evaluate_from_options({**options, 'test_sets': [test_set]}, tmp_path / 'out')
 
 
 def test_the_command_is_noted(tool, options, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -281,3 +282,25 @@ def test_all_metrics_run_on_small_images(make_set, monkeypatch, tmp_path):
     assert '- LPIPS (AlexNet) (lower is better): ' in metric_notes(done.result)
     own = done.result.sets[0].own
     assert math.isinf(own['ours'].means['flip_psnr'].value)  # pixel repetition commutes with flips
+
+
+def test_a_table_of_metrics_that_are_all_missing_says_so(enlarger, make_set, tmp_path):
+    folder = make_set()
+    missing = 'weights: put net.pth into FOLDER'
+    wide, blind = make_metric('wide', 'set', missing=missing), make_metric('blind', 'single', missing=missing)
+    style = EvaluationSet('toy', folder / 'lq', None, folder / 'gt')
+    models = {'ours': enlarger(offset=1)}
+    result, _ = evaluate(enlarger(), models, [style], metrics=[wide, blind], ceiling=True)
+    (found,) = result.sets
+    assert (list(found.fidelity), list(found.quality), list(found.own)) == (
+        ['ours', 'ceiling'],
+        ['victim', 'ours'],
+        ['victim', 'ours'],
+    )
+    assert found.fidelity['ours'].means == {}
+    for part in re.split(r'(?=\*\*toy, )', mean_tables(result))[1:]:
+        assert re.search(r'^\| ours +\| +n/a \|$', part, re.MULTILINE)
+        assert f'n/a ({missing})' in part
+    plain = EvaluationSet('toy', folder / 'lq')
+    result, _ = evaluate(enlarger(), models, [plain], metrics=[wide])
+    assert (list(result.sets[0].fidelity), result.sets[0].quality, result.sets[0].own) == (['ours'], {}, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,13 @@ def test_mmagic_serves_where_basicsr_is_not(monkeypatch):
     image = Planes(photograph((200, 310)), border=4)
     assert metric.missing == ''
     assert metric.measure(image) == niqe.measure_niqe(image, niqe=niqe.mmagic_niqe())
+
+
+def test_blocks_of_one_colour_are_left_out_without_a_word(toolbox):
+    image = photograph((288, 192))
+    image[:96, :96] = 128
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        (metric,) = find_metrics(['niqe'])
+        assert math.isfinite(metric.measure(Planes(image, border=0)))
+    assert told == []

@@ -363,3 +363,13 @@ print('matplotlib' in sys.modules, 'torch' in sys.modules)
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment, timeout=60)
     assert run.stdout.split() == ['False', 'False']
+
+
+def test_letters_that_no_font_has_are_drawn_without_a_word(tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.suptitle('模型')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert all(path.stat().st_size for path in figures.save(figure, tmp_path / 'a'))

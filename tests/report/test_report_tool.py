@@ -104,6 +104,23 @@ def test_only_flatness_makes_a_page(tmp_path: Path):
     assert 'id="images"' not in text
 
 
+def test_names_of_any_length_have_figures(tmp_path: Path):
+    made = [
+        make_evaluation(
+            tmp_path / letter,
+            **{'count': 1, 'size': (16, 16), 'sets': ('a',), 'truth': False},
+            change=lambda content, letter=letter: content.update(name=letter * 300),
+        )
+        for letter in 'äb'
+    ]
+    folder = tmp_path / 'figures'
+    assert call_tool('report', *made, '--output', tmp_path / 'report.html', '--figures', folder) == 0
+    names = {path.name for path in folder.iterdir()}
+    assert all(len(name.encode()) < 255 for name in names)
+    for end in ('-fidelity.md', '-fidelity.pdf', '-fidelity-differences.csv'):
+        assert any(name.endswith(end) for name in names), end
+
+
 def test_a_large_page_is_remarked_on(
     everything: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):

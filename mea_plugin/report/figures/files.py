@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,9 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
     data = {}
     for kind, metadata in _METADATA.items():
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        with warnings.catch_warnings():  # a name may have any letters; those that no font has are boxes
+            warnings.filterwarnings('ignore', r'Glyph .* missing from font', UserWarning)
+            figure.savefig(buffer, format=kind, metadata=metadata)
         data[stem.with_name(f'{stem.name}.{kind}')] = buffer.getvalue()
     for path, content in data.items():
         write_bytes(path, content)
