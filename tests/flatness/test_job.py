@@ -70,7 +70,7 @@ def test_the_tool_measures_a_trained_run(options, tmp_path, capsys):
         *('trajectories', 'landscapes'),
     ]
     assert (content['format'], content['name'], content['samples']) == (1, 'tiny', 5)
-    assert content['command'] == ['tools/flatness.py', '-opt', str(file), '--output', str(tmp_path / 'out')]
+    assert content['command'] == ['python', 'tools/flatness.py', '-opt', str(file), '--output', str(tmp_path / 'out')]
     assert content['options'] == options
     assert content['packages']['torch'] == metadata.version('torch')
     assert 'haar' in content['loss']
@@ -217,8 +217,11 @@ def set_option(options, path, value):
         ('runs.base.network_g.upscale', 2, r'net_g_2\.pth: the weights do not fit'),
         ('runs.base.type', 'onnx', r"runs\.base\.type: weights of type 'onnx' cannot be moved\."),
         ('runs.base.typ', 1, r"unknown option 'typ'"),
+        ('runs.base.type', ['basicsr'], r"runs\.base\.type: weights of type '\['basicsr'\]' cannot be moved\."),
         ('runs', {}, r'runs: there are no runs\.'),
+        ('runs', {'a|b\n': {}}, r"runs: 'a\|b\\n' cannot head a row of a table\."),
         ('sharpness.radii', [0.05, 0], r'sharpness\.radii: 0 is no radius\. Give numbers above 0\.'),
+        ('sharpness.radii', [10**400], r'sharpness\.radii: 10+ is no radius\.'),
         ('sharpness.radii', [-0.05], r'sharpness\.radii: -0\.05 is no radius\.'),
         ('sharpness.radii', [0.05, 0.05], r'sharpness\.radii: a radius stands twice'),
         ('sharpness.radii', 0.05, r'sharpness: radii is 0\.05\.'),
@@ -230,6 +233,7 @@ def set_option(options, path, value):
         ('loss.type', 'l2', r"loss\.type: no loss 'l2'"),
         ('mode', 'test', r"mode is 'test'"),
         ('samples', 0, r'samples is 0\.'),
+        ('seed', 2**64, r'seed is 18446744073709551616\. Give a whole number from 0 to 4294967295\.'),
         ('crop', 17, r'crop: the crop of 17 is larger than query 000001\.png of 18x16 pixels\. Give 16 or less\.'),
         ('loss.high_frequency', {'wave': 'db8', 'level': 2}, r'crop: a crop of 10 is too small .* Give 15 or more\.'),
         ('queries', 'nowhere', r'queries: nowhere is no query set'),
