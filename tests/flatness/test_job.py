@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from mea_plugin.errors import InputError
 from mea_plugin.flatness import Criterion, Objective, flatness_from_options, hessian_trace, job, sharpness
 from mea_plugin.flatness.options import FlatnessOptions
 from mea_plugin.images import read_rgb
@@ -268,6 +270,58 @@ def test_a_checkpoint_that_has_diverged_and_an_output_that_is_a_file(options, tm
     options['runs']['base']['weights'] = str(tmp_path / 'net_g_9.pth')
     assert call_tool('flatness', '-opt', write_yaml(file, options), '--output', tmp_path / 'out') == 2
     assert 'net_g_9.pth' in capsys.readouterr().err
+
+
+class DifferentiableOnce(nn.Module):
+    """A network with an operation that has no second derivative."""
+
+    class Operation(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, values):
+            return 1 * values
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, gradient):
+            return 1 * gradient
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 48, 1)
+
+    def forward(self, queries):
+        return nn.functional.pixel_shuffle(self.Operation.apply(self.layer(queries)), 4)
+
+
+class OfWholeImages(nn.Module):
+    """A network with statistics of one number for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, queries):
+        means = self.norm(self.layer(queries).mean((2, 3), keepdim=True))
+        return (queries + means).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+@pytest.mark.parametrize(
+    ('network', 'message'),
+    [
+        (DifferentiableOnce, r'hessian: DifferentiableOnce has no second derivative .*\. Write hessian: ~'),
+        (
+            OfWholeImages,
+            r'OfWholeImages fails on 2 crops of 10 \(Expected more than 1 value .*\)\. Change crop, samples',
+        ),
+    ],
+)
+def test_what_a_network_cannot_do_is_said_before_anything_long(options, tmp_path, monkeypatch, network, message):
+    torch.save(network().state_dict(), tmp_path / 'net_g_5.pth')
+    entry = {'type': 'python', 'entry': f'{__name__}:{network.__name__}', 'trusted': True}
+    options['runs'] = {'base': {**entry, 'weights': str(tmp_path / 'net_g_5.pth')}}
+    monkeypatch.setattr(job, 'run_measure', lambda *args: pytest.fail('something long has begun'))
+    with pytest.raises(InputError, match=message):  # 5 samples, two at a time
+        flatness_from_options({**options, 'mode': 'train'}, tmp_path / 'out')
 
 
 @pytest.mark.parametrize('name', ['demo_x4', 'demo_x4_curvature'])
