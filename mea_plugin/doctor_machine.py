@@ -14,7 +14,16 @@ from typing import NamedTuple
 
 from mea_plugin.doctor import Finding
 from mea_plugin.doctor_rules import torch_pair
-from mea_plugin.metric_weights import FOLDER_VARIABLE, KNOWN, WeightFile, candidates, fault, hub_folder, named_folder
+from mea_plugin.metric_weights import (
+    FOLDER_VARIABLE,
+    KNOWN,
+    WeightFile,
+    candidates,
+    fault,
+    hub_folder,
+    is_file,
+    named_folder,
+)
 
 __all__ = [
     'WEIGHTS',
@@ -170,7 +179,7 @@ def examine_weights(environment: Mapping[str, str]) -> tuple[list[str], list[Fin
     folders = [*named, hub, mmagic]
     lines = [f'weights are looked for in {", ".join(map(str, folders))}']
     for weights in WEIGHTS:
-        found = next((folder / weights.name for folder in folders if (folder / weights.name).is_file()), None)
+        found = next((folder / weights.name for folder in folders if is_file(folder / weights.name)), None)
         lines.append(f'  {weights.purpose}: {found or f"no {weights.name}; downloaded when needed, or by"}')
         if found is None:
             target = (mmagic if weights.mmagic else hub) / weights.name
@@ -197,7 +206,7 @@ def examine_metric_weights(environment: Mapping[str, str]) -> tuple[list[str], l
     lines = [f'weights of metrics are looked for in {folders} ({FOLDER_VARIABLE} names a folder)']
     findings = []
     for file in KNOWN.values():
-        path = next((each for each in candidates(file, folder, environment) if each.is_file()), None)
+        path = next((each for each in candidates(file, folder, environment) if is_file(each)), None)
         lines.append(f'  {file.purpose}: {path or f"no {file.name}; they read n/a without it"}')
         if path is None:
             lines.append(f'  -> curl -fL --create-dirs -o {_typed((folder or hub) / file.name)} {file.url}')

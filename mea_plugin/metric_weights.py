@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ['FOLDER_VARIABLE', 'KNOWN', 'WeightFile', 'candidates', 'fault', 'hub_folder', 'named_folder']
+__all__ = ['FOLDER_VARIABLE', 'KNOWN', 'WeightFile', 'candidates', 'fault', 'hub_folder', 'is_file', 'named_folder']
 
 FOLDER_VARIABLE = 'MEA_METRIC_WEIGHTS'
 """The environment variable that names the folder of weight files."""
@@ -90,6 +91,11 @@ def candidates(file: WeightFile, folder: Path | None, environment: Mapping[str, 
     for each in (folder, hub_folder(environment)):
         if each is not None:
             yield from (each / name for name in (file.name, *file.also))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file's; one into a folder that may not be entered, or too long for the disk, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises there
 
 
 def fault(path: Path, file: WeightFile) -> str:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = load_options(args.opt)
     name = str(require(options, 'name', str(args.opt)))
     output = args.output or Path(options.get('output') or Path('results') / name)
-    command = ['tools/flatness.py', *(sys.argv[1:] if argv is None else argv)]
+    command = ['python', 'tools/flatness.py', *(sys.argv[1:] if argv is None else argv)]
     done = flatness_from_options(options, output, where=str(args.opt), command=command)
     print(done.table)
     print(f'{done.json}\n{done.picture}')

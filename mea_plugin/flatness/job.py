@@ -129,7 +129,7 @@ class _Measurement:
         self.device = 'cpu'
 
     def check(self) -> None:
-        """Build every checkpoint and take its loss.
+        """Build every checkpoint and take its loss, and of each run's first one see that a Hessian can be had.
 
         Raises:
             InputError: One does not work, or is of another scale than the query set.
@@ -146,6 +146,8 @@ class _Measurement:
             loss = self._parts(victim).get('loss', inputs, partial(self._loss, victim, objective))
             if loss is None:
                 raise InputError('the loss is not finite', where=checkpoint.path, do='Leave this checkpoint out')
+            if self._options.hessian and not before:  # what is measured before it may take hours
+                objective.check_curvature()
             before.append((run, checkpoint, victim.fingerprint, loss))
             self.device = str(victim.device)
         for points in found.values():
@@ -210,11 +212,14 @@ class _Measurement:
         crop = self._options.crop
         try:
             loss = objective.loss()
-        except RuntimeError as error:  # too small for the network, or too much for the memory
+        # Too small for the network, too much for the memory, or one sample left for the last batch's statistics.
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 f'{victim.name} fails on {self._options.batch_size} crops of {crop} ({one_line(error)})',
                 where=self._options.where,
-                do='Change crop or batch_size',
+                do='Change crop, samples or batch_size',
             ) from error
         return loss if math.isfinite(loss) else math.nan
 

@@ -116,6 +116,24 @@ class Objective:
             self.on_pass()
         return products
 
+    def check_curvature(self) -> None:
+        """See, at the price of one batch, whether Hessian products can be had.
+
+        Raises:
+            InputError: The network has an operation without a second derivative.
+        """
+        first = Objective(
+            self.network,
+            self._queries[: self._batch_size],
+            self._responses[: self._batch_size],
+            self._criterion,
+            forward=self._forward,
+            batch_size=self._batch_size,
+            train_mode=self._train_mode,
+            seed=self._seed,
+        )
+        first.hessian_products([first.zeros()])
+
     def _add_products(self, loss: Tensor, vectors: Sequence[Tensor], products: list[Tensor]) -> None:
         first = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
         # What is left out does not depend on the weights: a linear network's gradient under L1.

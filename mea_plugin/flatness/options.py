@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ _KEYS = (
     *('sharpness', 'hessian', 'landscape'),
 )
 _MODES = ('eval', 'train')
+_LARGEST_SEED = 2**32 - 1  # torch takes more, but a few are counted on from it
 _DEFAULTS: dict[str, Any] = {'samples': 32, 'crop': 32, 'batch_size': 4, 'seed': 0, 'device': 'auto', 'mode': 'eval'}
 _SHARPNESS = {'radii': [0.01, 0.05], 'steps': 10, 'adaptive': False}
 _HESSIAN = {'iterations': 100, 'tolerance': 1e-2, 'probes': 32}
@@ -72,8 +73,9 @@ class FlatnessOptions:
         check_keys(options, _KEYS, where or 'options')
         name = check_name(require(options, 'name', where), where)
         usual = {**_DEFAULTS, **{key: options[key] for key in _DEFAULTS if options.get(key) is not None}}
-        for key, least in (('samples', 1), ('crop', 1), ('batch_size', 1), ('seed', 0)):
-            check_number(usual, key, where, least=least)
+        for key in ('samples', 'crop', 'batch_size'):
+            check_number(usual, key, where, least=1)
+        check_number(usual, 'seed', where, most=_LARGEST_SEED)
         if usual['mode'] not in _MODES:
             raise InputError(f'mode is {usual["mode"]!r}', where=where, do=suggestion(str(usual['mode']), _MODES))
         sharpness = _sharpness(_section(options, 'sharpness', _SHARPNESS, prefix), f'{prefix}sharpness')
@@ -118,7 +120,7 @@ def _sharpness(options: dict[str, Any] | None, where: str) -> dict[str, Any] | N
         raise InputError(f'radii is {radii!r}', where=where, do='Give a list, for example [0.01, 0.05]')
     for radius in radii:
         number = isinstance(radius, int | float) and not isinstance(radius, bool)
-        if not number or not 0 < radius < math.inf:
+        if not number or not 0 < radius <= sys.float_info.max:
             raise InputError(f'{radius!r} is no radius', where=f'{where}.radii', do='Give numbers above 0')
     if len({radius_key(radius) for radius in radii}) < len(radii):
         raise InputError(f'a radius stands twice in {radii}', where=f'{where}.radii', do='Remove one')

@@ -72,13 +72,16 @@ def read_runs(options: Any, device: str, where: str) -> list[Run]:
         raise InputError(
             'there are no runs', where=where, do='Write NAME: {type: basicsr, network_g: ..., weights: GLOB}'
         )
+    for name in map(str, section):
+        if '|' in name or not name.isprintable():
+            raise InputError(f'{name!r} cannot head a row of a table', where=where, do='Leave out | and line breaks')
     return [_read(str(name), value, device, f'{where}.{name}') for name, value in section.items()]
 
 
 def _read(name: str, value: Any, device: str, where: str) -> Run:
     options: Mapping[str, Any] = check_section(value, where)
     kind = require(options, 'type', where)
-    if kind not in _FILES:
+    if not isinstance(kind, str) or kind not in _FILES:
         raise InputError(
             f"weights of type '{kind}' cannot be moved", where=f'{where}.type', do=f'Use {", ".join(_FILES)}'
         )

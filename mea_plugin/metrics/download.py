@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -47,7 +48,8 @@ def download(url: str, path: Path, file: WeightFile) -> None:
             raise
         raise InputError(f'{url} cannot be downloaded ({_reason(error)})', where=where, do=do) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nor can it be there if its folder is none
+            aside.unlink(missing_ok=True)
 
 
 def _fetch(url: str, path: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import sqlite3
 import warnings
@@ -51,6 +52,7 @@ class FeatureCache:
             what = f'the cache of features cannot be made ({error.strerror})'
             raise InputError(what, where=folder, do='Choose another folder') from None
         self._database: sqlite3.Connection | None = None
+        self._opened_file: os.stat_result | None = None
         self._do(lambda database: None)
 
     def get(self, image: str, extractor: str) -> np.ndarray | None:
@@ -106,6 +108,7 @@ class FeatureCache:
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
+            self._opened_file = _state(self.path)
             database = sqlite3.connect(self.path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 # A row that a loss of power takes is computed again: not worth waiting for the disk.
@@ -119,7 +122,17 @@ class FeatureCache:
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         self.close()
+        there = _state(self.path)
+        # Another process was quicker: what lies there now is its new file, not the damaged one.
+        if there and self._opened_file and not os.path.samestat(there, self._opened_file):
+            return
         aside = self.path.with_name(f'{self.path.name}.damaged-{secrets.token_hex(4)}')
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker just now
             self.path.rename(aside)
         warnings.warn(f'{self.path} is damaged ({error}); it is now {aside.name}, and a new one is begun', stacklevel=5)
+
+
+def _state(path: Path) -> os.stat_result | None:
+    with contextlib.suppress(OSError):
+        return path.stat()
+    return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mea_plugin.errors import InputError, suggestion
-from mea_plugin.metric_weights import KNOWN, WeightFile, candidates, fault, hub_folder, named_folder
+from mea_plugin.metric_weights import KNOWN, WeightFile, candidates, fault, hub_folder, is_file, named_folder
 from mea_plugin.metrics.download import download
 
 __all__ = ['WeightSource']
@@ -39,17 +39,17 @@ class WeightSource:
 
     def __post_init__(self) -> None:
         folder = self._folder()
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise InputError(
-                'is not a folder', where=folder, do='Give the folder that holds the weights of the metrics'
-            )
-        if self.folder is not None and folder is not None and not folder.is_dir() and not self.urls:
-            raise InputError('no such folder', where=folder, do='Check weights.folder')
+        if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - Path's raise where they may not look
+            if os.path.exists(folder):  # noqa: PTH110 - likewise
+                what, do = 'is not a folder', 'Give the folder that holds the weights of the metrics'
+                raise InputError(what, where=folder, do=do)
+            if self.folder is not None and not self.urls:
+                raise InputError('no such folder', where=folder, do='Check weights.folder')
         names = [name for file in KNOWN.values() for name in (file.name, *file.also)]
         for name, url in self.urls.items():
             if name not in names:
                 raise InputError(f"no metric needs '{name}'", where='weights.urls', do=suggestion(str(name), names))
-            if not isinstance(url, str) or urlsplit(url).scheme not in _SCHEMES:
+            if not isinstance(url, str) or _scheme(url) not in _SCHEMES:
                 what = f'{url!r} is no address'
                 raise InputError(what, where=f'weights.urls.{name}', do=f'Begin it with {" or ".join(_SCHEMES)}://')
         if self.urls and folder is None:
@@ -66,7 +66,7 @@ class WeightSource:
         """
         file = KNOWN[name]
         for path in candidates(file, self._folder(), os.environ):
-            if path.is_file():
+            if is_file(path):
                 _check(path, file)
                 return path
         folder = self._folder()
@@ -83,6 +83,13 @@ class WeightSource:
 
     def _folder(self) -> Path | None:
         return Path(self.folder).expanduser().absolute() if self.folder else named_folder(os.environ)
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:  # half a pair of brackets
+        return ''
 
 
 def _check(path: Path, file: WeightFile) -> None:

@@ -158,10 +158,13 @@ def _of_flatness(results: Results) -> Iterator[Drawing]:
         styles = next((_styles(source) for source in results.sources), None)
         if any(measured['trajectories'].values()):
             figure = figures.trajectory(measured['trajectories'], styles=styles)
-            yield Drawing(file_name(*file, 'trajectory'), f'{prefix}Flatness along the training.', figure)
+            title = f'{prefix}Flatness along the training: of sharpness, eigenvalue and trace, less is flatter.'
+            yield Drawing(file_name(*file, 'trajectory'), title, figure)
         if any(one.get('line') for one in landscapes.values()):
-            title = f'{prefix}Loss along a random direction through the weights, filter-normalised.'
+            title = f'{prefix}Loss along a random direction through the weights, in units of each filter.'
             yield Drawing(file_name(*file, 'line'), title, figures.landscape_line(landscapes, styles=styles))
         if any(one.get('plane') for one in landscapes.values()):
-            title = f'{prefix}Loss on a plane through the weights; + marks the trained network.'
+            title = (
+                f'{prefix}Loss on a plane through the weights, in units of each filter; + marks the trained network.'
+            )
             yield Drawing(file_name(*file, 'plane'), title, figures.landscape_plane(landscapes))

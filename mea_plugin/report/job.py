@@ -12,6 +12,7 @@ from mea_plugin.files import write_bytes, write_text
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
 from mea_plugin.report.figures import save
 from mea_plugin.report.images import embed, list_pictures
+from mea_plugin.report.minima import minima_table
 from mea_plugin.report.page import check_libraries, count_images, render
 from mea_plugin.report.sources import Results, read_results
 from mea_plugin.report.spectra import Spectra
@@ -109,10 +110,16 @@ def _write_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
 
 def _write_tables(results: Results, folder: Path) -> list[Path]:
     several = len(results.sources) > 1
-    tables = [(source.name, one) for source in results.sources for one in all_tables(source.evaluation)]
-    names = _different([file_name(source, one.name) if several else one.name for source, one in tables])
+    tables, names = [], []
+    for source in results.sources:
+        for one in all_tables(source.evaluation):
+            tables.append(one)
+            names.append(file_name(source.name, one.name) if several else one.name)
+    for measured in results.flatness:
+        tables.append(minima_table(measured))
+        names.append(file_name(tables[-1].name))
     files = []
-    for name, (_, one) in zip(names, tables, strict=True):
+    for name, one in zip(_different(names), tables, strict=True):
         for suffix, write in (('md', to_markdown), ('tex', to_latex), ('csv', to_csv)):
             files.append(folder / f'{name}.{suffix}')
             write_text(files[-1], write(one))

@@ -17,6 +17,7 @@ from mea_plugin.errors import InputError
 from mea_plugin.report.drawings import Drawing
 from mea_plugin.report.figures import DARK, LIGHT
 from mea_plugin.report.images import Blob
+from mea_plugin.report.minima import minima_table
 from mea_plugin.report.records import commands, records
 from mea_plugin.report.redact import HIDDEN, redact_text
 from mea_plugin.report.sources import Results
@@ -99,6 +100,7 @@ def render(
         shown=f'{shown} of {total} images are in this page.',
         ramp=', '.join(f'rgb{stop}' for stop in STOPS),
         curves=curves,
+        minima=[minima_table(measured) for measured in results.flatness],
         commands=commands(results, command),
         records=records(results),
         blobs=blobs,

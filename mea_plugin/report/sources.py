@@ -148,6 +148,16 @@ _DIFFERENCE = {
     'interval': ([(int, float)], type(None)),
     **{'count': int, 'seeds': int},
 }
+_POINT = {
+    **{'checkpoint': str, 'iteration': (int, type(None)), 'fingerprint': str, 'loss': _NUMBER},
+    'sharpness': {str: _NUMBER},
+    'top_eigenvalue': (dict.fromkeys(('value', 'residual'), _NUMBER), type(None)),
+    'trace': (dict.fromkeys(('value', 'standard_error'), _NUMBER), type(None)),
+}
+_LANDSCAPE = {
+    'line': ({'steps': [(int, float)], 'loss': [_NUMBER]}, type(None)),
+    'plane': ({'x': [(int, float)], 'y': [(int, float)], 'loss': [[_NUMBER]]}, type(None)),
+}
 _METRIC = {**dict.fromkeys(('title', 'unit', 'better', 'kind', 'protocol', 'missing'), str), 'digits': int}
 _BENCHMARK = {'name': str, 'is_real': bool, 'notes': [str]}
 _SHAPES: dict[str, Any] = {
@@ -175,8 +185,8 @@ _SHAPES: dict[str, Any] = {
     FLATNESS: {
         **{'name': str, 'command': [str], 'options': dict, 'packages': {str: str}, 'machine': dict},
         **{'loss': str, 'samples': int},
-        'trajectories': {str: [dict]},
-        'landscapes': {str: dict},
+        'trajectories': {str: [_POINT]},
+        'landscapes': {str: _LANDSCAPE},
     },
 }
 

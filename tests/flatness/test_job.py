@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from mea_plugin.errors import InputError
 from mea_plugin.flatness import Criterion, Objective, flatness_from_options, hessian_trace, job, sharpness
 from mea_plugin.flatness.options import FlatnessOptions
 from mea_plugin.images import read_rgb
@@ -70,7 +72,7 @@ def test_the_tool_measures_a_trained_run(options, tmp_path, capsys):
         *('trajectories', 'landscapes'),
     ]
     assert (content['format'], content['name'], content['samples']) == (1, 'tiny', 5)
-    assert content['command'] == ['tools/flatness.py', '-opt', str(file), '--output', str(tmp_path / 'out')]
+    assert content['command'] == ['python', 'tools/flatness.py', '-opt', str(file), '--output', str(tmp_path / 'out')]
     assert content['options'] == options
     assert content['packages']['torch'] == metadata.version('torch')
     assert 'haar' in content['loss']
@@ -217,8 +219,11 @@ def set_option(options, path, value):
         ('runs.base.network_g.upscale', 2, r'net_g_2\.pth: the weights do not fit'),
         ('runs.base.type', 'onnx', r"runs\.base\.type: weights of type 'onnx' cannot be moved\."),
         ('runs.base.typ', 1, r"unknown option 'typ'"),
+        ('runs.base.type', ['basicsr'], r"runs\.base\.type: weights of type '\['basicsr'\]' cannot be moved\."),
         ('runs', {}, r'runs: there are no runs\.'),
+        ('runs', {'a|b\n': {}}, r"runs: 'a\|b\\n' cannot head a row of a table\."),
         ('sharpness.radii', [0.05, 0], r'sharpness\.radii: 0 is no radius\. Give numbers above 0\.'),
+        ('sharpness.radii', [10**400], r'sharpness\.radii: 10+ is no radius\.'),
         ('sharpness.radii', [-0.05], r'sharpness\.radii: -0\.05 is no radius\.'),
         ('sharpness.radii', [0.05, 0.05], r'sharpness\.radii: a radius stands twice'),
         ('sharpness.radii', 0.05, r'sharpness: radii is 0\.05\.'),
@@ -230,6 +235,7 @@ def set_option(options, path, value):
         ('loss.type', 'l2', r"loss\.type: no loss 'l2'"),
         ('mode', 'test', r"mode is 'test'"),
         ('samples', 0, r'samples is 0\.'),
+        ('seed', 2**64, r'seed is 18446744073709551616\. Give a whole number from 0 to 4294967295\.'),
         ('crop', 17, r'crop: the crop of 17 is larger than query 000001\.png of 18x16 pixels\. Give 16 or less\.'),
         ('loss.high_frequency', {'wave': 'db8', 'level': 2}, r'crop: a crop of 10 is too small .* Give 15 or more\.'),
         ('queries', 'nowhere', r'queries: nowhere is no query set'),
@@ -264,6 +270,58 @@ def test_a_checkpoint_that_has_diverged_and_an_output_that_is_a_file(options, tm
     options['runs']['base']['weights'] = str(tmp_path / 'net_g_9.pth')
     assert call_tool('flatness', '-opt', write_yaml(file, options), '--output', tmp_path / 'out') == 2
     assert 'net_g_9.pth' in capsys.readouterr().err
+
+
+class DifferentiableOnce(nn.Module):
+    """A network with an operation that has no second derivative."""
+
+    class Operation(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, values):
+            return 1 * values
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, gradient):
+            return 1 * gradient
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 48, 1)
+
+    def forward(self, queries):
+        return nn.functional.pixel_shuffle(self.Operation.apply(self.layer(queries)), 4)
+
+
+class OfWholeImages(nn.Module):
+    """A network with statistics of one number for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, queries):
+        means = self.norm(self.layer(queries).mean((2, 3), keepdim=True))
+        return (queries + means).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+@pytest.mark.parametrize(
+    ('network', 'message'),
+    [
+        (DifferentiableOnce, r'hessian: DifferentiableOnce has no second derivative .*\. Write hessian: ~'),
+        (
+            OfWholeImages,
+            r'OfWholeImages fails on 2 crops of 10 \(Expected more than 1 value .*\)\. Change crop, samples',
+        ),
+    ],
+)
+def test_what_a_network_cannot_do_is_said_before_anything_long(options, tmp_path, monkeypatch, network, message):
+    torch.save(network().state_dict(), tmp_path / 'net_g_5.pth')
+    entry = {'type': 'python', 'entry': f'{__name__}:{network.__name__}', 'trusted': True}
+    options['runs'] = {'base': {**entry, 'weights': str(tmp_path / 'net_g_5.pth')}}
+    monkeypatch.setattr(job, 'run_measure', lambda *args: pytest.fail('something long has begun'))
+    with pytest.raises(InputError, match=message):  # 5 samples, two at a time
+        flatness_from_options({**options, 'mode': 'train'}, tmp_path / 'out')
 
 
 @pytest.mark.parametrize('name', ['demo_x4', 'demo_x4_curvature'])

@@ -14,6 +14,7 @@ import pytest
 
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_array
+from mea_plugin.metrics.feature_cache import FeatureCache
 from mea_plugin.metrics.features import ImageFeatures
 
 
@@ -158,6 +159,22 @@ def test_a_damaged_cache_is_set_aside(damage: str, tmp_path: Path):
     assert features.extractor.calls == 60
     assert len(list(tmp_path.glob('features.sqlite.damaged-*'))) == 1
     assert collected(pictures, tmp_path, Counted(size=300)).extractor.calls == 0
+
+
+def test_who_finds_the_damage_second_leaves_the_new_file_alone(tmp_path: Path):
+    row = np.arange(600, dtype=np.float32)
+    first, second = FeatureCache(tmp_path), FeatureCache(tmp_path)
+    first.put('image 1', 'x', row)
+    size = (tmp_path / 'features.sqlite').stat().st_size
+    (tmp_path / 'features.sqlite').write_bytes(b'?' * size)
+    with pytest.warns(UserWarning, match='is damaged'):
+        assert first.get('image 1', 'x') is None
+    first.put('new', 'x', row)
+    assert second.get('image 1', 'x') is None  # reads the damaged file, which has another name by now
+    np.testing.assert_array_equal(second.get('new', 'x'), row)
+    assert len(list(tmp_path.iterdir())) == 2
+    first.close()
+    second.close()
 
 
 def test_a_damaged_row_is_computed_again(tmp_path: Path):

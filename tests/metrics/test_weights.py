@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import socket
 import threading
 import urllib.request
@@ -211,6 +212,33 @@ def test_addresses_that_do_not_answer(folder: Path, serve):
     assert list(folder.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made(tmp_path: Path):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'source').touch()
+    source = WeightSource(tmp_path / 'file' / 'weights', {NAME: (tmp_path / 'source').as_uri()})
+    with pytest.raises(InputError, match=r'cannot be downloaded \(.*(exists|Not a directory)'):
+        source.get(NAME)
+
+
+def test_a_folder_that_may_not_be_looked_into_holds_nothing(tmp_path: Path, monkeypatch):
+    stat = os.stat
+
+    def refuse(path, *args, **kwargs):  # root, who may run this, may look into every folder
+        if 'private' in str(path):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'private'))
+    monkeypatch.delenv('MEA_METRIC_WEIGHTS', raising=False)
+    monkeypatch.setattr(os, 'stat', refuse)
+    monkeypatch.setattr(Path, 'stat', refuse)
+    assert WeightSource().get(NAME) is None
+    with pytest.raises(InputError, match='private: no such folder'):
+        WeightSource(tmp_path / 'private')
+    with pytest.raises(InputError, match=r'xx: no such folder'):
+        WeightSource(Path('x' * 300))
+
+
 def test_an_interrupted_download_leaves_nothing(folder: Path, serve, monkeypatch):
     class Impatient:
         def update(self, data: bytes) -> None:
@@ -232,6 +260,7 @@ def test_an_interrupted_download_leaves_nothing(folder: Path, serve, monkeypatch
         ({'folder': Path(), 'urls': {'squeezenet.pth': 'https://example.org/x'}}, "Use 'squeezenet1_1-b8a52dc0.pth'"),
         ({'folder': Path(), 'urls': {NAME: 'example.org/x'}}, "'example.org/x' is no address.*https or http"),
         ({'folder': Path(), 'urls': {NAME: None}}, 'None is no address'),
+        ({'folder': Path(), 'urls': {NAME: 'https://[::1/x'}}, r"'https://\[::1/x' is no address"),
     ],
 )
 def test_bad_options(options: dict, what: str):

@@ -301,6 +301,10 @@ def test_a_trajectory_has_a_panel_per_measure():
     assert [axis.get_title('left') for axis in figure.axes] == titles[:3]
     assert figure.axes[0].get_xlabel() == 'checkpoint'
     assert lines(figure.axes[0])[0] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    figure = figures.trajectory({'base': points(), 'unnumbered': without})  # one axis counts one thing
+    assert figure.axes[0].get_xlabel() == 'checkpoint'
+    for colour in style.SERIES[:2]:
+        assert [x for x, _ in lines(figure.axes[0], colour)[0]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

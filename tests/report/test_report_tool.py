@@ -43,8 +43,8 @@ def test_one_page_for_everything(everything: list[Path], tmp_path: Path, capsys:
     for caption in (
         *('Fidelity by budget on toys: Y-PSNR to the victim.', 'ten: Training: losses.', 'forty: Training: losses.'),
         *(
-            'flat: Flatness along the training.',
-            'flat: Loss on a plane through the weights; + marks the trained network.',
+            'flat: Flatness along the training: of sharpness, eigenvalue and trace, less is flatter.',
+            'flat: Loss on a plane through the weights, in units of each filter; + marks the trained network.',
         ),
         *('more: Fidelity on a: means and 95 % confidence intervals.',),
     ):
@@ -62,7 +62,7 @@ def test_one_page_for_everything(everything: list[Path], tmp_path: Path, capsys:
             'more-a-fidelity.tex',
             'more-a-fidelity.csv',
         ),
-        *('more-a-spectra.png', 'flat-flatness-plane.pdf', 'ten-toys-fidelity-differences.tex'),
+        *('more-a-spectra.png', 'flat-flatness-plane.pdf', 'flat-flatness.csv', 'ten-toys-fidelity-differences.tex'),
     }
     assert wanted <= written
 
@@ -102,6 +102,8 @@ def test_only_flatness_makes_a_page(tmp_path: Path):
     text = job.make_report([make_flatness(tmp_path / 'flat')], tmp_path / 'report.html').page.read_text()
     assert 'id="curves"' in text
     assert 'id="images"' not in text
+    for number in ('0.3</td>', '0.6</td>', '50</td>', '± residual</th>', 'lower numbers'):
+        assert number in text
 
 
 def test_names_of_any_length_have_figures(tmp_path: Path):

@@ -100,6 +100,24 @@ def test_content_of_another_shape_is_refused_with_its_place(tmp_path: Path, chan
         read_results([folder])
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (change_at('trajectories', 'proposed', 1, 'loss'), r'trajectories\.proposed\[1\]\.loss is missing'),
+        (change_at('trajectories', 'baseline', 0, 'trace', to=3), r'baseline\[0\]\.trace is not as expected'),
+        (change_at('trajectories', 'baseline', 0, 'sharpness', '0.05', to='x'), r'sharpness\.0\.05 is not as expected'),
+        (change_at('landscapes', 'baseline', 'plane', 'x'), r'landscapes\.baseline\.plane\.x is missing'),
+    ],
+)
+def test_a_damaged_measurement_of_flatness_is_refused_with_its_place(tmp_path: Path, change: Any, message: str):
+    path = make_flatness(tmp_path) / 'flatness.json'
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message + r'\. Run tools/flatness\.py again'):
+        read_results([tmp_path])
+
+
 @pytest.mark.parametrize('text', ['', '{', '[]', 'null', '{"format": 2, "name": NaN}', '[' * 100_000, '\xff'])
 def test_what_is_no_json_is_refused(tmp_path: Path, text: str):
     (tmp_path / 'evaluation.json').write_text(text, encoding='latin-1')

@@ -42,12 +42,13 @@ def trajectory(
     measured = {name: list(_measures(points)) for name, points in trajectories.items()}
     titles = list(dict.fromkeys(title for measures in measured.values() for title, _, _ in measures))
     figure, axes = grid_of_axes(len(titles), 3, PAGE if len(titles) > 1 else COLUMN, 1.8)
+    by_iteration = all(point['iteration'] is not None for points in trajectories.values() for point in points)
     for axis, title in zip(axes, titles, strict=False):
         for name, measures in measured.items():
             style = style_for(name, list(trajectories), styles)
             for _, values, errors in [one for one in measures if one[0] == title]:
                 axis.errorbar(
-                    _places(trajectories[name]),
+                    _places(trajectories[name], by_iteration=by_iteration),
                     values,
                     yerr=errors,
                     color=style.colour,
@@ -57,7 +58,6 @@ def trajectory(
                     label=label_of(name),
                 )
         axis.set_title(title)
-        by_iteration = all(point['iteration'] is not None for points in trajectories.values() for point in points)
         axis.set_xlabel('iteration' if by_iteration else 'checkpoint')
         axis.grid(True)
     legend(figure, axes, list(trajectories))
@@ -137,10 +137,9 @@ def _measures(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, np.nda
             yield title, _floats([one.get('value') for one in found]), errors
 
 
-def _places(points: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Where on the axis: the iteration, or the number of the checkpoint where one has none."""
-    iterations = [point['iteration'] for point in points]
-    return list(range(1, len(points) + 1)) if None in iterations else iterations
+def _places(points: Sequence[Mapping[str, Any]], *, by_iteration: bool) -> list[int]:
+    """Where on the axis: the iterations, or the numbers of the checkpoints where one of any run has none."""
+    return [point['iteration'] if by_iteration else number for number, point in enumerate(points, 1)]
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:
