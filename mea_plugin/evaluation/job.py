@@ -13,12 +13,12 @@ from typing import Any
 from mea_plugin.data.resize import check_scale
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation.crops import PanelRow
+from mea_plugin.evaluation.document import document, summary
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
 from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model, parse_test_sets
 from mea_plugin.evaluation.panel import draw_panel
 from mea_plugin.evaluation.pictures import pictures_in
 from mea_plugin.evaluation.results import EvaluationResult
-from mea_plugin.evaluation.table import image_tables, mean_tables, metric_notes
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
 from mea_plugin.options import check_keys, check_section
@@ -50,7 +50,7 @@ class EvaluationPaths:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found, the table of means as Markdown, and the files it wrote."""
+    """What an evaluation found, the tables of means and differences as Markdown, and the files it wrote."""
 
     result: EvaluationResult
     table: str
@@ -108,7 +108,6 @@ def evaluate_from_options(
 def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run: dict[str, Any]) -> Evaluation:
     from mea_plugin.benchmarks.machine import describe_machine
 
-    table = mean_tables(result)
     pictures = [path for one in result.pictures for path in (one.query, one.truth, *one.answers.values()) if path]
     paths = EvaluationPaths(
         json=output / 'evaluation.json',
@@ -119,20 +118,13 @@ def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run
     shown = [model.name for model in result.models if model.role != 'ceiling']
     victim = VICTIM if VICTIM in shown else None
     write_png(paths.panel, draw_panel(rows, shown, victim, result.protocol))
-    write_text(paths.markdown, _report(result, table, paths.panel.name))
     machine = {name: fact for name, fact in describe_machine().items() if name != 'load average'}
     found = result.to_json()
+    table = summary(found)
+    write_text(paths.markdown, document(found, paths.panel.name))
     head = {key: found.pop(key) for key in ('format', 'name')}
     write_json(paths.json, {**head, **run, 'machine': machine, **found})
     return Evaluation(result, table, paths)
-
-
-def _report(result: EvaluationResult, table: str, picture: str) -> str:
-    models = ''.join(f'- {m.name} ({m.role}): {m.title}, fingerprint {m.fingerprint[:16]}\n' for m in result.models)
-    return (
-        f'# {result.name}\n\n{table}\n![answers side by side]({picture})\n\n'
-        f'## Metrics\n\n{metric_notes(result)}\n## Models\n\n{models}\n## Per image\n\n{image_tables(result)}'
-    )
 
 
 def _check_output(folder: Path) -> Path:

@@ -42,12 +42,6 @@ class Protocol:
         """By custom the scale; nothing is cut where the size stays (scale 1)."""
         return self.scale if self.scale > 1 else 0
 
-    def describe(self, count: int, values: str = 'mean over images [95 % confidence interval]') -> str:
-        """One sentence for tables: how many images, under which protocol, and what their ``values`` are."""
-        images = '1 image' if count == 1 else f'{count} images'
-        cropped = f'{self.border} pixels cropped at each edge' if self.border else 'nothing cropped'
-        return f'{images}, x{self.scale}; {cropped}; {values}.'
-
     def to_json(self) -> dict[str, Any]:
         """Every setting that the numbers depend on."""
         keys = ('title', 'unit', 'digits', 'better', 'kind', 'protocol', 'missing')
@@ -144,7 +138,7 @@ class SetResult:
         quality: Every model against the ground truth; metrics of whole sets against the target's images.
         own: What is measured on a model's answers alone.
         differences: Whether one model is better than another.
-        notes: What the reader of the tables has to know.
+        notes: What the reader of metrics of whole sets has to know.
     """
 
     name: str
@@ -171,6 +165,7 @@ class SetResult:
             'benchmark': self.benchmark.to_json() if self.benchmark else None,
             **{kind: {name: one.to_json() for name, one in self.comparisons(kind).items()} for kind in KINDS},
             'differences': [difference.to_json() for difference in self.differences],
+            'notes': list(self.notes),
         }
 
 

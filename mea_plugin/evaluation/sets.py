@@ -32,13 +32,6 @@ class CheckedSet:
     target: list[Path] = field(default_factory=list)
     benchmark: BenchmarkCheck | None = None
 
-    @property
-    def notes(self) -> list[str]:
-        """What the reader of its numbers has to know."""
-        if self.benchmark is None or self.benchmark.is_real:
-            return []
-        return [f'{self.name} is not the published {self.benchmark.name}: {"; ".join(self.benchmark.notes)}']
-
 
 def check_sets(test_sets: Sequence[EvaluationSet], *, scale: int, border: int, prefix: str = '') -> list[CheckedSet]:
     """List every test set and look at every image's header.
