@@ -22,6 +22,7 @@ from mea_plugin.evaluation.results import EvaluationResult
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
 from mea_plugin.options import check_keys, check_section
+from mea_plugin.provenance import provenance
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.remote import RemoteVictim
@@ -102,12 +103,10 @@ def evaluate_from_options(
             cache=output / 'features',
             where=where,
         )
-    return _write(result, rows, output, {'command': list(command), 'options': _plain(options)})
+    return _write(result, rows, output, provenance(command, _plain(options)))
 
 
 def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run: dict[str, Any]) -> Evaluation:
-    from mea_plugin.benchmarks.machine import describe_machine
-
     pictures = [path for one in result.pictures for path in (one.query, one.truth, *one.answers.values()) if path]
     paths = EvaluationPaths(
         json=output / 'evaluation.json',
@@ -118,12 +117,11 @@ def _write(result: EvaluationResult, rows: Sequence[PanelRow], output: Path, run
     shown = [model.name for model in result.models if model.role != 'ceiling']
     victim = VICTIM if VICTIM in shown else None
     write_png(paths.panel, draw_panel(rows, shown, victim, result.protocol))
-    machine = {name: fact for name, fact in describe_machine().items() if name != 'load average'}
     found = result.to_json()
     table = summary(found)
     write_text(paths.markdown, document(found, paths.panel.name))
     head = {key: found.pop(key) for key in ('format', 'name')}
-    write_json(paths.json, {**head, **run, 'machine': machine, **found})
+    write_json(paths.json, {**head, **run, **found})
     return Evaluation(result, table, paths)
 
 

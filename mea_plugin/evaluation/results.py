@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Literal
 
-import mea_plugin
 from mea_plugin.evaluation.benchmarks import BenchmarkCheck
 from mea_plugin.evaluation.differences import Difference
 from mea_plugin.evaluation.pictures import SavedPictures
@@ -26,7 +23,6 @@ FORMAT = 2
 Kind = Literal['fidelity', 'quality', 'own']
 KINDS: tuple[Kind, ...] = ('fidelity', 'quality', 'own')
 
-_PACKAGES = ('numpy', 'scipy', 'Pillow', 'torch', 'basicsr', 'mmagic', 'lpips', 'pytorch-msssim', 'torch-fidelity')
 _DIGITS = 6  # of a decibel and of SSIM: more would differ from one machine to the next
 
 
@@ -200,11 +196,10 @@ class EvaluationResult:
         return {metric.name: metric for metric in self.protocol.metrics}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; nothing in it depends on the machine but the versions of its packages."""
+        """Plain values; nothing in it depends on the machine."""
         return {
             'format': FORMAT,
             'name': self.name,
-            'packages': _versions(),
             'protocol': self.protocol.to_json(),
             'models': [vars(model) for model in self.models],
             'seeds': {group: list(names) for group, names in self.seeds.items()},
@@ -230,19 +225,3 @@ def number(value: float) -> float | None:
 def numbers(interval: tuple[float, float] | None) -> list[float] | None:
     """An interval for JSON."""
     return None if interval is None else [round(value, _DIGITS) for value in interval]
-
-
-def _versions() -> dict[str, str]:
-    installed = {package: _version(package) for package in _PACKAGES}
-    return {
-        'mea_plugin': mea_plugin.__version__,
-        'python': platform.python_version(),
-        **{package: version for package, version in installed.items() if version},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
