@@ -47,7 +47,7 @@ class Cell:
         return f'[{self._show(self.low)}, {self._show(self.high)}]'
 
     def _show(self, value: float) -> str:
-        return f'{value:{"+" if self.is_signed else ""}.{self.digits}f}'
+        return f'{value:{"+" if self.is_signed and value > 0 else ""}.{self.digits}f}'
 
 
 @dataclass(frozen=True)

@@ -270,6 +270,12 @@ def test_markdown_escapes_names():
     assert '| a\\|b_c & 50% #1 {x} ~^\\ $y$ <z> |' in text
 
 
+def test_only_numbers_above_zero_have_a_sign_and_only_where_asked_for():
+    assert [Cell(value=value, digits=1, is_signed=True).number for value in (1.0, 0.0, -1.0)] == ['+1.0', '0.0', '-1.0']
+    assert Cell(value=1.0, low=-1.0, high=2.0, digits=1, is_signed=True).interval == '[-1.0, +2.0]'
+    assert Cell(value=1.0, low=0.0, high=2.0, digits=1).interval == '[0.0, 2.0]'
+
+
 def wide(columns, *, detail='', rows=('a', 'b')):
     header = [Column('model', 'model', is_number=False)]
     header += [Column(name, name, is_detail=name == detail) for name in columns]
