@@ -56,11 +56,11 @@ EXTRAS = {
     'http': ['aiolimiter', 'httpx', 'tenacity'],  # a victim behind HTTP
     'serve': ['fastapi', 'prometheus-client', 'python-multipart', 'uvicorn'],
     'files': ['lmdb', 'onnx', 'onnxruntime', 'safetensors', 'spandrel'],  # victims, data and exports in other formats
-    'metrics': ['lpips', 'pytorch-msssim', 'torch-fidelity'],  # evaluation with learned metrics
+    'metrics': ['lpips', 'torch-fidelity'],  # evaluation with learned metrics
     'report': ['jinja2', 'matplotlib'],
     'dev': [
-        *('hypothesis', 'mypy', 'playwright', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-wavelets'),
-        *('ruff', 'schemathesis', 'types-PyYAML'),
+        *('hypothesis', 'mypy', 'playwright', 'ptwt', 'pytest', 'pytest-timeout', 'pytest-xdist', 'pytorch-msssim'),
+        *('pytorch-wavelets', 'ruff', 'schemathesis', 'types-PyYAML'),
     ],
 }
 

@@ -46,7 +46,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """That of the first: ``better`` or ``worse`` where the interval excludes 0 and the corrected p agrees."""
+        """That of the first: ``better`` or ``worse`` where the interval excludes 0 and ``p_holm`` is at most 0.05."""
         return self.found.verdict if self.p_holm <= _LEVEL else 'undecided'
 
     def to_json(self) -> dict[str, Any]:

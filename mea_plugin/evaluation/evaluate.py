@@ -243,7 +243,7 @@ class _Run:
             benchmark=checked.benchmark,
             **found,
             differences=differences,
-            notes=[*checked.notes, *_remarks(features, len(measured), len(checked.target))],
+            notes=_remarks(features, len(measured), len(checked.target)),
         )
 
 

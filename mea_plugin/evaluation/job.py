@@ -13,16 +13,17 @@ from typing import Any
 from mea_plugin.data.resize import check_scale
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation.crops import PanelRow
+from mea_plugin.evaluation.document import document, summary
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
 from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model, parse_test_sets
 from mea_plugin.evaluation.panel import draw_panel
 from mea_plugin.evaluation.pictures import FOLDER, RESULT, check_pictures, results_in
 from mea_plugin.evaluation.results import EvaluationResult
 from mea_plugin.evaluation.sets import check_folders
-from mea_plugin.evaluation.table import image_tables, mean_tables, metric_notes
 from mea_plugin.files import write_json, write_text
 from mea_plugin.images import write_png
 from mea_plugin.options import check_keys, check_section
+from mea_plugin.provenance import provenance
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.remote import RemoteVictim
@@ -51,7 +52,7 @@ class EvaluationPaths:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found, the table of means as Markdown, and the files it wrote."""
+    """What an evaluation found, the tables of means and differences as Markdown, and the files it wrote."""
 
     result: EvaluationResult
     table: str
@@ -73,6 +74,8 @@ def evaluate_from_options(
     Raises:
         InputError: An option, a model or an image cannot be used; nothing is written then.
     """
+    import torch
+
     prefix = f'{where}: ' if where else ''
     check_keys(options, _KEYS, where or 'options')
     plain = _plain(options)
@@ -106,7 +109,8 @@ def evaluate_from_options(
             cache=output / 'features',
             where=where,
         )
-        run = {'command': [_text(word) for word in command], 'options': plain}
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        run = provenance([_text(word) for word in command], plain, device)
         return _write(result, rows, output, folder, run)
 
 
@@ -114,11 +118,6 @@ def _write(
     result: EvaluationResult, rows: Sequence[PanelRow], output: Path, folder: Path, run: dict[str, Any]
 ) -> Evaluation:
     """Write what ends up in ``output`` into ``folder``."""
-    import torch
-
-    from mea_plugin.benchmarks.machine import describe_machine
-
-    table = mean_tables(result)
     pictures = [path for one in result.pictures for path in (one.query, one.truth, *one.answers.values()) if path]
     paths = EvaluationPaths(
         json=output / RESULT,
@@ -129,21 +128,12 @@ def _write(
     shown = [model.name for model in result.models if model.role != 'ceiling']
     victim = VICTIM if VICTIM in shown else None
     write_png(folder / paths.panel.name, draw_panel(rows, shown, victim, result.protocol))
-    write_text(folder / paths.markdown.name, _report(result, table, paths.panel.name))
-    facts = describe_machine('cuda' if torch.cuda.is_available() else 'cpu')
-    machine = {name: fact for name, fact in facts.items() if name != 'load average'}
     found = result.to_json()
+    table = summary(found)
+    write_text(folder / paths.markdown.name, document(found, paths.panel.name))
     head = {key: found.pop(key) for key in ('format', 'name')}
-    write_json(folder / paths.json.name, {**head, **run, 'machine': machine, **found})
+    write_json(folder / paths.json.name, {**head, **run, **found})
     return Evaluation(result, table, paths)
-
-
-def _report(result: EvaluationResult, table: str, picture: str) -> str:
-    models = ''.join(f'- {m.name} ({m.role}): {m.title}, fingerprint {m.fingerprint[:16]}\n' for m in result.models)
-    return (
-        f'# {result.name}\n\n{table}\n![answers side by side]({picture})\n\n'
-        f'## Metrics\n\n{metric_notes(result)}\n## Models\n\n{models}\n## Per image\n\n{image_tables(result)}'
-    )
 
 
 def _check_output(folder: Path) -> Path:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Literal
 
-import mea_plugin
 from mea_plugin.evaluation.benchmarks import BenchmarkCheck
 from mea_plugin.evaluation.differences import Difference
 from mea_plugin.evaluation.pictures import SavedPictures
@@ -26,7 +23,6 @@ FORMAT = 2
 Kind = Literal['fidelity', 'quality', 'own']
 KINDS: tuple[Kind, ...] = ('fidelity', 'quality', 'own')
 
-_PACKAGES = ('numpy', 'scipy', 'Pillow', 'torch', 'basicsr', 'mmagic', 'lpips', 'pytorch-msssim', 'torch-fidelity')
 _DIGITS = 6  # of a decibel and of SSIM: more would differ from one machine to the next
 
 
@@ -41,12 +37,6 @@ class Protocol:
     def border(self) -> int:
         """By custom the scale; nothing is cut where the size stays (scale 1)."""
         return self.scale if self.scale > 1 else 0
-
-    def describe(self, count: int, values: str = 'mean over images [95 % confidence interval]') -> str:
-        """One sentence for tables: how many images, under which protocol, and what their ``values`` are."""
-        images = '1 image' if count == 1 else f'{count} images'
-        cropped = f'{self.border} pixels cropped at each edge' if self.border else 'nothing cropped'
-        return f'{images}, x{self.scale}; {cropped}; {values}.'
 
     def to_json(self) -> dict[str, Any]:
         """Every setting that the numbers depend on."""
@@ -144,7 +134,7 @@ class SetResult:
         quality: Every model against the ground truth; metrics of whole sets against the target's images.
         own: What is measured on a model's answers alone.
         differences: Whether one model is better than another.
-        notes: What the reader of the tables has to know.
+        notes: What the reader of metrics of whole sets has to know.
     """
 
     name: str
@@ -171,6 +161,7 @@ class SetResult:
             'benchmark': self.benchmark.to_json() if self.benchmark else None,
             **{kind: {name: one.to_json() for name, one in self.comparisons(kind).items()} for kind in KINDS},
             'differences': [difference.to_json() for difference in self.differences],
+            'notes': list(self.notes),
         }
 
 
@@ -205,11 +196,10 @@ class EvaluationResult:
         return {metric.name: metric for metric in self.protocol.metrics}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; nothing in it depends on the machine but the versions of its packages."""
+        """Plain values; nothing in it depends on the machine."""
         return {
             'format': FORMAT,
             'name': self.name,
-            'packages': _versions(),
             'protocol': self.protocol.to_json(),
             'models': [vars(model) for model in self.models],
             'seeds': {group: list(names) for group, names in self.seeds.items()},
@@ -235,19 +225,3 @@ def number(value: float) -> float | None:
 def numbers(interval: tuple[float, float] | None) -> list[float] | None:
     """An interval for JSON."""
     return None if interval is None else [round(value, _DIGITS) for value in interval]
-
-
-def _versions() -> dict[str, str]:
-    installed = {package: _version(package) for package in _PACKAGES}
-    return {
-        'mea_plugin': mea_plugin.__version__,
-        'python': platform.python_version(),
-        **{package: version for package, version in installed.items() if version},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -32,13 +32,6 @@ class CheckedSet:
     target: list[Path] = field(default_factory=list)
     benchmark: BenchmarkCheck | None = None
 
-    @property
-    def notes(self) -> list[str]:
-        """What the reader of its numbers has to know."""
-        if self.benchmark is None or self.benchmark.is_real:
-            return []
-        return [f'{self.name} is not the published {self.benchmark.name}: {"; ".join(self.benchmark.notes)}']
-
 
 def check_folders(test_sets: Sequence[EvaluationSet], *, prefix: str = '') -> None:
     """Check what needs no model: that folders are there, and names of images match.

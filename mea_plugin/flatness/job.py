@@ -13,7 +13,6 @@ import torch
 from tqdm import tqdm
 
 import mea_plugin
-from mea_plugin.benchmarks.machine import describe_machine
 from mea_plugin.data.query_sets import FinishedSet
 from mea_plugin.errors import InputError
 from mea_plugin.files import write_bytes, write_json
@@ -22,10 +21,11 @@ from mea_plugin.flatness.objective import Objective
 from mea_plugin.flatness.options import FlatnessOptions
 from mea_plugin.flatness.overview import check_matplotlib, draw_overview
 from mea_plugin.flatness.parts import Parts, plain
-from mea_plugin.flatness.results import FORMAT, flatness_table, versions
+from mea_plugin.flatness.results import FORMAT, flatness_table
 from mea_plugin.flatness.runs import Run
 from mea_plugin.flatness.samples import Samples, check_crop, load_samples
 from mea_plugin.flatness.trajectory import Checkpoint
+from mea_plugin.provenance import provenance
 from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.network import NetworkVictim
 
@@ -77,10 +77,7 @@ def flatness_from_options(
     content: dict[str, Any] = {
         'format': FORMAT,
         'name': checked.name,
-        'command': list(command),
-        'options': dict(options),
-        'packages': versions(),
-        'machine': describe_machine(measured.device),
+        **provenance(command, options, measured.device),
         'loss': checked.criterion.describe(),
         'samples': checked.samples,
         **measured.run(),

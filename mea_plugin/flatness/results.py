@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
 from typing import Any
 
-import mea_plugin
-
-__all__ = ['FORMAT', 'flatness_table', 'versions']
+__all__ = ['FORMAT', 'flatness_table']
 
 FORMAT = 1
-_PACKAGES = ('numpy', 'torch', 'basicsr', 'mmagic')
-
-
-def versions() -> dict[str, str]:
-    """The packages that numbers may depend on."""
-    installed = {package: _version(package) for package in _PACKAGES}
-    return {
-        'mea_plugin': mea_plugin.__version__,
-        'python': platform.python_version(),
-        **{package: version for package, version in installed.items() if version},
-    }
 
 
 def flatness_table(content: dict[str, Any]) -> str:
@@ -55,10 +40,3 @@ def flatness_table(content: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return 'not finite' if value is None else f'{value:.4g}'
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

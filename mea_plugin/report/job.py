@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mea_plugin.errors import InputError
+from mea_plugin.evaluation.tables import all_tables, to_csv, to_latex, to_markdown
 from mea_plugin.files import write_bytes, write_text
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
 from mea_plugin.report.figures import save
@@ -16,7 +17,6 @@ from mea_plugin.report.minima import minima_table
 from mea_plugin.report.page import check_libraries, count_images, render
 from mea_plugin.report.sources import Results, read_results
 from mea_plugin.report.spectra import Spectra
-from mea_plugin.report.tables import all_tables, to_csv, to_latex, to_markdown
 
 __all__ = ['IMAGES', 'LARGE', 'Report', 'make_report']
 

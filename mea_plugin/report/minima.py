@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from mea_plugin.report.table import Cell, Column, Table
+from mea_plugin.evaluation.table import Cell, Column, Table
 
 __all__ = ['minima_table']
 

@@ -133,7 +133,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # What the page reads. A list of one shape stands for any number of them, {str: shape} for any keys, a tuple for
-# alternatives; other keys may be there.
+# alternatives; a key with a question mark may be missing, and other keys may be there.
 _NUMBER = (int, float, type(None))
 _SCORES = {
     'mean': {str: _NUMBER},
@@ -178,6 +178,7 @@ _SHAPES: dict[str, Any] = {
                 **{'name': str, 'count': int, 'fingerprint': str, 'benchmark': (_BENCHMARK, type(None))},
                 **{'fidelity': {str: _SCORES}, 'quality': {str: _SCORES}, 'own': {str: _SCORES}},
                 'differences': [_DIFFERENCE],
+                'notes?': [str],
             }
         ],
         'pictures': [{'set': str, 'image': str, 'query': str, 'truth': (str, type(None)), 'answers': {str: str}}],
@@ -219,8 +220,11 @@ def _check_keys(value: dict[str, Any], shape: Mapping[Any, Any], path: Path, at:
         for key, one in value.items():
             _check(one, shape[str], path, f'{at}.{key}')
         return
-    for key, inner in shape.items():
+    for name, inner in shape.items():
+        key = name.removesuffix('?')
         if key not in value:
+            if key != name:
+                continue
             raise InputError(f'{at}.{key} is missing'.removeprefix('.'), where=path, do=_AGAIN[path.name])
         _check(value[key], inner, path, f'{at}.{key}'.removeprefix('.'))
 

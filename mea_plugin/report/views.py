@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mea_plugin.evaluation.table import Table
+from mea_plugin.evaluation.tables import differences, table
 from mea_plugin.report.sources import Results, Source
-from mea_plugin.report.table import Table
-from mea_plugin.report.tables import differences, table
 
 __all__ = [
     *('KINDS', 'SetView', 'Tile', 'lead', 'plural', 'set_views', 'tiles'),

@@ -119,7 +119,7 @@ def test_another_folder_of_that_name_is_noted_and_measured(tmp_path):
         write(tmp_path / 'gt', name)
     options = {'scale': 2, 'test_sets': [{'name': 'Set5', 'gt': str(tmp_path / 'gt')}]}
     done = evaluate_from_options(options, tmp_path / 'out')
-    assert 'Note: Set5 is not the published Set5: other sizes of images.' in done.table
+    assert '- Set5 is not the published Set5: other sizes of images.' in done.table
     (found,) = json.loads(done.paths.json.read_text())['test_sets']
     assert found['benchmark'] == {'name': 'Set5', 'is_real': False, 'notes': ['other sizes of images']}
 

@@ -75,7 +75,7 @@ def test_three_files_are_written_and_agree(options, tmp_path):
     assert content['name'] == 'study'
     assert {key: content[key] for key in done.result.to_json()} == done.result.to_json()
     assert content['options'] == options
-    assert set(content) - set(done.result.to_json()) == {'command', 'options', 'machine'}
+    assert set(content) - set(done.result.to_json()) == {'command', 'options', 'packages', 'machine'}
     mean = content['test_sets'][0]['fidelity']['ours']['mean']
     (line,) = [line for line in done.table.split('task quality')[0].splitlines() if line.startswith('| ours ')]
     expected = [mean[name] for name in ('psnr_y', 'ssim_y', 'psnr_rgb', 'ssim_rgb')]

@@ -11,7 +11,7 @@ import pytest
 
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation import EvaluationSet, evaluate, job, options
-from mea_plugin.evaluation.table import mean_tables, metric_notes
+from mea_plugin.evaluation.document import summary
 from mea_plugin.images import read_rgb, write_png
 from mea_plugin.metrics import Metric, find_metrics
 from mea_plugin.metrics.ceiling import noisy
@@ -102,8 +102,8 @@ def test_metrics_of_sets_compare_with_the_target_where_there_is_one(enlarger, ma
     assert set(means(found.quality, 'many').values()) == {305}
     assert means(found.quality, 'psnr_y') == {}
     assert means(found.fidelity, 'far') == {'ours': pytest.approx(3)}
-    text = mean_tables(result)
-    assert '**toy, task quality (how close to the images of target).**' in text
+    text = summary(result.to_json())
+    assert '**toy, task quality (how close to the images of the target folder).**' in text
     # with both, images are compared with the ground truth, and sets with the target
     sets = [EvaluationSet('toy', folder / 'lq', folder / 'gt', tmp_path / 'target')]
     result, _ = evaluate(enlarger(), {}, sets, metrics=[*find_metrics(['psnr_y']), *metrics])
@@ -151,8 +151,8 @@ def test_a_model_that_may_be_paid_is_not_asked_again(enlarger, make_set, tmp_pat
     (found,) = result.sets
     assert set(means(found.own, 'tilt')) == {'ours'}
     assert set(means(found.own, 'mean')) == {'victim', 'ours'}
-    rows = [line for line in mean_tables(result).splitlines() if line.startswith('| victim')]
-    assert rows[0].split('|')[2].strip() == ''
+    rows = [line for line in summary(result.to_json()).splitlines() if line.startswith('| victim')]
+    assert rows[0].split('|')[2].strip() == '-'
 
 
 def test_metrics_of_one_image_need_no_reference(enlarger, make_set):
@@ -193,14 +193,15 @@ def test_what_cannot_be_computed_reads_n_a_and_is_not_called(enlarger, make_set)
     result, _ = evaluate(
         enlarger(), {'ours': enlarger(offset=1)}, [EvaluationSet('toy', folder / 'lq', folder / 'gt')], metrics=metrics
     )
-    text = mean_tables(result)
+    text = summary(result.to_json())
     fidelity, _, rest = text.partition('task quality')
-    quality, _, own = rest.partition('answers alone')
+    quality, _, own = rest.partition('answers by themselves')
     for name, reason in (('deep', missing), ('wide', missing), ('blind', 'pip install blind')):
         assert text.count(f'{name}: n/a ({reason})') == 1
     for part in (fidelity, quality):
         (row,) = [line for line in part.splitlines() if line.startswith('| ours')]
         assert [cell.strip() for cell in row.split('|')[3:5]] == ['n/a', 'n/a']
+        assert '| blind' not in part
     (row,) = [line for line in own.splitlines() if line.startswith('| ours')]
     assert sorted(cell.strip() for cell in row.split('|')[2:4]) == ['1.00', 'n/a']
     content = result.to_json()
@@ -237,7 +238,7 @@ def test_images_on_which_a_metric_is_not_defined_are_counted(enlarger, make_set)
         result, _ = evaluate(enlarger(), {}, [EvaluationSet('toy', folder / 'lq')], metrics=[metric])
         mean = result.sets[0].own['victim'].means['some']
         assert (mean.value, mean.undefined) == (pytest.approx(expected, nan_ok=True), undefined)
-        assert f'victim: some is not defined for {undefined} of 3 images.' in mean_tables(result)
+        assert f'victim, some: not defined on {undefined} of 3 images.' in summary(result.to_json())
         content = result.to_json()['test_sets'][0]['own']['victim']
         assert content['undefined'] == {'some': undefined}
         assert content['images']['00'] == {'some': None}
@@ -279,7 +280,7 @@ def test_all_metrics_run_on_small_images(make_set, monkeypatch, tmp_path):
     assert 'n/a (weights: ' in done.table
     assert list(done.result.metrics) == options.metric_names()
     assert max(map(len, [line for line in done.table.splitlines() if line.startswith('|')])) <= 120
-    assert '- LPIPS (AlexNet) (lower is better): ' in metric_notes(done.result)
+    assert '- LPIPS (AlexNet) (lower is better): ' in done.paths.markdown.read_text()
     own = done.result.sets[0].own
     assert math.isinf(own['ours'].means['flip_psnr'].value)  # pixel repetition commutes with flips
 
@@ -298,7 +299,7 @@ def test_a_table_of_metrics_that_are_all_missing_says_so(enlarger, make_set, tmp
         ['victim', 'ours'],
     )
     assert found.fidelity['ours'].means == {}
-    for part in re.split(r'(?=\*\*toy, )', mean_tables(result))[1:]:
+    for part in re.split(r'(?=\*\*toy, )', summary(result.to_json()))[1:]:
         assert re.search(r'^\| ours +\| +n/a \|$', part, re.MULTILINE)
         assert f'n/a ({missing})' in part
     plain = EvaluationSet('toy', folder / 'lq')

@@ -18,8 +18,8 @@ from mea_plugin.errors import InputError
 from mea_plugin.report import figures
 from mea_plugin.report.curves import Curve
 from mea_plugin.report.figures import Point, Reference, style
+from tests.evaluation import scores
 from tests.helpers import ROOT
-from tests.report import scores
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -361,7 +361,7 @@ def test_without_matplotlib_there_is_one_line_how_to_get_it(monkeypatch):
 def test_importing_the_figures_is_light():
     code = """
 import sys
-import mea_plugin.report.figures, mea_plugin.report.tables
+import mea_plugin.report.figures, mea_plugin.evaluation.tables
 print('matplotlib' in sys.modules, 'torch' in sys.modules)
 """
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}

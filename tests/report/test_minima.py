@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mea_plugin.evaluation.tables import to_csv, to_markdown
 from mea_plugin.report.minima import minima_table
-from mea_plugin.report.tables import to_csv, to_markdown
 from tests.report.results import make_flatness
 
 

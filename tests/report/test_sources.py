@@ -84,6 +84,7 @@ def change_at(*path: Any, to: Any = None) -> Any:
         (change_at('models', 0, 'role'), r'models\[0\].role is missing'),
         (change_at('test_sets', 0, 'count', to='3'), r'test_sets\[0\].count is not as expected'),
         (change_at('test_sets', 0, 'count', to=True), r'test_sets\[0\].count is not as expected'),
+        (change_at('test_sets', 0, 'notes', to='few'), r'test_sets\[0\].notes is not as expected'),
         (change_at('test_sets', 0, 'fidelity', 'bicubic', 'images', 'img_000', 'psnr_y', to='x'), 'psnr_y is not'),
         (change_at('test_sets', 0, 'fidelity', 'bicubic', 'interval', 'psnr_y', to=['x', 1]), 'psnr_y.* is not'),
         (change_at('test_sets', 0, 'fidelity', 'nobody', to={}), r'fidelity.nobody.mean is missing'),

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.report.markup import to_csv, to_latex, to_markdown
-from mea_plugin.report.table import Cell, Column, Table
+from mea_plugin.evaluation.markup import to_csv, to_latex, to_markdown
+from mea_plugin.evaluation.remarks import IMAGE_LEGEND, difference_legend, left_out, mean_legend, setting
+from mea_plugin.evaluation.table import Cell, Column, Table
 from mea_plugin.statistics import paired_difference
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     'Table',
     'all_tables',
     'differences',
+    'image_table',
     'table',
     'to_csv',
     'to_latex',
@@ -37,7 +39,6 @@ KINDS = {
 _TARGET = 'task quality (how close to the images of the target folder)'
 _ARROWS = {'higher': '↑', 'lower': '↓'}
 _KINDS_OF_METRICS = {'fidelity': ('pair', 'set'), 'quality': ('pair', 'set'), 'own': ('single', 'model')}
-_FEWEST = 6  # images that can decide anything
 
 
 def all_tables(evaluation: Mapping[str, Any]) -> list[Table]:
@@ -53,8 +54,9 @@ def all_tables(evaluation: Mapping[str, Any]) -> list[Table]:
 def table(evaluation: Mapping[str, Any], set_name: str, kind: str, *, metrics: Sequence[str] | None = None) -> Table:
     """The means of every model, and of every group of seeds.
 
-    Bold is the surrogate (or group of seeds) that is better than every other one, by the verdicts on their differences;
-    where those are undecided, none is. Victim and baselines are not in that contest.
+    Bold is the surrogate (or group of seeds) that is better than every other one, by the verdicts on their differences
+    (:mod:`mea_plugin.evaluation.differences`); where one is undecided, none is. Victim and baselines are not in that
+    contest.
 
     Args:
         evaluation: The content of evaluation.json.
@@ -82,11 +84,53 @@ def table(evaluation: Mapping[str, Any], set_name: str, kind: str, *, metrics: S
         Column(name, _title(known[name]), has_interval=any(row[index].interval for row in rows))
         for index, name in enumerate(names, start=1)
     ]
-    notes = [_conditions(evaluation, test_set), *_few(rows, test_set['count'])]
-    notes += [*_contest(rows, rivals), *_groups(rows)]
-    notes += [*_benchmark(test_set), *_left_out(comparisons, names, known), *_missing(names, known)]
-    title = f'{set_name}, {_heading(kind, comparisons)}'
-    return Table(_slug(set_name, kind), title, header, rows, notes)
+    return Table(
+        _slug(set_name, kind),
+        f'{set_name}, {_heading(kind, comparisons)}',
+        header,
+        rows,
+        notes=list(left_out(comparisons, names, known)),
+        setting=setting(evaluation, test_set),
+        legend=list(
+            mean_legend(
+                test_set,
+                [known[name] for name in names],
+                intervals=any(column.has_interval for column in header),
+                rivals=len(rivals) > 1,
+                seeds=any(row[0].text != row[0].name for row in rows),
+            )
+        ),
+    )
+
+
+def image_table(evaluation: Mapping[str, Any], set_name: str, kind: str) -> Table:
+    """The values of every image and model; without metrics of whole sets.
+
+    Raises:
+        KeyError: There is no such test set.
+    """
+    test_set = _find_set(evaluation, set_name)
+    comparisons: Mapping[str, Any] = test_set[kind]
+    known = evaluation['protocol']['metrics']
+    models = [one['name'] for one in evaluation['models'] if one['name'] in comparisons]
+    images = dict.fromkeys(chain.from_iterable(comparisons[model]['images'] for model in models))
+    measured = {metric for model in models for values in comparisons[model]['images'].values() for metric in values}
+    names = [name for name in known if name in measured]
+    header = [Column('image', 'image', is_number=False), Column('model', 'model', is_number=False)]
+    rows = [
+        [Cell(image), Cell(model), *(_image_cell(comparisons[model], image, name, known[name]) for name in names)]
+        for image in images
+        for model in models
+        if image in comparisons[model]['images']
+    ]
+    return Table(
+        _slug(set_name, kind, 'images'),
+        f'{set_name}, {_heading(kind, comparisons)}: per image',
+        header + [Column(name, _title(known[name])) for name in names],
+        rows,
+        setting=setting(evaluation, test_set),
+        legend=[IMAGE_LEGEND],
+    )
 
 
 def differences(evaluation: Mapping[str, Any], set_name: str, kind: str) -> Table:
@@ -101,25 +145,23 @@ def differences(evaluation: Mapping[str, Any], set_name: str, kind: str) -> Tabl
     header = [
         Column('metric', 'metric', is_number=False),
         Column('first', 'model', is_number=False),
-        Column('second', 'compared with', is_number=False),
+        Column('second', 'against', is_number=False),
         Column('difference', 'difference', has_interval=True),
-        Column('p', 'p'),
+        Column('p', 'p', is_detail=True),
         Column('p_holm', 'p (Holm)'),
         Column('images', 'images'),
-        Column('seeds', 'seeds'),
+        Column('seeds', 'seeds', is_detail=True),
         Column('verdict', 'the model is', is_number=False),
     ]
     rows = [_difference(one, known[one['metric']]) for one in found]
-    notes = ['Mean difference over the same images [95 % confidence interval], in the unit of the metric.']
-    notes.append(
-        'A verdict is given where the interval excludes zero and the paired test agrees (p at most 0.05): over images '
-        'by sign-flip permutation, over seeds and images by a t-test on both. Holm: corrected for all comparisons of '
-        'this table.'
+    return Table(
+        _slug(set_name, kind, 'differences'),
+        f'{set_name}, {KINDS[kind]}: differences',
+        header,
+        rows,
+        setting=setting(evaluation, test_set),
+        legend=list(difference_legend(found)),
     )
-    if any(one['over'] == 'images' and one['count'] < _FEWEST for one in found):
-        notes.append(f'Fewer than {_FEWEST} images of one seed decide nothing, whatever their values are.')
-    title = f'{set_name}, {KINDS[kind]}: differences'
-    return Table(_slug(set_name, kind, 'differences'), title, header, rows, notes)
 
 
 def _find_set(evaluation: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -197,6 +239,18 @@ def _cell(members: Sequence[Mapping[str, Any]], metric: str, protocol: Mapping[s
     return Cell(value=mean, low=low, high=high, digits=protocol['digits'], is_best=is_best)
 
 
+def _image_cell(model: Mapping[str, Any], image: str, metric: str, protocol: Mapping[str, Any]) -> Cell:
+    values = model['images'][image]
+    if metric not in values:
+        return Cell('-')
+    if values[metric] is not None:
+        return Cell(value=values[metric], digits=protocol['digits'])
+    if not model['identical'].get(metric):
+        return Cell('n/a')
+    # The file does not say which of several it is.
+    return Cell('inf or n/a') if model['undefined'].get(metric) else Cell(value=math.inf)
+
+
 def _mean_over_seeds(members: Sequence[Mapping[str, Any]], metric: str) -> tuple[float | None, Any]:
     means = [member['mean'][metric] for member in members]
     images = members[0]['images']
@@ -209,9 +263,9 @@ def _mean_over_seeds(members: Sequence[Mapping[str, Any]], metric: str) -> tuple
 
 def _difference(one: Mapping[str, Any], metric: Mapping[str, Any]) -> list[Cell]:
     low, high = one['interval'] or (None, None)
-    difference = (
-        Cell('n/a') if one['mean'] is None else Cell(value=one['mean'], low=low, high=high, digits=metric['digits'])
-    )
+    difference = Cell('n/a')
+    if one['mean'] is not None:  # differences are smaller than what they are of
+        difference = Cell(value=one['mean'], low=low, high=high, digits=metric['digits'] + 1, is_signed=True)
     texts = [Cell(_title(metric), name=one['metric']), Cell(one['first']), Cell(one['second'])]
     counts = [Cell(value=one['count'], digits=0), Cell(value=one['seeds'], digits=0)]
     return [*texts, difference, _p(one['p']), _p(one['p_holm']), *counts, Cell(one['verdict'])]
@@ -226,61 +280,6 @@ def _p(value: float | None) -> Cell:
 def _title(metric: Mapping[str, Any]) -> str:
     unit = f' ({metric["unit"]})' if metric['unit'] else ''
     return f'{metric["title"]}{unit} {_ARROWS[metric["better"]]}'
-
-
-def _conditions(evaluation: Mapping[str, Any], test_set: Mapping[str, Any]) -> str:
-    scale, border = evaluation['protocol']['scale'], evaluation['protocol']['border']
-    cropped = f'{_count(border, "pixel")} cropped at each edge' if border else 'nothing cropped'
-    means = 'mean over images [95 % confidence interval]'
-    return f'{_count(test_set["count"], "image")}, x{scale}; {cropped}; {means}; ↑ higher is better, ↓ lower is.'
-
-
-def _few(rows: Sequence[Sequence[Cell]], count: int) -> Iterator[str]:
-    if count < _FEWEST and any(cell.interval for row in rows for cell in row):
-        yield f'Intervals of fewer than {_FEWEST} images cover the mean less often than 95 % of the time.'
-
-
-def _contest(rows: Sequence[Sequence[Cell]], rivals: Sequence[str]) -> Iterator[str]:
-    if len(rivals) < 2:
-        return
-    if any(cell.is_best for row in rows for cell in row):
-        yield 'Bold: better than every other surrogate, by differences whose intervals exclude zero.'
-    else:
-        yield 'Nothing is bold: in no metric is one surrogate decidedly better than every other (see the differences).'
-
-
-def _groups(rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
-    if any(row[0].text.endswith(' seeds)') for row in rows):
-        yield 'Rows of several seeds: mean over seeds and images, and an interval that holds for both.'
-
-
-def _benchmark(test_set: Mapping[str, Any]) -> Iterator[str]:
-    benchmark = test_set.get('benchmark')
-    if benchmark and not benchmark['is_real']:
-        yield f'These are not the images of {benchmark["name"]} as published: {"; ".join(benchmark["notes"])}.'
-
-
-def _left_out(comparisons: Mapping[str, Any], names: Sequence[str], known: Mapping[str, Any]) -> Iterator[str]:
-    """What a mean over fewer images than announced must not keep to itself."""
-    for model, one in comparisons.items():
-        for name in names:
-            title, count = known[name]['title'], _count(len(one['images']), 'image')
-            if identical := one['identical'].get(name):
-                rest = '' if one['mean'][name] is None else '; left out of the mean'
-                equal = 'equals its reference' if identical == 1 else 'equal their references'
-                yield f'{model}, {title}: {identical} of {count} {equal} (infinite){rest}.'
-            if undefined := one['undefined'].get(name):
-                yield f'{model}, {title}: not defined on {undefined} of {count}.'
-
-
-def _missing(names: Sequence[str], known: Mapping[str, Any]) -> Iterator[str]:
-    for name in names:
-        if missing := known[name]['missing']:
-            yield f'{known[name]["title"]}: n/a ({missing})'
-
-
-def _count(number: int, noun: str) -> str:
-    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
 
 
 def _slug(*parts: str) -> str:

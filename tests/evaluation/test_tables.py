@@ -12,9 +12,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from mea_plugin.report.table import Cell, Column, Table
-from mea_plugin.report.tables import all_tables, differences, table, to_csv, to_latex, to_markdown
-from tests.report import scores
+from mea_plugin.evaluation.table import Cell, Column, Table
+from mea_plugin.evaluation.tables import all_tables, differences, image_table, table, to_csv, to_latex, to_markdown
+from tests.evaluation import scores
 
 
 @pytest.fixture
@@ -68,14 +68,15 @@ def test_the_csv_parses_back_to_the_same_numbers(study, values):
 
 def test_markdown_shows_means_intervals_and_directions(study):
     text = to_markdown(table(study, 'Set5', 'fidelity'))
-    assert text.startswith('**Set5, fidelity (how close to the victim)**\n\n| model ')
+    head = '**Set5, fidelity (how close to the victim).** 8 images, x4; 4 pixels cropped at each edge.'
+    assert text.startswith(f'{head}\n\n| model ')
     titles = ['Y-PSNR (dB) ↑', 'Y-SSIM ↑', 'Spectrum error (dB) ↓', 'LPIPS (AlexNet) ↓']
     assert cells(text, 'model') == ['model', *titles]
     one = study['test_sets'][0]['fidelity']['base']
     low, high = one['interval']['psnr_y']
     assert cells(text, 'base')[1] == f'{one["mean"]["psnr_y"]:.2f} [{low:.2f}, {high:.2f}]'
     assert cells(text, 'bicubic')[2] == '0.9900'  # equal values have no interval
-    assert '8 images, x4; 4 pixels cropped at each edge; mean over images [95 % confidence interval]' in text
+    assert '\n\nMean over images [95 % confidence interval]; ↑ higher is better, ↓ lower is.\n' in text
     assert len({len(line) for line in text.splitlines() if line.startswith('|')}) == 1
 
 
@@ -89,8 +90,13 @@ def test_bold_is_what_is_decided_and_nothing_else(study):
     text = to_markdown(table(study, 'Set5', 'fidelity'))
     bold = {row: ['**' in cell for cell in cells(text, row)[1:4]] for row in ('bicubic', 'base', 'ours')}
     assert bold == {'bicubic': [False] * 3, 'base': [False] * 3, 'ours': [True, False, True]}
-    assert 'Bold: better than every other surrogate' in text
+    rule = (
+        'Bold: better than every other surrogate: the 95 % confidence interval of each difference excludes 0, and its '
+        'Holm-corrected p is at most 0.05.'
+    )
+    assert rule in text
     latex = to_latex(table(study, 'Set5', 'fidelity'))
+    assert rule.replace('%', r'\%') in latex
     assert latex.count(r'\textbf{') == 2
 
 
@@ -112,7 +118,6 @@ def test_one_undecided_rival_is_enough_for_none_to_be_bold(values):
             one['verdict'] = 'undecided'
     text = to_markdown(table(study, 'Set5', 'fidelity'))
     assert '**' not in text.partition('\n')[2]
-    assert 'Nothing is bold' in text
 
 
 def test_a_single_surrogate_wins_nothing(values):
@@ -144,6 +149,14 @@ def test_metrics_of_whole_sets_have_no_interval(values):
     assert 'fid_low' not in to_csv(shown)
 
 
+def test_what_is_said_about_metrics_of_whole_sets_stands_where_they_do(values):
+    study = scores.evaluation(values, sets={name: {'fid': 10.0} for name in values}, own={'ours': {'niqe': np.ones(8)}})
+    study['test_sets'][0]['notes'] = ['8 are few']
+    fidelity, own = all_tables(study)
+    assert 'Set5: 8 are few.' in fidelity.remarks
+    assert 'Set5: 8 are few.' not in [*own.remarks, *table(study, 'Set5', 'fidelity', metrics=['psnr_y']).remarks]
+
+
 def test_quality_of_whole_sets_alone_is_about_the_target(values):
     study = scores.evaluation(values, sets={name: {'fid': 10.0} for name in values})
     blank = {'interval': {}, 'identical': {}, 'undefined': {}, 'images': {}}
@@ -156,8 +169,8 @@ def test_quality_of_whole_sets_alone_is_about_the_target(values):
 def test_intervals_of_few_images_are_called_narrow(values):
     few = {name: {metric: column[:5] for metric, column in one.items()} for name, one in values.items()}
     note = 'Intervals of fewer than 6 images cover the mean less often than 95 % of the time.'
-    assert note in table(scores.evaluation(few), 'Set5', 'fidelity').notes
-    assert note not in table(scores.evaluation(values), 'Set5', 'fidelity').notes
+    assert note in table(scores.evaluation(few), 'Set5', 'fidelity').legend
+    assert note not in table(scores.evaluation(values), 'Set5', 'fidelity').legend
 
 
 def test_own_values_have_a_table_of_their_own(values):
@@ -189,21 +202,21 @@ def test_seeds_have_a_row_together_and_compete_together():
     assert group['model'] == 'ours'
     assert float(group['psnr_y']) == pytest.approx(np.mean([values[name]['psnr_y'] for name in seeds['ours']]))
     assert float(group['psnr_y_low']) < float(group['psnr_y']) < float(group['psnr_y_high'])
-    assert any('several seeds' in note for note in shown.notes)
+    assert any('several seeds' in note for note in shown.legend)
 
 
 def test_a_set_that_is_not_the_benchmark_says_so(values):
     benchmark = {'name': 'Set5', 'is_real': False, 'notes': ['8 images, not 5', 'sizes differ']}
     text = to_markdown(table(scores.evaluation(values, benchmark=benchmark), 'Set5', 'fidelity'))
-    assert 'These are not the images of Set5 as published: 8 images, not 5; sizes differ.' in text
+    assert 'Set5 is not the published Set5: 8 images, not 5; sizes differ.' in text
     benchmark['is_real'] = True
-    assert 'as published' not in to_markdown(table(scores.evaluation(values, benchmark=benchmark), 'Set5', 'fidelity'))
+    assert 'published' not in to_markdown(table(scores.evaluation(values, benchmark=benchmark), 'Set5', 'fidelity'))
 
 
 def test_only_the_metrics_asked_for(study):
     shown = table(study, 'Set5', 'fidelity', metrics=['ssim_y'])
     assert [column.name for column in shown.header] == ['model', 'ssim_y']
-    assert not any('LPIPS' in note for note in shown.notes)
+    assert not any('LPIPS' in note for note in shown.remarks)
 
 
 def test_an_unknown_test_set(study):
@@ -222,6 +235,9 @@ def test_differences_as_they_stand_in_the_evaluation(study):
         assert (row['images'], row['seeds'], row['verdict']) == ('8', '1', one['verdict'])
     assert [row['verdict'] for row in rows] == ['better', 'undecided', 'better']
     text = to_markdown(shown)
+    assert 'Better or worse: the interval excludes 0, and the Holm-corrected p is at most 0.05.' in text
+    first = study['test_sets'][0]['differences'][0]
+    assert f' {first["mean"]:+.3f} [{first["interval"][0]:+.3f}, {first["interval"][1]:+.3f}] |' in text
     assert '0.0078' in text  # 2 / 2^8, the smallest p there is on eight images
     assert 'Fewer than 6 images' not in text
 
@@ -252,6 +268,74 @@ AWKWARD = 'a|b_c & 50% #1 {x} ~^\\ $y$\n<z>'
 def test_markdown_escapes_names():
     text = to_markdown(Table('t', 'title', [Column('model', 'model', is_number=False)], [[Cell(AWKWARD)]]))
     assert '| a\\|b_c & 50% #1 {x} ~^\\ $y$ <z> |' in text
+
+
+def test_only_numbers_above_zero_have_a_sign_and_only_where_asked_for():
+    assert [Cell(value=value, digits=1, is_signed=True).number for value in (1.0, 0.0, -1.0)] == ['+1.0', '0.0', '-1.0']
+    assert Cell(value=1.0, low=-1.0, high=2.0, digits=1, is_signed=True).interval == '[-1.0, +2.0]'
+    assert Cell(value=1.0, low=0.0, high=2.0, digits=1).interval == '[0.0, 2.0]'
+
+
+def wide(columns, *, detail='', rows=('a', 'b')):
+    header = [Column('model', 'model', is_number=False)]
+    header += [Column(name, name, is_detail=name == detail) for name in columns]
+    cells = [[Cell(row), *(Cell(value=10.0 * index) for index, _ in enumerate(columns))] for row in rows]
+    return Table('t', 'title', header, cells, notes=['a note'], setting='on 2 images.', legend=['a legend'])
+
+
+def grids(text):
+    return [block.splitlines() for block in text.split('\n\n') if block.startswith('|')]
+
+
+def test_a_table_too_wide_becomes_several_with_the_names_in_each():
+    columns = [f'column {index}' for index in range(8)]
+    shown = wide(columns)
+    (whole,) = grids(to_markdown(shown))
+    assert grids(to_markdown(shown, width=len(whole[0]))) == [whole]
+    parts = grids(to_markdown(shown, width=len(whole[0]) - 1))
+    assert len(parts) == 2
+    assert all(len(line) < len(whole[0]) for part in parts for line in part)
+    found = [[cell.strip() for cell in part[0].strip('|').split('|')] for part in parts]
+    assert [line[0] for line in found] == ['model', 'model']
+    assert [name for line in found for name in line[1:]] == columns
+    numbers = [cell.strip() for part in parts for cell in part[3].strip('|').split('|')[1:]]
+    assert numbers == [f'{10 * index}.00' for index in range(8)]
+    text = to_markdown(shown, width=40)
+    assert text.startswith('**title.** on 2 images.\n\n|')
+    assert text.endswith('\n\na note\n\na legend\n')
+    # One column each is the least that there is.
+    assert len(grids(to_markdown(shown, width=1))) == 8
+
+
+def test_details_go_before_a_table_is_split():
+    columns = ['first column', 'second column', 'third column']
+    (whole,) = grids(to_markdown(wide(columns, detail='second column')))
+    assert 'second column' in whole[0]
+    (rest,) = grids(to_markdown(wide(columns, detail='second column'), width=len(whole[0]) - 1))
+    assert 'second column' not in rest[0]
+    assert 'third column' in rest[0]
+    assert 'second column' in to_csv(wide(columns, detail='second column'))
+
+
+def test_the_table_per_image_has_a_row_per_image_and_model(values):
+    values['ours']['psnr_y'][0] = math.inf
+    values['base']['spectrum_error'][1] = math.nan
+    values['bicubic']['psnr_y'][:2] = math.inf, math.nan
+    study = scores.evaluation(values, roles={'bicubic': 'baseline'}, sets={name: {'fid': 10.0} for name in values})
+    shown = image_table(study, 'Set5', 'fidelity')
+    assert shown.title == 'Set5, fidelity (how close to the victim): per image'
+    assert [column.name for column in shown.header] == ['image', 'model', 'psnr_y', 'ssim_y', 'spectrum_error']
+    names = [(row[0].text, row[1].text) for row in shown.rows]
+    assert names == [(f'image {index}', model) for index in range(8) for model in values]
+    numbers = {name: [cell.number for cell in row[2:]] for name, row in zip(names, shown.rows, strict=True)}
+    assert numbers['image 3', 'ours'] == [
+        *(f'{values["ours"]["psnr_y"][3]:.2f}', f'{values["ours"]["ssim_y"][3]:.4f}'),
+        f'{values["ours"]["spectrum_error"][3]:.3f}',
+    ]
+    assert numbers['image 0', 'ours'][0] == 'inf'
+    assert numbers['image 1', 'base'][2] == 'n/a'
+    # The file has one null for both.
+    assert [numbers[f'image {index}', 'bicubic'][0] for index in (0, 1)] == ['inf or n/a'] * 2
 
 
 def test_latex_escapes_names_and_has_booktabs_rules(study):

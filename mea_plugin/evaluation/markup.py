@@ -6,8 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
-from mea_plugin.report.table import Cell, Table
+from mea_plugin.evaluation.table import Cell, Column, Table
 
 __all__ = ['to_csv', 'to_latex', 'to_markdown']
 
@@ -26,23 +27,23 @@ _LATEX = {
 }
 
 
-def to_markdown(table: Table) -> str:
-    """A table that also reads well in a terminal: title, padded columns, notes."""
-    header = [_plain(column.title) for column in table.header]
-    lines = [header, *([_markdown_cell(cell) for cell in row] for row in table.rows)]
-    widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(header))]
-    ruler = [
-        '-' * (width - 1) + ':' if column.is_number else '-' * width
-        for column, width in zip(table.header, widths, strict=True)
+def to_markdown(table: Table, *, width: int | None = None) -> str:
+    """A table that also reads well in a terminal: title and setting, padded columns, notes, legend.
+
+    Args:
+        table: Which.
+        width: Characters of a line. A table that is wider is shown without its details; if that is not enough, as
+            several that have the columns of names in common.
+    """
+    title = f'**{_plain(table.title)}**'
+    if table.setting:
+        title = f'**{_plain(table.title)}.** {_plain(table.setting)}'
+    columns = [
+        [_plain(column.title), *(_markdown_cell(row[index]) for row in table.rows)]
+        for index, column in enumerate(table.header)
     ]
-    text = []
-    for line in (lines[0], ruler, *lines[1:]):
-        cells = [
-            cell.rjust(width) if column.is_number else cell.ljust(width)
-            for cell, width, column in zip(line, widths, table.header, strict=True)
-        ]
-        text.append(f'| {" | ".join(cells)} |')
-    return '\n\n'.join([f'**{_plain(table.title)}**', '\n'.join(text), *map(_plain, table.notes)]) + '\n'
+    grids = [_grid(table.header, columns, shown) for shown in _split(table.header, columns, width)]
+    return '\n\n'.join([title, *grids, *map(_plain, (*table.notes, *table.legend))]) + '\n'
 
 
 def to_latex(table: Table) -> str:
@@ -65,8 +66,8 @@ def to_latex(table: Table) -> str:
         r'\bottomrule',
         r'\end{tabular}',
     ]
-    if table.notes:
-        lines += ['', r'\smallskip', rf'\parbox{{\linewidth}}{{\footnotesize {" ".join(map(_latex, table.notes))}}}']
+    if remarks := ' '.join(map(_latex, table.remarks)):
+        lines += ['', r'\smallskip', rf'\parbox{{\linewidth}}{{\footnotesize {remarks}}}']
     return '\n'.join([*lines, r'\end{table}', ''])
 
 
@@ -92,6 +93,39 @@ def to_csv(table: Table) -> str:
                 values += [_full(cell.low), _full(cell.high)]
         writer.writerow(values)
     return file.getvalue()
+
+
+def _split(header: Sequence[Column], columns: Sequence[Sequence[str]], width: int | None) -> list[list[int]]:
+    """The columns of each table that is shown, by their places."""
+    every = list(range(len(header)))
+    if width is None or _width(columns, every) <= width:
+        return [every]
+    names = list(takewhile(lambda index: not header[index].is_number, every))
+    shown: list[list[int]] = []
+    for index in every[len(names) :]:
+        if header[index].is_detail:
+            continue
+        if not shown or _width(columns, [*shown[-1], index]) > width:
+            shown.append(list(names))
+        shown[-1].append(index)
+    return shown or [every]
+
+
+def _width(columns: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
+    return 1 + sum(3 + _column_width(columns[index]) for index in shown)
+
+
+def _column_width(column: Sequence[str]) -> int:
+    return max(3, *map(len, column))
+
+
+def _grid(header: Sequence[Column], columns: Sequence[Sequence[str]], shown: Sequence[int]) -> str:
+    padded = []
+    for index in shown:
+        (title, *cells), width, is_number = columns[index], _column_width(columns[index]), header[index].is_number
+        ruler = '-' * (width - 1) + ':' if is_number else '-' * width
+        padded.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in (title, ruler, *cells)])
+    return '\n'.join(f'| {" | ".join(line)} |' for line in zip(*padded, strict=True))
 
 
 def _markdown_cell(cell: Cell) -> str:

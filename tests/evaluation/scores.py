@@ -67,6 +67,7 @@ def compare(kind, values, pairs, seeds=None):
     corrected = holm([math.nan if one['p'] is None else one['p'] for one in found])
     for one, p in zip(found, corrected, strict=True):
         one['p_holm'] = None if math.isnan(p) else p
+        one['verdict'] = one['verdict'] if p <= 0.05 else 'undecided'
     return found
 
 
@@ -96,6 +97,7 @@ def evaluation(fidelity, *, roles=None, seeds=None, pairs=(), sets=None, benchma
                 'quality': {},
                 'own': {name: comparison(values) for name, values in (own or {}).items()},
                 'differences': compare('fidelity', fidelity, pairs, seeds),
+                'notes': [],
             }
         ],
         'pictures': [],
