@@ -1,4 +1,4 @@
-"""The victims that were trained for studies: each weight file fits the network of its option file, and is worth asking."""
+"""The victims that were trained for studies: each weight file fits its option file's network, and is worth asking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mea_plugin.options import load_options
 from mea_plugin.victims import build_victim
 from tests.helpers import ROOT
 
-pytest.importorskip('basicsr')
+pytest.importorskip('mea_plugin.basicsr')
 
 FILES = sorted((ROOT / 'docs' / 'results' / 'victims').glob('*.pth'))
 
