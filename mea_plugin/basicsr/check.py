@@ -58,6 +58,7 @@ def check_options(opt: dict[str, Any], *, where: str, data: bool = True) -> None
     """
     for key in ('name', 'model_type', 'datasets', 'logger', 'train'):
         require(opt, key, where)
+    check_section(opt['datasets'], f'{where}: datasets')
     if not isinstance(opt['name'], str) or '/' in opt['name'] or not opt['name'].strip('.'):
         raise InputError(f'name is {opt["name"]!r}', where=where, do='Give the name of a folder, a number in quotes')
     model = find(MODEL_REGISTRY, opt['model_type'], f'{where}: model_type')

@@ -40,7 +40,7 @@ def check_val(opt: Mapping[str, Any], model: Any, where: str) -> None:
     check_keys(val, _VAL, f'{where}: val')
     check_number(val, 'val_freq', f'{where}: val', least=1)
     require(val, 'save_img', f'{where}: val')
-    for name, options in (val.get('metrics') or {}).items():
+    for name, options in check_section(val.get('metrics') or {}, f'{where}: val.metrics').items():
         section = f'{where}: val.metrics.{name}'
         metric = _check_names(options, section)
         check_metric(options, metric, section)
@@ -69,9 +69,7 @@ def _check_reference(options: Mapping[str, Any], metric: Any, model: Any, where:
         raise InputError(f"no reference '{reference}'", where=where, do=suggestion(str(reference), REFERENCES))
     if 'img2' not in inspect.signature(metric).parameters:
         raise InputError(f'{options["type"]} looks at one image', where=where, do='Remove reference')
-    if not (
-        inspect.isclass(model) and issubclass(model, ExtractionModel)
-    ):  # whose validation would compare with gt all the same
+    if not (inspect.isclass(model) and issubclass(model, ExtractionModel)):  # it would compare with gt all the same
         do = 'Set model_type: ExtractionModel or ExtractionGANModel'
         raise InputError(f'{model.__name__} does not know the option reference', where=where, do=do)
 

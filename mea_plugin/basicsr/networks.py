@@ -28,7 +28,7 @@ def find(registry: Any, name: Any, where: str) -> Any:
     """
     names = {key.removesuffix('_basicsr'): key for key in registry.keys()}  # noqa: SIM118 - a Registry is no dict
     names |= {key: key for key in registry.keys()}  # noqa: SIM118
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         known = sorted({key.removesuffix('_basicsr') for key in names})
         raise InputError(f"no {registry._name} '{name}' is registered", where=where, do=suggestion(str(name), known))
     return registry._obj_map[names[name]]

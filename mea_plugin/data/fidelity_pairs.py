@@ -50,6 +50,9 @@ def list_fidelity_pairs(
     Raises:
         InputError: A folder is missing or empty, a query set is incomplete, names do not pair, or a size is wrong.
     """
+    for key, folder in folders.items():
+        if not isinstance(folder, str | Path | None):
+            raise InputError(f'{key} is {folder!r}', where=where, do='Give the path of a folder')
     paths = {key: _by_name(Path(folder), f'{where}.{key}') for key, folder in folders.items() if folder is not None}
     queries = paths['lq']
     for key, others in paths.items():

@@ -75,20 +75,15 @@ def _check_metric(options: Any, kind: Any, model: Mapping[str, Any], dataset: Ma
     metric = check_type(METRICS, check_dict(options, where), where)
     if is_kind(metric, ImageMetric):
         metric.check(options, where)
-        _check_keys(options, metric, kind, model, dataset, where)
+        _check_images(options, kind, model, dataset, where)
     elif is_kind(metric, BaseSampleWiseMetric) and is_kind(kind, TranslationExtraction):
         instead = METRICS.get(f'MEA{metric.metric}')
         do = f"Write type='MEA{metric.metric}'" if instead else 'Use the metrics of mea_plugin.mmagic.metrics'
         raise InputError(f'{options["type"]} does not find the output of a translation model', where=where, do=do)
 
 
-def _check_keys(
-    options: Mapping[str, Any],
-    metric: Any,
-    kind: Any,
-    model: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    where: str,
+def _check_images(
+    options: Mapping[str, Any], kind: Any, model: Mapping[str, Any], dataset: Mapping[str, Any], where: str
 ) -> None:
     """That the metric's images are there: the prediction, and what the pipeline packs."""
     if is_kind(kind, TranslationExtraction):
@@ -109,7 +104,7 @@ def _packed(pipeline: Any) -> set[str]:
     if not packing:
         return set()
     keys = packing[-1].get('data_keys', [])
-    data_keys = list(keys) if isinstance(keys, list | tuple) else [keys]
+    data_keys = [str(key) for key in (keys if isinstance(keys, list | tuple) else [keys])]
     loaded = {str(step['key']) for step in steps if isinstance(step, Mapping) and 'key' in step}
     return {*data_keys, *(DataSample.DATA_KEYS[key] for key in loaded - set(data_keys) if key in DataSample.DATA_KEYS)}
 
@@ -120,27 +115,25 @@ def _check_best(cfg: Any, metrics: Sequence[Mapping[str, Any]], where: str) -> N
     if not isinstance(hook, Mapping) or not hook.get('save_best') or not hook.get('rule'):
         return
     keys, rules = (one if isinstance(one, list | tuple) else [one] for one in (hook['save_best'], hook['rule']))
+    if len(rules) not in (1, len(keys)):
+        what = f'{len(rules)} rules for {len(keys)} metrics'
+        raise InputError(what, where=f'{where}.rule', do='Give one rule, or one for each of save_best')
+    named = dict(zip(map(str, keys), rules if len(rules) > 1 else rules * len(keys), strict=True))
     for options in metrics:
         metric = find_type(METRICS, options['type'], where)
         if not is_kind(metric, ImageMetric):
             continue
         key = f'{options["prefix"]}/{metric.metric}' if options.get('prefix') else metric.metric
         rule = {'higher': 'greater', 'lower': 'less'}[metric.better]
-        for index, one in enumerate(keys):
-            if one == key and rules[index if len(rules) > 1 else 0] != rule:
-                what = (
-                    f"rule is '{rules[index if len(rules) > 1 else 0]}', but {metric.better} values of {key} are better"
-                )
-                raise InputError(what, where=f'{where}.rule', do=f"Write rule='{rule}'")
+        if named.get(key, rule) != rule:
+            what = f"rule is '{named[key]}', but {metric.better} values of {key} are better"
+            raise InputError(what, where=f'{where}.rule', do=f"Write rule='{rule}'")
 
 
 def _check_dataset(dataset: Mapping[str, Any], cfg: Any, where: str, folders: bool) -> None:
-    if (
-        dataset.get('type') is None
-        or find_type(DATASETS, dataset['type'], f'{where}: val_dataloader') is not FidelityDataset
-    ):
-        return
     at = f'{where}: val_dataloader.dataset'
+    if dataset.get('type') is None or find_type(DATASETS, dataset['type'], at) is not FidelityDataset:
+        return
     check_type(DATASETS, dataset, at)
     missing = [key for key in ('img', 'victim') if not dataset.get(key)]
     if missing:

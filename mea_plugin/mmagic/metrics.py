@@ -29,6 +29,7 @@ __all__ = [
 
 _ORDERS = ('bgr', 'rgb')
 _AXES = ('CHW', 'HWC')
+_DEVICES = ('cpu', 'gpu')
 
 
 class ImageMetric(BaseSampleWiseMetric):
@@ -39,9 +40,11 @@ class ImageMetric(BaseSampleWiseMetric):
 
     Attributes:
         better: Which values are better.
+        texts: The options that are texts, or None.
     """
 
     better: ClassVar[str] = 'higher'
+    texts: ClassVar[Sequence[str]] = ('prefix',)
 
     def __init__(
         self,
@@ -67,7 +70,12 @@ class ImageMetric(BaseSampleWiseMetric):
         Raises:
             InputError: One cannot be used.
         """
-        for key, known in (('input_order', _AXES), ('channel_order', (None, *_ORDERS))):
+        for key in ('gt_key', 'pred_key', *cls.texts):
+            value = options.get(key, '')
+            if not isinstance(value, str) and (value is not None or key not in cls.texts):
+                raise InputError(f'{key} is {value!r}', where=where, do='Give one text')
+        choices = {'input_order': _AXES, 'channel_order': (None, *_ORDERS), 'collect_device': _DEVICES}
+        for key, known in choices.items():
             value = options.get(key, known[0])
             if value not in known:
                 raise InputError(f'{key} is {value!r}', where=where, do=suggestion(str(value), filter(None, known)))

@@ -98,7 +98,7 @@ def find_type(registry: Any, name: Any, where: str) -> Any:
         InputError: There is none; the nearest name is given.
     """
     found = registry.get(name) if isinstance(name, str) else name
-    if found is None:
+    if not callable(found):
         known = set(registry.module_dict) | set(registry.parent.module_dict if registry.parent else ())
         raise InputError(f"no {registry.name} '{name}' is registered", where=where, do=suggestion(str(name), known))
     return found

@@ -76,6 +76,7 @@ class SetMetric(ImageMetric):
     """
 
     better = 'lower'
+    texts: ClassVar = ('prefix', 'target', 'cache')
     name: ClassVar[str]
 
     def __init__(

@@ -85,11 +85,11 @@ def logged_metric(name: str, weights: str | None = None) -> LoggedMetric:
     Raises:
         InputError: A weight file has the wrong content.
     """
-    (metric,) = find_metrics([name], sources=weight_source(weights))
+    (metric,) = find_metrics([name], sources=_weight_source(weights))
     return LoggedMetric(metric)
 
 
-def weight_source(weights: str | None) -> WeightSource:
+def _weight_source(weights: str | None) -> WeightSource:
     """Where weight files are looked for, by an option ``weights: FOLDER``."""
     return WeightSource(folder=Path(weights).expanduser() if weights else None)
 
@@ -109,7 +109,7 @@ def check_weights(names: Sequence[str], weights: Any, *, where: str) -> None:
         raise InputError(
             f'weights is {weights!r}, which is no folder', where=where, do='Give the folder that holds them'
         )
-    find_metrics(names, sources=weight_source(weights), where=where)
+    find_metrics(names, sources=_weight_source(weights), where=where)
 
 
 def _cut(image: np.ndarray, border: int) -> np.ndarray:

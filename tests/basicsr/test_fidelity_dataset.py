@@ -97,6 +97,7 @@ def test_a_training_logs_fidelity_and_quality(tmp_path, folders, monkeypatch, lo
 BAD = [
     ({'dataroot_victim': None}, "no validation set has the victim's responses"),
     ({'dataroot_victim': 'nowhere'}, 'dataroot_victim.*nowhere does not exist|victim: folder nowhere does not exist'),
+    ({'dataroot_victim': 5}, r'datasets\.val: victim is 5. Give the path of a folder'),
     ({'dataroot_victims': 'x'}, "unknown option 'dataroot_victims'. Use 'dataroot_victim'"),
 ]
 

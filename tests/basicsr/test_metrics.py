@@ -172,6 +172,7 @@ BAD = [
     ({**LPIPS, 'crop_border': -1}, 'crop_border is -1'),
     ({**LPIPS, 'weights': 'nowhere'}, "weights is 'nowhere', which is no folder"),
     ({**LPIPS, 'better': 'higher'}, "better is 'higher', but lower values of calculate_lpips are better"),
+    ({**LPIPS, 'type': ['calculate_lpips']}, r"no metric '\['calculate_lpips'\]' is registered"),
     ({**LPIPS, 'better': 'low'}, "better is 'low'"),
     ({**LPIPS, 'test_y_channel': True}, 'LPIPS takes colours'),
     ({**LPIPS, 'test_y_channel': 'no'}, "test_y_channel is 'no'"),
@@ -193,6 +194,15 @@ def test_metrics_are_checked_before_training(metric, message, tmp_path):
         check_options(options_with(tmp_path, **metric), where='x.yml')
     assert str(error.value).startswith('x.yml: val.metrics.it')
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('key', ['datasets', 'val.metrics'])
+def test_sections_that_are_lists(key, tmp_path):
+    options = options_with(tmp_path, **LPIPS)
+    section, _, name = key.rpartition('.')
+    (options[section] if section else options)[name] = ['x']
+    with pytest.raises(InputError, match=rf"^x\.yml: {key}: expected a section, got \['x'\]"):
+        check_options(options, where='x.yml')
 
 
 def test_a_weight_file_with_other_content_is_met_before_training(weights, tmp_path):

@@ -448,6 +448,13 @@ FAULTS = [
     ('edsr', {**LPIPS, 'convert_to': 'Y'}, "LPIPS is not defined on 'Y'. Remove convert_to"),
     ('edsr', {**LPIPS, 'weights': 'nowhere'}, "weights is 'nowhere', which is no folder"),
     ('edsr', {**LPIPS, 'crop_border': -1}, 'crop_border is -1'),
+    ('edsr', {**LPIPS, 'gt_key': ['victim']}, r"gt_key is \['victim'\]. Give one text"),
+    ('edsr', {**LPIPS, 'prefix': 5}, 'prefix is 5'),
+    ('edsr', {**LPIPS, 'collect_device': 'cuda'}, "collect_device is 'cuda'. Known: cpu, gpu"),
+    ('edsr', {**LPIPS, 'type': ['LPIPS']}, r"no metric '\['LPIPS'\]' is registered"),
+    ('edsr', {'type': 'KID', 'target': 5}, 'target is 5'),
+    ('edsr', {'type': 'KID', 'cache': True}, 'cache is True'),
+    ('pix2pix', {**PIX, 'pred_key': None}, 'pred_key is None'),
     ('edsr', {**LPIPS, 'input_order': 'WHC'}, "input_order is 'WHC'"),
     ('edsr', {**LPIPS, 'channel_order': 'rbg'}, "channel_order is 'rbg'. Use 'rgb'"),
     ('edsr', {**LPIPS, 'gt_key': 'victims'}, r"gt_key: the pipeline packs no 'victims'.*packed: gt_img, victim"),
@@ -500,6 +507,7 @@ def test_what_can_work_passes():
     [
         ('fidelity/LPIPS', 'greater', "rule is 'greater', but lower values of fidelity/LPIPS are better"),
         (['fidelity/LPIPS', 'quality/PSNR'], ['less', 'less'], "rule is 'less', but higher values of quality/PSNR"),
+        (['a', 'b', 'fidelity/LPIPS'], ['less', 'less'], 'rule: 2 rules for 3 metrics'),
     ],
 )
 def test_the_best_is_not_the_worst(best, rule, message):
@@ -528,6 +536,9 @@ def test_folders_are_looked_at(folders, tmp_path):
     cfg.val_evaluator = [LPIPS]
     cfg.val_dataloader.dataset.victim = str(folders / 'lq')
     with pytest.raises(InputError, match=r'ant\.png: 47x46 pixels are not 4 times the 47x46'):
+        check_config(cfg, where='c.py')
+    cfg.val_dataloader.dataset.victim = 5
+    with pytest.raises(InputError, match='victim is 5. Give the path of a folder'):
         check_config(cfg, where='c.py')
     cfg.val_dataloader.dataset.victim = None
     with pytest.raises(InputError, match="the option 'victim' is missing"):
