@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,13 @@ def _seed():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - the toolboxes draw from the global generators
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _own_loggers():
+    """No MMEngine logger of a run before: configuring `logging`, as uvicorn does, closes its file, and it stays."""
+    if logging := sys.modules.get('mmengine.logging'):
+        logging.MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
