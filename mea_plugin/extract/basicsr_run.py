@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mea_plugin.errors import InputError
+from mea_plugin.extract.toolboxes import stretch
 from mea_plugin.files import write_text
 from mea_plugin.options import dump_options, load_options, merge
 from mea_plugin.query import QuerySet
 
 __all__ = ['BasicSRSurrogate']
+
+_ITERATIONS = frozenset({'total_iter', 'periods', 'milestones', 'warmup_iter', 'val_freq', 'save_checkpoint_freq'})
 
 
 class BasicSRSurrogate:
@@ -21,12 +24,21 @@ class BasicSRSurrogate:
     Args:
         name: How tables call it.
         opt: BasicSR's option file.
-        override: Laid over it, section by section.
+        overrides: Laid over it in their order, section by section.
+        length: Factor on the iterations.
+        seed: Instead of ``manual_seed``.
     """
 
-    def __init__(self, name: str, opt: str, override: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, opt: str, overrides: Sequence[Mapping[str, Any]], *, length: float = 1, seed: int | None = None
+    ) -> None:
         self.name = name
-        self.options = merge(load_options(opt), override)
+        options = load_options(opt)
+        for override in overrides:
+            options = merge(options, override)
+        self.options = stretch(options, _ITERATIONS, length) if length != 1 else options
+        if seed is not None:
+            self.options['manual_seed'] = seed
 
     @property
     def total(self) -> int:

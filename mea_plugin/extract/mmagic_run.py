@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from mea_plugin.errors import InputError
+from mea_plugin.extract.toolboxes import stretch
 from mea_plugin.files import write_text
 from mea_plugin.mmagic.check import check_config
 from mea_plugin.mmagic.config import load_config
@@ -19,6 +22,22 @@ from mea_plugin.query import QuerySet
 
 __all__ = ['MMagicSurrogate']
 
+_SECTIONS = ('train_cfg', 'param_scheduler', 'default_hooks')
+_ITERATIONS = frozenset(
+    {
+        'max_iters',
+        'val_interval',
+        'T_max',
+        'begin',
+        'end',
+        'milestones',
+        'periods',
+        'step_size',
+        'total_iters',
+        'interval',
+    }
+)
+
 
 class MMagicSurrogate:
     """See :class:`~mea_plugin.extract.toolboxes.Surrogate`.
@@ -26,12 +45,27 @@ class MMagicSurrogate:
     Args:
         name: How tables call it.
         opt: MMagic's config. It is Python: reading it runs it.
-        override: Laid over it as MMEngine merges configs; ``_delete_: true`` replaces a section.
+        overrides: Laid over it in their order, as MMEngine merges configs; ``_delete_: true`` replaces a section.
+        length: Factor on the iterations.
+        seed: Instead of ``randomness.seed``.
     """
 
-    def __init__(self, name: str, opt: str, override: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, opt: str, overrides: Sequence[Mapping[str, Any]], *, length: float = 1, seed: int | None = None
+    ) -> None:
         self.name = name
-        self._config = load_config(opt, dict(override))
+        config = load_config(opt)
+        try:
+            for override in overrides:
+                config.merge_from_dict(dict(override))
+        except Exception as error:  # as MMEngine raises it, of many kinds
+            raise InputError(f'override does not fit ({error})', where=name, do='Correct the override') from error
+        changed = config.to_dict()
+        if length != 1:
+            changed.update({key: stretch(changed[key], _ITERATIONS, length) for key in _SECTIONS if changed.get(key)})
+        if seed is not None:
+            changed['randomness'] = {**(changed.get('randomness') or {}), 'seed': seed}
+        self._config = Config(changed)
         self.options: dict[str, Any] = json.loads(json.dumps(self._config.to_dict(), default=str))
 
     @property

@@ -8,20 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.data.prepare import make_benchmark
-from mea_plugin.data.resize import downscale
-from mea_plugin.data.sources import image_references, image_source
-from mea_plugin.errors import InputError
+from mea_plugin.data.sources import image_references
 from mea_plugin.evaluation import evaluate_from_options
-from mea_plugin.evaluation.options import parse_test_sets
-from mea_plugin.evaluation.results import Protocol
-from mea_plugin.evaluation.sets import check_sets
 from mea_plugin.extract.options import ExtractionOptions
 from mea_plugin.extract.record import Record
+from mea_plugin.extract.test_sets import prepare_test_sets
 from mea_plugin.extract.training import train_surrogate
 from mea_plugin.files import hash_file, write_text
-from mea_plugin.images import list_images, read_rgb, write_png
-from mea_plugin.options import check_keys, require
+from mea_plugin.images import list_images
+from mea_plugin.options import require
 from mea_plugin.query import QuerySet, run_queries
 from mea_plugin.victims import Victim, build_victim
 
@@ -59,8 +54,10 @@ def extract(options: ExtractionOptions, *, command: Sequence[str] = ()) -> Extra
     victim = build_victim(options.query.victim, where=f'{options.where}: victim')
     for surrogate in options.surrogates:
         surrogate.check(victim.scale, f'{options.where}: surrogates.{surrogate.name}')
-    test_sets = _prepare_test_sets(options, victim.scale)
-    _check_test_sets(options, test_sets, victim.scale)
+    at = f'{options.where}: evaluation'
+    entries = require(options.evaluation, 'test_sets', at)
+    folder = options.query.output / 'test_sets'
+    test_sets = prepare_test_sets(entries, folder, victim.scale, where=f'{at}.test_sets')
     queries = _query(options, victim)
     weights = {}
     for surrogate in options.surrogates:
@@ -81,48 +78,6 @@ def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
     assert after is not None
     _report('query', f'{len(after["pairs"])} pairs in {folder}', None if after == before else start)
     return queries
-
-
-def _prepare_test_sets(options: ExtractionOptions, scale: int) -> list[dict[str, Any]]:
-    """The test sets as folders: low-resolution images made by bicubic from ``gt``, or ``lq`` shrunk.
-
-    A victim of scale 1 has no ground truth: its test sets have ``lq`` only.
-    """
-    where = f'{options.where}: evaluation.test_sets'
-    test_sets = []
-    for entry in require(options.evaluation, 'test_sets', f'{options.where}: evaluation'):
-        check_keys(entry, ('name', 'lq', 'gt', 'target', 'shrink'), where)
-        name = require(entry, 'name', where)
-        folder = options.query.output / 'test_sets' / str(name)
-        if 'lq' in entry:
-            test_sets.append(_shrunk(entry, folder, where))
-        elif scale == 1:
-            raise InputError(f'{name} has no lq', where=where, do='Give the images to ask about as lq')
-        else:
-            make_benchmark([require(entry, 'gt', where)], folder, scale=scale, where=where)
-            target = {key: entry[key] for key in ('target',) if key in entry}
-            test_sets.append({'name': name, 'lq': str(folder / f'LRx{scale}'), 'gt': str(folder / 'HR'), **target})
-    return test_sets
-
-
-def _check_test_sets(options: ExtractionOptions, test_sets: list[dict[str, Any]], scale: int) -> None:
-    """Meet a bad image now, not after the training."""
-    prefix = f'{options.where}: evaluation.'
-    sets = parse_test_sets(test_sets, f'{prefix}test_sets')
-    check_sets(sets, scale=scale, border=Protocol(scale).border, prefix=prefix)
-
-
-def _shrunk(entry: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """A test set whose ``lq`` is a folder of images as they are to be asked about."""
-    shrink = entry.get('shrink', 1)
-    rest = {key: value for key, value in entry.items() if key != 'shrink'}
-    if not isinstance(shrink, int) or shrink < 1 or ('gt' in entry and shrink > 1):
-        raise InputError(f'shrink is {shrink!r}', where=where, do='Give 1 or more, and only where there is no gt')
-    if shrink == 1 and Path(entry['lq']).is_dir():
-        return rest
-    for name, path in image_source(entry['lq'], where=where).items():
-        write_png(folder / 'lq' / f'{name}.png', downscale(read_rgb(path), shrink) if shrink > 1 else read_rgb(path))
-    return {**rest, 'lq': str(folder / 'lq')}
 
 
 def _evaluate(

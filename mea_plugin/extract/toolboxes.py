@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.errors import InputError
+from mea_plugin.options import check_keys, check_number, check_section, require
 from mea_plugin.query import QuerySet
 
-__all__ = ['Surrogate', 'read_surrogate']
+__all__ = ['Surrogate', 'read_surrogate', 'stretch']
 
 # By the option file's ending; each is imported when it is asked for.
 _LOCATIONS = {'.py': 'mea_plugin.extract.mmagic_run:MMagicSurrogate'}
@@ -55,14 +57,49 @@ class Surrogate(Protocol):
 
 
 def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
-    """Read a surrogate's section: ``opt``, an option file of BasicSR or MMagic, and ``override``.
+    """Read a surrogate's section.
+
+    ``opt`` is an option file of BasicSR or MMagic, ``override`` a section that is laid over it, or a list of such
+    sections; then ``length`` multiplies the iterations and everything that is counted in them (a scheduler's periods and
+    milestones, warm-up, intervals between checkpoints), and ``seed`` replaces the training's.
 
     Raises:
         InputError: An option is missing or unknown, or the file cannot be read.
     """
-    check_keys(value, ('opt', 'override'), where)
+    check_keys(value, ('opt', 'override', 'length', 'seed'), where)
     opt = require(value, 'opt', where)
-    override = check_section(value.get('override') or {}, f'{where}.override')
+    if not isinstance(opt, str):
+        raise InputError(f'opt is {opt!r}', where=where, do='Give an option file of BasicSR or MMagic')
+    check_number(value, 'seed', where, optional=True, most=2**32 - 1)
+    check_number(value, 'length', where, least=0.001, most=1000, whole=False, optional=True)
+    overrides = value.get('override') or {}
+    overrides = overrides if isinstance(overrides, list) else [overrides]
+    checked = [check_section(one, f'{where}.override') for one in overrides]
     module, _, attribute = _LOCATIONS.get(Path(opt).suffix, _OTHER).partition(':')
-    surrogate: Surrogate = getattr(importlib.import_module(module), attribute)(name, opt, override)
+    toolbox = getattr(importlib.import_module(module), attribute)
+    surrogate: Surrogate = toolbox(name, opt, checked, length=value.get('length') or 1, seed=value.get('seed'))
     return surrogate
+
+
+def stretch(options: Any, keys: frozenset[str], factor: float) -> Any:
+    """A copy of options in which every number below one of some keys is multiplied, and rounded to 1 or more.
+
+    Args:
+        options: Sections and lists of any depth.
+        keys: Options that are counted in iterations; their values are numbers or lists of numbers.
+        factor: By which.
+    """
+    if isinstance(options, Mapping):
+        return {
+            key: _times(value, factor) if key in keys else stretch(value, keys, factor)
+            for key, value in options.items()
+        }
+    return [stretch(one, keys, factor) for one in options] if isinstance(options, list | tuple) else options
+
+
+def _times(value: Any, factor: float) -> Any:
+    if isinstance(value, list | tuple):
+        return [_times(one, factor) for one in value]
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:  # off, as -1 or 0 are
+        return value
+    return max(1, round(value * factor))

@@ -295,7 +295,7 @@ def test_an_extraction_writes_the_resolved_options(tmp_path):
     from mea_plugin.extract.basicsr_run import BasicSRSurrogate
 
     override = {'train': {'total_iter': 7, 'optim_g': {'_delete_': True, 'type': 'SAM', 'lr': 1e-7}}}
-    surrogate = BasicSRSurrogate('mine', str(FOLDER / 'edsr_x4_psnr_proposed.yml'), override)
+    surrogate = BasicSRSurrogate('mine', str(FOLDER / 'edsr_x4_psnr_proposed.yml'), [override])
     surrogate.check(4, 'here')
     queries = SimpleNamespace(folder=tmp_path / 'queries')
     options = load_options(surrogate.write(queries, tmp_path))
