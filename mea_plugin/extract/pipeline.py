@@ -62,8 +62,9 @@ def extract(options: ExtractionOptions, *, command: Sequence[str] = ()) -> Extra
     weights = {}
     for surrogate in options.surrogates:
         start = time.monotonic()
-        weights[surrogate.name], was_there = train_surrogate(surrogate, queries, options.query.output)
-        _report(f'train {surrogate.name}', str(weights[surrogate.name]), None if was_there else start)
+        trained = train_surrogate(surrogate, queries, options.query.output)
+        weights[surrogate.name] = trained.weights
+        _report(f'train {surrogate.name}', str(trained.weights), None if trained.was_there else start)
     return _evaluate(options, victim, weights, test_sets, command)
 
 

@@ -60,7 +60,7 @@ def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
     """Read a surrogate's section.
 
     ``opt`` is an option file of BasicSR or MMagic, ``override`` a section that is laid over it, or a list of such
-    sections; then ``length`` multiplies the iterations and everything that is counted in them (a scheduler's periods and
+    sections; then ``length`` multiplies the iterations and all that is counted in them (a scheduler's periods and
     milestones, warm-up, intervals between checkpoints), and ``seed`` replaces the training's.
 
     Raises:

@@ -1,0 +1,129 @@
+"""The cells of a study: which there are, in which order, and what each is called."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mea_plugin.errors import InputError
+from mea_plugin.study.options import AXES, StudyOptions
+
+__all__ = ['Cell', 'draw', 'study_cells', 'surrogate_section', 'trial_cells']
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One extraction: a point of the grid, or a trial of the tuning.
+
+    Attributes:
+        victim: Names and numbers of the option file.
+        surrogate: Likewise.
+        queries: Likewise.
+        budget: How many images are asked about.
+        method: Likewise.
+        seed: Of the draw of images and of the training.
+        trial: The candidate, in a trial.
+    """
+
+    victim: str
+    surrogate: str
+    queries: str
+    budget: int
+    method: str
+    seed: int
+    trial: str | None = None
+
+    @property
+    def id(self) -> str:
+        """A name that can be a file's."""
+        trial = f'.trial-{self.trial}' if self.trial else ''
+        return f'{self.victim}.{self.surrogate}.{self.queries}-{self.budget}.{self.method}.s{self.seed}{trial}'
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Names and numbers by axis."""
+        return {axis: getattr(self, axis) for axis in AXES}
+
+
+def study_cells(study: StudyOptions) -> list[Cell]:
+    """All cells of the tables, seed by seed, so that a study that is stopped early has all methods.
+
+    Raises:
+        InputError: ``exclude`` leaves none.
+    """
+    order = (study.seeds, study.victims, study.surrogates, study.queries, study.budgets, study.methods)
+    cells = [
+        Cell(victim, surrogate, queries, budget, method, seed)
+        for seed, victim, surrogate, queries, budget, method in itertools.product(*order)
+    ]
+    kept = [cell for cell in cells if not _is_excluded(cell, study.exclude)]
+    if not kept:
+        raise InputError('no cell is left', where=f'{study.where}: exclude', do='Exclude less')
+    return kept
+
+
+def trial_cells(study: StudyOptions) -> list[Cell]:
+    """All trials: each candidate of each method at the values of the axes that ``tuning`` names."""
+    if study.tuning is None:
+        return []
+    cells = [
+        Cell(cell.victim, cell.surrogate, cell.queries, cell.budget, cell.method, seed, trial)
+        for cell in study_cells(study)
+        if cell.seed == study.seeds[0] and _is_tuned_at(cell, study.tuning.axes)
+        for trial in study.methods[cell.method].trials
+        for seed in study.tuning.seeds
+    ]
+    return sorted(cells, key=lambda cell: study.tuning.seeds.index(cell.seed) if study.tuning else 0)
+
+
+def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None) -> dict[str, Any]:
+    """The section that :func:`~mea_plugin.extract.toolboxes.read_surrogate` takes.
+
+    Args:
+        study: Its options.
+        cell: A cell.
+        chosen: The trial that tuning has chosen for the cell's surrogate and method.
+    """
+    own = dict(study.surrogates[cell.surrogate])
+    overrides = own.get('override') or []
+    overrides = list(overrides) if isinstance(overrides, list) else [overrides]
+    length = own.get('length') or 1
+    for name in study.chain(cell.method):
+        method = study.methods[name]
+        trial = method.trials.get(cell.trial or chosen or '')
+        for one in (method, trial):
+            if one is not None:
+                overrides += one.overrides(cell.surrogate)
+                length *= one.length
+    return {**own, 'override': overrides, 'length': length, 'seed': cell.seed}
+
+
+def draw(names: Iterable[str], budget: int, seed: int) -> list[str]:
+    """The images that a budget is spent on: the first of a seeded order, so that a larger budget adds to a smaller.
+
+    Args:
+        names: Of all images.
+        budget: How many.
+        seed: Of the order.
+
+    Returns:
+        In the order of their names.
+    """
+    order = sorted(names)
+    random.Random(seed).shuffle(order)
+    return sorted(order[:budget])
+
+
+def _is_excluded(cell: Cell, exclude: Sequence[Mapping[str, Any]]) -> bool:
+    return any(all(_matches(getattr(cell, axis), value) for axis, value in one.items()) for one in exclude)
+
+
+def _is_tuned_at(cell: Cell, axes: Mapping[str, Sequence[Any]]) -> bool:
+    return all(getattr(cell, axis) in values for axis, values in axes.items())
+
+
+def _matches(value: Any, wanted: Any) -> bool:
+    return value in wanted if isinstance(wanted, list) else bool(value == wanted)

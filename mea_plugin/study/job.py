@@ -1,0 +1,174 @@
+"""A whole study: checks first, then query sets, trials, cells, results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mea_plugin.errors import InputError, RunError
+from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
+from mea_plugin.metrics import Metric
+from mea_plugin.study.cell import Job
+from mea_plugin.study.grid import Cell, study_cells, surrogate_section, trial_cells
+from mea_plugin.study.keys import cell_key, record_path
+from mea_plugin.study.options import StudyOptions
+from mea_plugin.study.places import Places
+from mea_plugin.study.prepare import Shared, build_victims, check_budgets, prepare
+from mea_plugin.study.runner import Failure, Task, finished, run_tasks
+from mea_plugin.study.tuning import Choice, choose_trials, mean_fidelity
+from mea_plugin.victims import Victim
+
+__all__ = ['StudyRun', 'check_study', 'run_study']
+
+Choices = Mapping[tuple[str, str], Choice]
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What a run of a study ends with.
+
+    Attributes:
+        records: Of the finished cells.
+        trials: Of the finished trials.
+        choices: What tuning took.
+        failures: Of this run.
+        wanted: All cells of the tables.
+        shared: Victims, queries and test images.
+    """
+
+    records: dict[Cell, dict[str, Any]]
+    trials: dict[Cell, dict[str, Any]]
+    choices: dict[tuple[str, str], Choice]
+    failures: list[Failure]
+    wanted: list[Cell]
+    shared: Shared
+
+
+def check_study(study: StudyOptions) -> dict[str, Victim]:
+    """Meet everything that can be met before the first query: each kind of cell is checked as its training would.
+
+    Returns:
+        The victims.
+
+    Raises:
+        InputError: A cell cannot run; it is named.
+    """
+    cells = [*trial_cells(study), *study_cells(study)]
+    victims = build_victims(study, cells)
+    check_budgets(study, cells)
+    scale = next(iter(victims.values())).scale
+    seen = set()
+    for cell in cells:
+        kind = (cell.surrogate, cell.method, cell.trial)
+        if kind not in seen:
+            seen.add(kind)
+            where = f'{study.where}: cell {cell.id}'
+            _read(study, cell, None).check(scale, where)
+    return victims
+
+
+def run_study(study: StudyOptions, places: Places, *, start: bool = True) -> StudyRun:
+    """Run what is not finished.
+
+    Args:
+        study: From :func:`~mea_plugin.study.options.load_study`.
+        places: Where cells run.
+        start: False to look only at what is finished.
+
+    Raises:
+        InputError: A cell cannot run; nothing was started then.
+        RunError: All trials of a method have failed.
+    """
+    victims = check_study(study)
+    cells, trials = study_cells(study), trial_cells(study)
+    shared = prepare(study, [*trials, *cells], victims)
+    metric = study.measure.metrics[0]
+    failures: list[Failure] = []
+    tried = _run(shared, trials, {}, places, 'trials', failures, metric, start)
+    choices = choose_trials(study, trials, tried, metric)
+    lost = {(cell.surrogate, cell.method) for cell in trials} - choices.keys()
+    if lost and start:
+        surrogate, method = min(lost)
+        raise RunError(f'every trial of {method} with {surrogate} failed: {failures[0].reason} See {failures[0].log}')
+    ready = [cell for cell in cells if (cell.surrogate, study.chain(cell.method)[0]) not in lost]
+    records = _run(shared, ready, choices, places, 'cells', failures, metric, start)
+    return StudyRun(records, tried, choices, failures, cells, shared)
+
+
+def _run(
+    shared: Shared,
+    cells: Sequence[Cell],
+    choices: Choices,
+    places: Places,
+    title: str,
+    failures: list[Failure],
+    metric: Metric,
+    start: bool,
+) -> dict[Cell, dict[str, Any]]:
+    if not cells:
+        return {}
+    tasks = _tasks(shared, cells, choices)
+    if not start:
+        found = {task.job.id: finished(task.job) for task in tasks}
+        return {cell: record for cell in cells if (record := found[cell.id])}
+
+    def line(name: str, record: dict[str, Any]) -> str:
+        seconds = record['train'].get('seconds')
+        took = '' if seconds is None else f', {seconds:.0f} s of training'
+        return f'[cell] {name}: {metric.title} {mean_fidelity(record, metric.name):.2f}{took}'
+
+    results, failed = run_tasks(tasks, places, title=title, report=line)
+    failures += failed
+    return {cell: results[cell.id] for cell in cells if cell.id in results}
+
+
+def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task]:
+    study = shared.study
+    read: dict[str, Surrogate] = {}
+    tasks = []
+    for cell in cells:
+        section = _section(study, cell, choices)
+        text = json.dumps(section, sort_keys=True)
+        surrogate = read.get(text) or _read(study, cell, _chosen(study, cell, choices))
+        read[text] = surrogate
+        key = cell_key(cell, surrogate, shared)
+        tests = shared.tests_of(cell)
+        job = Job(
+            study=study.name,
+            id=cell.id,
+            key=key,
+            axes=cell.axes,
+            trial=cell.trial,
+            surrogate=section,
+            victim=study.victims[cell.victim].victim,
+            queries=str(shared.query_folder(cell.victim, cell.queries)),
+            pairs=[pair.id for pair in shared.drawn(cell)],
+            test_sets=tests.entries,
+            tests=tests.fingerprint,
+            measure={key: study.content[key] for key in ('metrics', 'weights') if key in study.content},
+            answers=str(study.output / 'answers' / cell.victim),
+            record=str(record_path(study.results, cell, key)),
+        )
+        tasks.append(Task(job, study.output / 'cells' / cell.id, f'{cell.surrogate} {cell.method} {cell.trial}'))
+    return tasks
+
+
+def _chosen(study: StudyOptions, cell: Cell, choices: Choices) -> str | None:
+    choice = choices.get((cell.surrogate, study.chain(cell.method)[0]))
+    return choice.trial if choice and cell.trial is None else None
+
+
+def _section(study: StudyOptions, cell: Cell, choices: Choices) -> dict[str, Any]:
+    return surrogate_section(study, cell, _chosen(study, cell, choices))
+
+
+def _read(study: StudyOptions, cell: Cell, chosen: str | None) -> Surrogate:
+    where = f'{study.where}: cell {cell.id}'
+    try:
+        return read_surrogate('surrogate', surrogate_section(study, cell, chosen), where=where)
+    except InputError as error:
+        if cell.id in str(error):
+            raise
+        raise InputError(str(error).rstrip('.'), where=where, do='Correct the surrogate or the method') from None

@@ -1,0 +1,35 @@
+"""What a cell's result depends on, as one hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mea_plugin.extract.toolboxes import Surrogate
+from mea_plugin.files import hash_file, hash_json
+from mea_plugin.study.grid import Cell
+from mea_plugin.study.prepare import Shared
+
+__all__ = ['cell_key', 'record_path']
+
+
+def cell_key(cell: Cell, surrogate: Surrogate, shared: Shared) -> str:
+    """A hash of everything that was chosen: options, victim, pairs, pretrained weights, test images, metrics.
+
+    It says nothing of paths and machines, so that a cell that another machine has finished is finished. The versions of
+    packages, which move results by rounding, stand in the result.
+    """
+    return hash_json(
+        {
+            'surrogate': {**surrogate.options, 'name': ''},
+            'pretrained': [hash_file(path) for path in surrogate.pretrained()],
+            'victim': shared.victims[cell.victim].fingerprint,
+            'pairs': [[pair.name, pair.query, pair.response] for pair in shared.drawn(cell)],
+            'test_sets': shared.tests_of(cell).fingerprint,
+            'metrics': [metric.name for metric in shared.study.measure.metrics],
+        }
+    )
+
+
+def record_path(results: Path, cell: Cell, key: str) -> Path:
+    """The file of a finished cell: one with other options has another name."""
+    return results / 'cells' / f'{cell.id}-{key[:8]}.json'

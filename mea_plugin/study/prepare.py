@@ -1,0 +1,218 @@
+"""What the cells of a study share, made before the first one starts: query sets, test sets, the victims themselves."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mea_plugin.data.references import ImageRef
+from mea_plugin.data.sources import image_references
+from mea_plugin.errors import InputError
+from mea_plugin.extract.test_sets import prepare_test_sets
+from mea_plugin.files import hash_array, hash_json
+from mea_plugin.images import list_images, read_rgb
+from mea_plugin.query import run_queries
+from mea_plugin.query.query_set import Pair
+from mea_plugin.study.grid import Cell, draw
+from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.victims import Victim, build_victim
+
+__all__ = ['Shared', 'TestSets', 'build_victims', 'check_budgets', 'locked', 'prepare']
+
+
+@dataclass(frozen=True)
+class TestSets:
+    """Test sets as folders, and a hash of their names and pixels."""
+
+    __test__ = False  # no test class of pytest's
+
+    entries: list[dict[str, Any]]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What cells have in common.
+
+    Attributes:
+        victims: Their objects, by name.
+        names: By source: the names of all its images.
+        pairs: By victim and source: the pairs of the query set, by the image's name.
+        test_sets: Of the tables.
+        validation: Of the tuning.
+        study: The options.
+    """
+
+    victims: dict[str, Victim]
+    names: dict[str, list[str]]
+    pairs: dict[tuple[str, str], dict[str, Pair]]
+    test_sets: TestSets
+    validation: TestSets | None
+    study: StudyOptions
+
+    def query_folder(self, victim: str, source: str) -> Path:
+        """Where a query set lies."""
+        return _query_folder(self.study, victim, source)
+
+    def drawn(self, cell: Cell) -> list[Pair]:
+        """The pairs that a cell is trained on."""
+        pairs = self.pairs[cell.victim, cell.queries]
+        names = draw(self.names[cell.queries], cell.budget, cell.seed)
+        missing = [name for name in names if name not in pairs]
+        if missing:
+            raise InputError(f'there is no answer to {missing[0]}', where=cell.id, do='Ask again in another output')
+        return [pairs[name] for name in names]
+
+    def tests_of(self, cell: Cell) -> TestSets:
+        """The test sets that a cell is measured on."""
+        if cell.trial is None:
+            return self.test_sets
+        assert self.validation is not None
+        return self.validation
+
+
+def build_victims(study: StudyOptions, cells: Iterable[Cell]) -> dict[str, Victim]:
+    """The victims that cells ask.
+
+    Raises:
+        InputError: One cannot be built, or their scales differ.
+    """
+    victims: dict[str, Victim] = {}
+    for cell in cells:
+        if cell.victim not in victims:
+            where = f'{study.where}: cell {cell.id}: victims.{cell.victim}.victim'
+            victims[cell.victim] = build_victim(study.victims[cell.victim].victim, where=where)
+    scales = {victim.scale: name for name, victim in victims.items()}
+    if len(scales) > 1:
+        (one, first), (other, second) = list(scales.items())[:2]
+        raise InputError(
+            f'{first} has scale {one}, {second} has scale {other}',
+            where=f'{study.where}: victims',
+            do='Make two studies',
+        )
+    return victims
+
+
+def check_budgets(study: StudyOptions, cells: Iterable[Cell]) -> None:
+    """Refuse a budget above the number of images.
+
+    Raises:
+        InputError: There is one, or a source of images cannot be used.
+    """
+    counts = {name: len(_images(study, name)) for name in study.queries}
+    for cell in cells:
+        if cell.budget > counts[cell.queries]:
+            raise InputError(
+                f'budget {cell.budget} is above the {counts[cell.queries]} images of {cell.queries}',
+                where=f'{study.where}: cell {cell.id}',
+                do='Lower the budget, or add images',
+            )
+
+
+def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim]) -> Shared:
+    """Make the test sets, and ask each victim about every image that any cell draws, once.
+
+    Several processes may do so at once: one works, the others wait and find everything done.
+
+    Raises:
+        InputError: Images cannot be used, or an image to be tested on is a query or a validation image, too.
+    """
+    scale = next(iter(victims.values())).scale
+    with locked(study.output / 'prepare.lock'):
+        folder = study.output / 'test_sets'
+        entries = prepare_test_sets(study.test_sets, folder, scale, where=f'{study.where}: test_sets')
+        tests = {'test_sets': entries}
+        if study.tuning and any(cell.trial for cell in cells):
+            where = f'{study.where}: tuning.test_sets'
+            folder = study.output / 'validation_sets'
+            tests['tuning.test_sets'] = prepare_test_sets(study.tuning.test_sets, folder, scale, where=where)
+        hashes = {key: _hashes(sets) for key, sets in tests.items()}
+        pairs = {
+            (victim, source): _ask(study, victim, victims[victim], source, cells)
+            for victim, source in dict.fromkeys((cell.victim, cell.queries) for cell in cells)
+        }
+    _check_apart(study, hashes, pairs)
+    validation = tests.get('tuning.test_sets')
+    return Shared(
+        dict(victims),
+        {source: list(_images(study, source)) for source in study.queries},
+        pairs,
+        TestSets(entries, hash_json(hashes['test_sets'])),
+        None if validation is None else TestSets(validation, hash_json(hashes['tuning.test_sets'])),
+        study,
+    )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold a lock that ends with the process, whatever ends it; wait for it if need be.
+
+    Yields:
+        The lock file's descriptor.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _images(study: StudyOptions, source: str) -> dict[str, ImageRef]:
+    return image_references(study.queries[source].images, where=f'{study.where}: queries.{source}.images')
+
+
+def _query_folder(study: StudyOptions, victim: str, source: str) -> Path:
+    return study.output / 'queries' / victim / source
+
+
+def _ask(study: StudyOptions, name: str, victim: Victim, source: str, cells: Iterable[Cell]) -> dict[str, Pair]:
+    images, wanted = _images(study, source), set()
+    for cell in cells:
+        if (cell.victim, cell.queries) == (name, source):
+            wanted.update(draw(images, cell.budget, cell.seed))
+    asked: ImageSource = study.queries[source]
+    queries = run_queries(
+        victim,
+        {image: images[image] for image in sorted(wanted)},
+        _query_folder(study, name, source),
+        shrink=asked.shrink,
+        move_other_aside=True,
+        options={'study': study.name, 'victim': name, 'queries': source},
+    )
+    manifest = queries.manifest()
+    assert manifest is not None
+    return {one['name']: Pair(**{**one, 'size': tuple(one['size'])}) for one in manifest['pairs']}
+
+
+def _hashes(test_sets: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Hashes of pixels by file, of every folder of every test set."""
+    return {
+        f'{one["name"]}/{key}': {path.stem: hash_array(read_rgb(path)) for path in list_images(one[key])}
+        for one, key in itertools.product(test_sets, ('lq', 'gt', 'target'))
+        if key in one
+    }
+
+
+def _check_apart(
+    study: StudyOptions,
+    hashes: Mapping[str, Mapping[str, Mapping[str, str]]],
+    pairs: Mapping[tuple[str, str], Mapping[str, Pair]],
+) -> None:
+    """No image that is asked for training is one that is tested on, and none that is tuned on is either."""
+    seen = {pair.query: f'queries.{source}, {name}' for (_, source), of in pairs.items() for name, pair in of.items()}
+    for section, folders in hashes.items():
+        found = {}
+        for folder, images in folders.items():
+            for name, content in images.items() if folder.endswith('/lq') else ():
+                if content in seen:
+                    raise InputError(
+                        f'{folder.removesuffix("/lq")}, {name} is the same image as {seen[content]}',
+                        where=f'{study.where}: {section}',
+                        do='Keep queries, validation and test images apart',
+                    )
+                found[content] = f'{section}, {name}'
+        seen.update(found)

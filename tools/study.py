@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Run a grid of extractions and compare methods over it: tables, figures, JSON. Stopped anywhere, it goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mea_plugin.cli import ToolParser, run_tool
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check the option file, run what is not finished, write the results and say where they are."""
+    parser = ToolParser(description=__doc__)
+    parser.add_argument('-opt', type=Path, required=True, metavar='FILE', help='option file, see options/study/')
+    parser.add_argument('--data', type=Path, metavar='DIR', help="folder that stands for 'datasets' in the option file")
+    parser.add_argument('--output', type=Path, metavar='DIR', help='instead of output and results of the file')
+    parser.add_argument(
+        '--workers', type=int, metavar='N', help='cells at once (default: one per GPU, else per two cores; 0: per core)'
+    )
+    parser.add_argument('--collect', action='store_true', help='start nothing: results of the cells that are finished')
+    args = parser.parse_args(argv)
+
+    from mea_plugin.study.job import run_study
+    from mea_plugin.study.options import load_study
+    from mea_plugin.study.places import find_places
+
+    study = load_study(args.opt, data=args.data, output=args.output)
+    run_study(study, find_places(args.workers), start=not args.collect)
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
