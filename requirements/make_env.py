@@ -170,7 +170,17 @@ class Environment:
     def _get_installer(self) -> list[str]:
         if self._installer is None:
             pip = [str(self.python), '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet']
-            uv = [str(self.python), '-m', 'uv', '--no-progress', 'pip', 'install', '--quiet', '--python']
+            uv = [
+                str(self.python),
+                '-m',
+                'uv',
+                '--no-progress',
+                'pip',
+                'install',
+                '--quiet',
+                '--compile-bytecode',
+                '--python',
+            ]
             if self.use_uv and self._get_uv(pip):
                 self._installer = [*uv, str(self.python)]
             else:

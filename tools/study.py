@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--workers', type=int, metavar='N', help='cells at once (default: one per GPU, else per two cores; 0: per core)'
     )
+    parser.add_argument('--threads', type=int, metavar='N', help='of each cell (default: its share of the cores)')
     parser.add_argument('--collect', action='store_true', help='start nothing: results of the cells that are finished')
     args = parser.parse_args(argv)
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mea_plugin.study.places import find_places
 
     study = load_study(args.opt, data=args.data, output=args.output)
-    run_study(study, find_places(args.workers), start=not args.collect)
+    run_study(study, find_places(args.workers, args.threads), start=not args.collect)
 
 
 if __name__ == '__main__':

@@ -76,7 +76,21 @@ def trial_cells(study: StudyOptions) -> list[Cell]:
         for trial in study.methods[cell.method].trials
         for seed in study.tuning.seeds
     ]
+    _check_all_tuned(study, cells)
     return sorted(cells, key=lambda cell: study.tuning.seeds.index(cell.seed) if study.tuning else 0)
+
+
+def _check_all_tuned(study: StudyOptions, trials: Sequence[Cell]) -> None:
+    """A method with trials is tuned with every surrogate that it is used with."""
+    tuned = {(cell.surrogate, cell.method) for cell in trials}
+    for cell in study_cells(study):
+        method = study.chain(cell.method)[0]
+        if study.methods[method].trials and (cell.surrogate, method) not in tuned:
+            raise InputError(
+                f'cell {cell.id} has no trial of {method} with {cell.surrogate} to choose by',
+                where=f'{study.where}: tuning',
+                do='Tune at victims, queries and budgets that are not excluded',
+            )
 
 
 def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None) -> dict[str, Any]:

@@ -45,7 +45,9 @@ class Places:
         return cells * self.rank // self.world
 
 
-def find_places(workers: int | None = None, environment: Mapping[str, str] | None = None) -> Places:
+def find_places(
+    workers: int | None = None, threads: int | None = None, environment: Mapping[str, str] | None = None
+) -> Places:
     """One place per GPU; without a GPU, one per two cores, or as many as asked for.
 
     ``torchrun`` (``RANK``, ``LOCAL_RANK``), ``srun`` (``SLURM_PROCID``, ``SLURM_LOCALID``) and Slurm's arrays
@@ -53,21 +55,23 @@ def find_places(workers: int | None = None, environment: Mapping[str, str] | Non
 
     Args:
         workers: Cells at once; 0 for as many as there are cores.
+        threads: Of each cell; by default its share of the cores.
         environment: By default the process's own.
 
     Raises:
-        InputError: The number is below 0.
+        InputError: A number is below 0.
     """
+    for option, number in (('--workers', workers), ('--threads', threads)):
+        if number is not None and number < 0:
+            raise InputError(f'{number} is below 0', where=option, do='Give 1 or more')
     environment = os.environ if environment is None else environment
-    if workers is not None and workers < 0:
-        raise InputError(f'{workers} is below 0', where='--workers', do='Give 1 or more, or 0 for one per core')
     rank, world, local, here = _share(environment)
     gpus = _gpus(environment)
     cores = max(1, len(os.sched_getaffinity(0)) // here)
     if gpus and here > 1:
         gpus = (gpus[local % len(gpus)],)
     count = workers or (cores if workers == 0 else len(gpus) or max(1, cores // 2))
-    return Places(gpus, count, max(1, cores // count), rank, world)
+    return Places(gpus, count, threads or max(1, cores // count), rank, world)
 
 
 def _share(environment: Mapping[str, str]) -> tuple[int, int, int, int]:
