@@ -20,7 +20,7 @@ from mea_plugin.query import QuerySet
 
 __all__ = ['Trained', 'train_surrogate']
 
-_ITERATION = re.compile(r'(?:iter:|Iter\(train\) *\[)\s*([\d,]+)')  # BasicSR's log, and MMEngine's
+_ITERATION = re.compile(r'(?:epoch: *\d+, iter:|Iter\(train\) *\[)\s*([\d,]+)')  # BasicSR's log, and MMEngine's
 _LAST_LINES = 15
 
 

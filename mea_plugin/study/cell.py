@@ -192,7 +192,8 @@ def _tidy(surrogate: Surrogate, folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the job and run it."""
     (file,) = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # the training is told, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's & has made this process ignore the first
+        signal.signal(number, signal.default_int_handler)
     path = Path(file)
     job = Job(**json.loads(path.read_text()))
     with (path.parent / LOCK).open('a') as lock:
