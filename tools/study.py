@@ -23,12 +23,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--collect', action='store_true', help='start nothing: results of the cells that are finished')
     args = parser.parse_args(argv)
 
+    from mea_plugin.errors import RunError
     from mea_plugin.study.job import run_study
     from mea_plugin.study.options import load_study
     from mea_plugin.study.places import find_places
+    from mea_plugin.study.results import write_results
 
     study = load_study(args.opt, data=args.data, output=args.output)
-    run_study(study, find_places(args.workers, args.threads), start=not args.collect)
+    run = run_study(study, find_places(args.workers, args.threads), start=not args.collect)
+    command = ['python', 'tools/study.py', *map(str, sys.argv[1:] if argv is None else argv)]
+    found, table = write_results(run, command)
+    print(f'\n{table}\nresults: {study.results}')
+    if run.failures:
+        lines = ''.join(f'\n  {one.id}: {one.reason} See {one.log}' for one in run.failures)
+        raise RunError(f'{len(run.failures)} cells failed; the same command tries them again:{lines}')
+    if found['cells']['finished'] < found['cells']['wanted']:
+        print(f'{found["cells"]["finished"]} of {found["cells"]["wanted"]} cells are finished')
 
 
 if __name__ == '__main__':

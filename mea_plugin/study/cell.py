@@ -192,8 +192,8 @@ def _tidy(surrogate: Surrogate, folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the job and run it."""
     (file,) = sys.argv[1:] if argv is None else argv
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's & has made this process ignore the first
-        signal.signal(number, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGTERM):  # also where a shell's & has made this process ignore the first
+        signal.signal(each, signal.default_int_handler)
     path = Path(file)
     job = Job(**json.loads(path.read_text()))
     with (path.parent / LOCK).open('a') as lock:

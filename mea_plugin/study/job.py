@@ -110,18 +110,22 @@ def _run(
     if not cells:
         return {}
     tasks = _tasks(shared, cells, choices)
+    alike: dict[str, Task] = {}  # methods that come to the same options are trained once
+    for task in tasks:
+        alike.setdefault(task.job.key, task)
+    same = {cell: alike[task.job.key].job.id for cell, task in zip(cells, tasks, strict=True)}
     if not start:
-        found = {task.job.id: finished(task.job) for task in tasks}
-        return {cell: record for cell in cells if (record := found[cell.id])}
+        found = {task.job.id: finished(task.job) for task in alike.values()}
+        return {cell: record for cell, name in same.items() if (record := found[name])}
 
     def line(name: str, record: dict[str, Any]) -> str:
         seconds = record['train'].get('seconds')
         took = '' if seconds is None else f', {seconds:.0f} s of training'
         return f'[cell] {name}: {metric.title} {mean_fidelity(record, metric.name):.2f}{took}'
 
-    results, failed = run_tasks(tasks, places, title=title, report=line)
+    results, failed = run_tasks(list(alike.values()), places, title=title, report=line)
     failures += failed
-    return {cell: results[cell.id] for cell in cells if cell.id in results}
+    return {cell: results[name] for cell, name in same.items() if name in results}
 
 
 def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task]:

@@ -185,6 +185,7 @@ def load_study(path: str | Path, *, data: Path | None = None, output: Path | Non
     )
     _check_names(study)
     _check_trials(study)
+    _check_metrics(study)
     return study
 
 
@@ -319,6 +320,16 @@ def _check_names(study: StudyOptions) -> None:
 def _check_known(value: Any, known: list[Any], axis: str, where: str) -> None:
     if value not in known:
         raise InputError(f'no {axis} {value!r}', where=where, do=suggestion(str(value), list(map(str, known))))
+
+
+def _check_metrics(study: StudyOptions) -> None:
+    """Methods are compared image by image, and in numbers that can be had here."""
+    where = f'{study.where}: metrics'
+    for metric in study.measure.metrics:
+        if metric.kind != 'pair':
+            raise InputError(f'{metric.name} has no value per image', where=where, do='Use metrics such as psnr_rgb')
+        if metric.missing:
+            raise InputError(f'{metric.name} cannot be computed here ({metric.missing})', where=where, do='Remove it')
 
 
 def _check_trials(study: StudyOptions) -> None:

@@ -1,0 +1,297 @@
+"""From the results of cells to statements about methods: paired over seeds and images, corrected for their number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mea_plugin.metrics import Metric
+from mea_plugin.statistics import PairedDifference, holm, paired_difference
+from mea_plugin.study.grid import Cell
+from mea_plugin.study.options import Comparison
+
+__all__ = ['CONFIGURATION', 'Results', 'compare', 'configuration_of', 'queries_needed', 'seconds_of', 'values_of']
+
+CONFIGURATION = ('victim', 'surrogate', 'queries', 'budget')
+"""The axes of a configuration: what methods are compared at."""
+
+Configuration = tuple[str, str, str, int]
+
+_DIGITS = 4
+_LEVEL = 0.05
+
+
+def values_of(record: Mapping[str, Any], metric: str, kind: str = 'fidelity') -> np.ndarray:
+    """One value per image, over all test sets: float64 ``(images,)``, NaN where there is none."""
+    values = [value for one in record['test_sets'].values() for value in one[kind][metric]]
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def configuration_of(cell: Cell) -> Configuration:
+    """A cell without method and seed."""
+    return cell.victim, cell.surrogate, cell.queries, cell.budget
+
+
+@dataclass(frozen=True)
+class Results:
+    """The finished cells of a study.
+
+    Attributes:
+        records: By cell.
+        wanted: All cells that the study has.
+    """
+
+    records: Mapping[Cell, Mapping[str, Any]]
+    wanted: Sequence[Cell]
+
+    @property
+    def configurations(self) -> list[Configuration]:
+        """In the order of the option file."""
+        return list(dict.fromkeys(configuration_of(cell) for cell in sorted_by_seed(self.wanted)))
+
+    def methods(self, configuration: Configuration) -> list[str]:
+        """Those that the study wants there."""
+        return list(dict.fromkeys(one.method for one in self.wanted if configuration_of(one) == configuration))
+
+    def seeds(self, configuration: Configuration, method: str) -> dict[int, Mapping[str, Any]]:
+        """The finished records of one method, by seed."""
+        return {
+            cell.seed: self.records[cell]
+            for cell in self.wanted
+            if cell in self.records and cell.method == method and configuration_of(cell) == configuration
+        }
+
+    def matrix(self, configuration: Configuration, method: str, metric: str, seeds: Iterable[int]) -> np.ndarray:
+        """Fidelity, ``(seeds, images)``."""
+        found = self.seeds(configuration, method)
+        return np.stack([values_of(found[seed], metric) for seed in seeds])
+
+
+def sorted_by_seed(cells: Iterable[Cell]) -> list[Cell]:
+    """The first seed's cells have every configuration, unless some are excluded by seed."""
+    return sorted(cells, key=lambda cell: cell.seed)
+
+
+def over_seeds(values: np.ndarray, metric: Metric) -> PairedDifference:
+    """The mean of values over seeds and images, with the interval and test of a mean that is zero.
+
+    Seeds and images are crossed, as :func:`~mea_plugin.statistics.paired_difference` has it. With the same seed, two
+    methods have drawn the same query images and begin with the same weights, so the differences of such pairs are
+    taken first, and those are the values here.
+
+    Args:
+        values: ``(seeds, images)``.
+        metric: Says which sign is better.
+    """
+    first = values[0] if len(values) == 1 else values
+    return paired_difference(first, np.zeros(values.shape[1]), better=metric.better)
+
+
+def compare(results: Results, comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    """Judge each comparison at each configuration and over all of them, as JSON.
+
+    For seed ``s`` and image ``i`` the difference is ``d[s, i] = method[s, i] - against[s, i]``. A configuration is won
+    where the 95 % interval of its mean excludes 0 and the p-value, corrected by Holm over all configurations and
+    comparisons of the study, is at most 0.05; lost likewise. Over configurations, ``d`` is averaged first, so that the
+    interval is over seeds and images; the configurations are those of the study, not a sample of others.
+
+    Args:
+        results: Of the study. Seeds that one of the two methods lacks are left out.
+        comparisons: In the order of tables.
+        metrics: The first decides.
+    """
+    judged = [[_at_configurations(results, one, metric) for metric in metrics] for one in comparisons]
+    for index in range(len(metrics)):
+        entries = [entry for one in judged for entry in one[index].values()]
+        for entry, p in zip(entries, holm([_nan(entry['p']) for entry in entries]), strict=True):
+            entry['p_holm'] = _number(p)
+            if entry['verdict'] != 'undecided' and not p <= _LEVEL:
+                entry['verdict'] = 'undecided'
+    return [
+        _comparison(results, one, metrics, [dict(found) for found in by_metric])
+        for one, by_metric in zip(comparisons, judged, strict=True)
+    ]
+
+
+def _at_configurations(results: Results, comparison: Comparison, metric: Metric) -> dict[Configuration, dict[str, Any]]:
+    found = {}
+    for configuration in results.configurations:
+        seeds = _common(results, comparison, configuration)
+        if seeds:
+            found[configuration] = _judge(
+                _differences(results, comparison, configuration, metric, seeds), metric, seeds
+            )
+    return found
+
+
+def _common(results: Results, comparison: Comparison, configuration: Configuration) -> list[int]:
+    one, other = (results.seeds(configuration, name) for name in (comparison.method, comparison.against))
+    return sorted(one.keys() & other.keys())
+
+
+def _differences(
+    results: Results, comparison: Comparison, configuration: Configuration, metric: Metric, seeds: Sequence[int]
+) -> np.ndarray:
+    first, second = (
+        results.matrix(configuration, name, metric.name, seeds) for name in (comparison.method, comparison.against)
+    )
+    return first - second
+
+
+def _judge(values: np.ndarray, metric: Metric, seeds: Sequence[int]) -> dict[str, Any]:
+    found = over_seeds(values, metric)
+    return {
+        'mean': _number(found.mean),
+        'interval': _interval(found),
+        'p': found.p if math.isfinite(found.p) else None,
+        'verdict': found.verdict,
+        'seeds': list(seeds),
+        'per_seed': [_number(float(np.nanmean(row))) for row in values],
+        'left_out': found.left_out,
+    }
+
+
+def _comparison(
+    results: Results,
+    comparison: Comparison,
+    metrics: Sequence[Metric],
+    by_metric: Sequence[Mapping[Configuration, Any]],
+) -> dict[str, Any]:
+    deciding = by_metric[0]
+    wanted = [
+        configuration
+        for configuration in results.configurations
+        if {comparison.method, comparison.against} <= set(results.methods(configuration))
+    ]
+    verdicts = [deciding[one]['verdict'] for one in wanted if one in deciding]
+    return {
+        'name': comparison.name,
+        'method': comparison.method,
+        'against': comparison.against,
+        'at': comparison.at,
+        'note': comparison.note,
+        'won': verdicts.count('better'),
+        'lost': verdicts.count('worse'),
+        'undecided': verdicts.count('undecided'),
+        'missing': len(wanted) - len(verdicts),
+        'pooled': _pooled(results, comparison, metrics, wanted),
+        'configurations': [
+            {
+                **dict(zip(CONFIGURATION, configuration, strict=True)),
+                'metrics': {
+                    metric.name: found[configuration]
+                    for metric, found in zip(metrics, by_metric, strict=True)
+                    if configuration in found
+                },
+                'seconds': _seconds_ratio(results, comparison, configuration),
+            }
+            for configuration in wanted
+        ],
+        'queries_needed': queries_needed(results, comparison, metrics[0]),
+    }
+
+
+def _pooled(
+    results: Results, comparison: Comparison, metrics: Sequence[Metric], wanted: Sequence[Configuration]
+) -> dict[str, Any]:
+    """Over all configurations, and over those of each surrogate."""
+    surrogates = list(dict.fromkeys(one[1] for one in wanted))
+    scopes = {'all': list(wanted)}
+    if len(surrogates) > 1:
+        scopes.update({name: [one for one in wanted if one[1] == name] for name in surrogates})
+    pooled = {}
+    for scope, configurations in scopes.items():
+        seeds = {one: _common(results, comparison, one) for one in configurations}
+        there = [one for one in configurations if seeds[one]]
+        common = sorted(set.intersection(*(set(seeds[one]) for one in there))) if there else []
+        if not common:
+            continue
+        entry: dict[str, Any] = {'configurations': len(there), 'seeds': common, 'metrics': {}}
+        for metric in metrics:
+            values = [_differences(results, comparison, one, metric, common) for one in there]
+            entry['metrics'][metric.name] = _judge(np.mean(values, axis=0), metric, common)
+        ratios = [_seconds_ratio(results, comparison, one) for one in there]
+        known = [ratio for ratio in ratios if ratio is not None]
+        entry['seconds'] = round(statistics.fmean(known), 2) if known else None
+        pooled[scope] = entry
+    return pooled
+
+
+def seconds_of(results: Results, configuration: Configuration, method: str) -> float | None:
+    """The median over seeds of what the training took; it is less moved by other work of the machine than the mean."""
+    found = [record['train'].get('seconds') for record in results.seeds(configuration, method).values()]
+    known = [seconds for seconds in found if seconds is not None]
+    return statistics.median(known) if known else None
+
+
+def _seconds_ratio(results: Results, comparison: Comparison, configuration: Configuration) -> float | None:
+    one, other = (seconds_of(results, configuration, name) for name in (comparison.method, comparison.against))
+    return round(one / other, 3) if one and other else None
+
+
+def queries_needed(results: Results, comparison: Comparison, metric: Metric) -> list[dict[str, Any]]:
+    """With what share of its queries the method reaches what the other reaches at each budget.
+
+    Fidelity between two budgets is interpolated linearly in the logarithm of the budget.
+
+    Returns:
+        For each victim, surrogate and source of queries, and each budget above the smallest: ``share``, or None where
+        the method does not reach that fidelity at any budget; ``at_most`` is true where its smallest budget suffices.
+    """
+    sign = 1 if metric.better == 'higher' else -1
+    rows = []
+    keys = dict.fromkeys(configuration[:3] for configuration in results.configurations)
+    for victim, surrogate, queries in keys:
+        curves = []
+        for method in (comparison.method, comparison.against):
+            points = {}
+            for configuration in results.configurations:
+                seeds = _common(results, comparison, configuration)
+                if configuration[:3] == (victim, surrogate, queries) and seeds:
+                    values = results.matrix(configuration, method, metric.name, seeds)
+                    points[configuration[3]] = sign * float(np.nanmean(values))
+            curves.append(dict(sorted(points.items())))
+        method_curve, other = curves
+        for budget, fidelity in itertools.islice(other.items(), 1, None):
+            needed, at_most = _budget_for(method_curve, fidelity)
+            rows.append(
+                {
+                    'victim': victim,
+                    'surrogate': surrogate,
+                    'queries': queries,
+                    'budget': budget,
+                    'share': None if needed is None else round(needed / budget, 3),
+                    'at_most': at_most,
+                }
+            )
+    return rows
+
+
+def _budget_for(curve: Mapping[int, float], fidelity: float) -> tuple[float | None, bool]:
+    """The smallest budget at which a curve reaches a fidelity, and whether it is above that from its start."""
+    points = list(curve.items())
+    if points and points[0][1] >= fidelity:
+        return points[0][0], True
+    for (low, before), (high, after) in itertools.pairwise(points):
+        if before < fidelity <= after:
+            part = (fidelity - before) / (after - before)
+            return math.exp(math.log(low) + part * (math.log(high) - math.log(low))), False
+    return None, False
+
+
+def _number(value: float) -> float | None:
+    return round(value, _DIGITS) if math.isfinite(value) else None
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _interval(found: PairedDifference) -> list[float] | None:
+    return None if found.bounds is None else [round(value, _DIGITS) for value in found.bounds]

@@ -1,0 +1,93 @@
+"""How far query images are from those that a victim was trained on: a Frechet distance on wavelet statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pywt
+
+from mea_plugin.errors import InputError
+from mea_plugin.metrics.planes import Y_WEIGHTS
+
+__all__ = ['domain_distance', 'frechet_distance', 'patch_features']
+
+PATCH = 24
+PATCHES = 16
+_LEVELS = 2
+_WAVE = 'haar'  # short enough for two levels of a small patch without much of its border
+_FLOOR = 0.25  # energy of rounding to whole grey levels, roughly: flat patches do not differ by their noise
+
+
+def domain_distance(queries: Iterable[np.ndarray], training: Iterable[np.ndarray], *, seed: int = 0) -> float:
+    """The domain distance of query images to a victim's training images (its inputs).
+
+    Features of random patches are standardised by mean and standard deviation of the training images' patches, and
+
+        d^2 = |m_q - m_t|^2 + tr(C_q + C_t - 2 (C_q C_t)^(1/2))
+
+    is the squared Frechet distance of the two Gaussians fitted to them; ``d`` is given. 0: nothing tells the two apart;
+    1: a shift by about one standard deviation of one feature.
+
+    Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, for the distance. Its features
+    are those of an Inception network; these are energies of wavelet bands and means of colours, which need no weights
+    and are what the paper's penalty looks at.
+
+    Args:
+        queries: uint8 ``(H, W, 3)``, RGB, as the victim is asked; of any sizes.
+        training: Likewise.
+        seed: Of the patches' places.
+
+    Raises:
+        InputError: An image is smaller than a patch, or there are too few images for a covariance.
+    """
+    features = [_all_features(images, seed) for images in (queries, training)]
+    mean, deviation = features[1].mean(axis=0), features[1].std(axis=0)
+    standard = [(one - mean) / np.where(deviation > 0, deviation, 1) for one in features]
+    return frechet_distance(*standard)
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """The Frechet distance of Gaussians fitted to two sets of features, ``(n, features)`` each."""
+    means = first.mean(axis=0) - second.mean(axis=0)
+    one, other = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    # tr((C1 C2)^(1/2)) is that of the symmetric (C1^(1/2) C2 C1^(1/2))^(1/2).
+    inner = np.sqrt(np.clip(np.linalg.eigvalsh(root @ other @ root), 0, None)).sum()
+    return float(np.sqrt(max(0.0, means @ means + np.trace(one) + np.trace(other) - 2 * inner)))
+
+
+def patch_features(patches: np.ndarray) -> np.ndarray:
+    """What is measured of patches.
+
+    Args:
+        patches: float64 ``(n, size, size, 3)``, RGB, grey levels from 0 to 255.
+
+    Returns:
+        ``(n, 10)``: logarithms of the mean squares of the horizontal, vertical and diagonal bands of two levels of
+        luma; then luma's mean and the logarithm of its standard deviation, and the means of B - Y and of R - Y.
+    """
+    luma = patches @ np.asarray(Y_WEIGHTS)
+    bands = pywt.wavedec2(luma, _WAVE, mode='periodization', level=_LEVELS, axes=(1, 2))
+    energies = [np.log((band**2).mean(axis=(1, 2)) + _FLOOR) for level in bands[1:] for band in level]
+    means = [luma.mean(axis=(1, 2)), np.log(luma.std(axis=(1, 2)) + 1)]
+    colours = [(patches[..., channel] - luma).mean(axis=(1, 2)) for channel in (2, 0)]
+    return np.stack([*energies, *means, *colours], axis=1)
+
+
+def _all_features(images: Iterable[np.ndarray], seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    found = []
+    for image in images:
+        height, width = image.shape[:2]
+        if min(height, width) < PATCH:
+            what = f'an image of {width}x{height} pixels is smaller than a patch of {PATCH}'
+            raise InputError(what, do='Leave out trained_on, or give larger images')
+        tops = generator.integers(0, height - PATCH + 1, PATCHES)
+        lefts = generator.integers(0, width - PATCH + 1, PATCHES)
+        patches = [image[top : top + PATCH, left : left + PATCH] for top, left in zip(tops, lefts, strict=True)]
+        found.append(patch_features(np.asarray(patches, np.float64)))
+    if len(found) < 2:
+        raise InputError('one image has no distribution', do='Leave out trained_on, or give more images')
+    return np.concatenate(found)

@@ -1,0 +1,150 @@
+"""What a study has found, as the content of study.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mea_plugin.data.resize import downscale
+from mea_plugin.data.sources import image_references
+from mea_plugin.files import hash_json
+from mea_plugin.metrics import Metric
+from mea_plugin.study.collect import CONFIGURATION, Configuration, Results, compare, over_seeds, seconds_of
+from mea_plugin.study.distance import domain_distance
+from mea_plugin.study.job import StudyRun
+from mea_plugin.study.options import ImageSource, StudyOptions
+
+__all__ = ['FORMAT', 'measure_distances', 'study_document']
+
+FORMAT = 1
+
+Distances = Mapping[tuple[str, str], float]
+
+
+def measure_distances(study: StudyOptions) -> dict[tuple[str, str], float]:
+    """The domain distance of each source of queries to each victim whose training images are known.
+
+    Raises:
+        InputError: Images are missing or too small.
+    """
+    trained = {name: one.trained_on for name, one in study.victims.items() if one.trained_on is not None}
+    return {
+        (victim, queries): round(
+            domain_distance(
+                _read(source, f'{study.where}: queries.{queries}'),
+                _read(training, f'{study.where}: victims.{victim}.trained_on'),
+            ),
+            4,
+        )
+        for victim, training in trained.items()
+        for queries, source in study.queries.items()
+    }
+
+
+def _read(source: ImageSource, where: str) -> Iterable[Any]:
+    for image in image_references(source.images, where=where).values():
+        yield downscale(image.read(), source.shrink) if source.shrink > 1 else image.read()
+
+
+def study_document(
+    run: StudyRun, trivial: Mapping[str, Any], distances: Distances, command: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that tables and figures show, as plain values.
+
+    Args:
+        run: Finished cells.
+        trivial: Of :func:`~mea_plugin.study.references.measure_trivial`.
+        distances: Of :func:`measure_distances`.
+        command: What was typed.
+    """
+    study = run.shared.study
+    metrics = study.measure.metrics
+    results = Results(run.records, run.wanted)
+    records = [*run.records.values(), *run.trials.values()]
+    return {
+        'format': FORMAT,
+        'name': study.name,
+        'command': list(command),
+        'options': study.content,
+        'machines': _distinct(record['machine'] for record in records),
+        'packages': _distinct(record['packages'] for record in records),
+        'cells': {'wanted': len(run.wanted), 'finished': len(run.records), 'trials': len(run.trials)},
+        'failures': [{'id': one.id, 'reason': one.reason} for one in run.failures],
+        'metrics': {
+            one.name: {
+                'title': one.title,
+                'unit': one.unit,
+                'better': one.better,
+                'digits': one.digits,
+                'protocol': one.protocol,
+            }
+            for one in metrics
+        },
+        'methods': list(study.methods),
+        'test_sets': _test_sets(records, run),
+        'distances': [
+            {'victim': victim, 'queries': queries, 'distance': value} for (victim, queries), value in distances.items()
+        ],
+        'tuning': [
+            {'surrogate': one.surrogate, 'method': one.method, 'taken': one.trial, 'means': one.means}
+            for one in run.choices.values()
+        ],
+        'configurations': [
+            _configuration(results, one, metrics, trivial.get(one[0]), distances) for one in results.configurations
+        ],
+        'comparisons': compare(results, study.comparisons, metrics),
+    }
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list({hash_json(value): value for value in values}.values())
+
+
+def _test_sets(records: Sequence[Mapping[str, Any]], run: StudyRun) -> dict[str, int]:
+    """How many images each test set has."""
+    for record in run.records.values():
+        return {name: len(one['images']) for name, one in record['test_sets'].items()}
+    return {}
+
+
+def _configuration(
+    results: Results,
+    configuration: Configuration,
+    metrics: Sequence[Metric],
+    trivial: Mapping[str, Any] | None,
+    distances: Distances,
+) -> dict[str, Any]:
+    victim, _, queries, _ = configuration
+    methods = {}
+    for method in results.methods(configuration):
+        seeds = sorted(results.seeds(configuration, method))
+        if seeds:
+            methods[method] = {
+                'seeds': seeds,
+                'seconds': seconds_of(results, configuration, method),
+                'fidelity': {one.name: _mean(results, configuration, method, one, seeds) for one in metrics},
+            }
+    return {
+        **dict(zip(CONFIGURATION, configuration, strict=True)),
+        'distance': distances.get((victim, queries)),
+        'trivial': _trivial(trivial, metrics),
+        'methods': methods,
+    }
+
+
+def _mean(
+    results: Results, configuration: Configuration, method: str, metric: Metric, seeds: Sequence[int]
+) -> dict[str, Any]:
+    found = over_seeds(results.matrix(configuration, method, metric.name, seeds), metric)
+    interval = None if found.bounds is None else [round(value, 4) for value in found.bounds]
+    return {'mean': None if found.mean != found.mean else round(found.mean, 4), 'interval': interval}
+
+
+def _trivial(trivial: Mapping[str, Any] | None, metrics: Sequence[Metric]) -> dict[str, Any] | None:
+    if trivial is None:
+        return None
+    means = {}
+    for metric in metrics:
+        values = [v for one in trivial['test_sets'].values() for v in one['fidelity'][metric.name] if v is not None]
+        means[metric.name] = round(sum(values) / len(values), 4) if values else None
+    return {'name': trivial['name'], 'fidelity': means}

@@ -1,0 +1,188 @@
+"""Tables out of what a study.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mea_plugin.evaluation.table import Cell, Column, Table
+
+__all__ = ['comparison_table', 'fidelity_table', 'queries_table', 'study_tables', 'tuning_table', 'verdict_table']
+
+Study = Mapping[str, Any]
+
+_LEGEND = [
+    'Difference: mean over configurations, seeds and images of the first method minus the second [95 % bootstrap '
+    'interval over seeds and images].',
+    'Won or lost: the interval of a configuration excludes 0, and its p, corrected by Holm for all configurations and '
+    'comparisons of the study, is at most 0.05.',
+    "Time: seconds of training, times the second method's.",
+]
+
+
+def study_tables(study: Study) -> list[Table]:
+    """All tables, the most important first; one without rows is left out."""
+    tables = [comparison_table(study), fidelity_table(study), verdict_table(study), queries_table(study)]
+    tables.append(tuning_table(study))
+    return [table for table in tables if table.rows]
+
+
+def comparison_table(study: Study) -> Table:
+    """A row per comparison and scope: who wins how often, by how much, and what it costs."""
+    metric, about = _deciding(study)
+    unit = f' ({about["unit"]})' if about['unit'] else ''
+    header = [
+        Column('comparison', 'comparison', is_number=False),
+        Column('scope', 'over', is_number=False),
+        Column('won', 'won'),
+        Column('lost', 'lost'),
+        Column('undecided', 'undecided'),
+        Column('difference', f'{about["title"]}{unit}', has_interval=True),
+        Column('time', 'time'),
+    ]
+    rows = []
+    for one in study['comparisons']:
+        for scope, pooled in one['pooled'].items():
+            verdicts = [
+                entry['metrics'][metric]['verdict']
+                for entry in one['configurations']
+                if metric in entry['metrics'] and scope in ('all', entry['surrogate'])
+            ]
+            rows.append(
+                [
+                    Cell(f'{one["name"]}: {one["method"]} - {one["against"]}', name=one['name']),
+                    Cell('all' if scope == 'all' else f'surrogate {scope}', name=scope),
+                    *(_count(verdicts.count(verdict)) for verdict in ('better', 'worse', 'undecided')),
+                    _difference(pooled['metrics'][metric], about),
+                    Cell(value=pooled['seconds'], text='' if pooled['seconds'] else 'not known'),
+                ]
+            )
+    return Table('comparisons', 'Methods compared: fidelity to the victim', header, rows, legend=_LEGEND)
+
+
+def fidelity_table(study: Study) -> Table:
+    """A row per configuration, a column per method."""
+    metric, about = _deciding(study)
+    unit = f' ({about["unit"]})' if about['unit'] else ''
+    trivial = next((one['trivial']['name'] for one in study['configurations'] if one['trivial']), None)
+    header = [*_axes(), *([Column('trivial', trivial)] if trivial else [])]
+    header += [Column(method, method, has_interval=True) for method in study['methods']]
+    rows = []
+    for one in study['configurations']:
+        row = _axis_cells(one)
+        if trivial:
+            row.append(_plain((one['trivial'] or {}).get('fidelity', {}).get(metric), about))
+        for method in study['methods']:
+            found = one['methods'].get(method)
+            row.append(Cell('-') if found is None else _mean(found['fidelity'][metric], about))
+        rows.append(row)
+    images = sum(study['test_sets'].values())
+    sets = ', '.join(f'{name} {count}' for name, count in study['test_sets'].items())
+    setting = f'{about["title"]}{unit}, mean over seeds and {images} images ({sets}) [95 % interval].'
+    return Table('fidelity', 'Fidelity by configuration', header, rows, setting=setting)
+
+
+def verdict_table(study: Study) -> Table:
+    """A row per comparison and configuration."""
+    metric, about = _deciding(study)
+    header = [
+        Column('comparison', 'comparison', is_number=False),
+        *_axes(),
+        Column('difference', about['title'], has_interval=True),
+        Column('p', 'p (Holm)'),
+        Column('seeds', 'seeds'),
+        Column('time', 'time'),
+        Column('verdict', 'the first is', is_number=False),
+    ]
+    rows = []
+    for one in study['comparisons']:
+        for entry in one['configurations']:
+            found = entry['metrics'].get(metric)
+            if found is None:
+                rest = [Cell('-'), Cell('-'), _count(0), Cell('-'), Cell('not run')]
+            else:
+                p = Cell('-') if found['p_holm'] is None else Cell(value=found['p_holm'], digits=4)
+                time = Cell('-') if entry['seconds'] is None else Cell(value=entry['seconds'])
+                rest = [_difference(found, about), p, _count(len(found['seeds'])), time, Cell(found['verdict'])]
+            rows.append([Cell(one['name']), *_axis_cells(entry), *rest])
+    return Table('configurations', 'Comparisons by configuration', header, rows)
+
+
+def queries_table(study: Study) -> Table:
+    """How many of its queries a method needs for what the other reaches with all of them."""
+    header = [
+        Column('comparison', 'comparison', is_number=False),
+        *_axes(),
+        Column('share', 'share of the queries'),
+    ]
+    rows = []
+    for one in study['comparisons']:
+        for entry in one['queries_needed']:
+            share = entry['share']
+            text = 'more than all' if share is None else f'at most {share:.2f}' if entry['at_most'] else ''
+            rows.append([Cell(one['name']), *_axis_cells(entry), Cell(text, value=share)])
+    legend = ['Interpolated between budgets in the logarithm of the budget; of means, so without an interval.']
+    title = 'Queries that the first method needs to reach what the second reaches with its budget'
+    return Table('queries', title, header, rows, legend=legend)
+
+
+def tuning_table(study: Study) -> Table:
+    """What each method chose among, on the validation sets."""
+    _, about = _deciding(study)
+    header = [
+        Column('surrogate', 'surrogate', is_number=False),
+        Column('method', 'method', is_number=False),
+        Column('trial', 'setting', is_number=False),
+        Column('fidelity', about['title']),
+    ]
+    rows = [
+        [
+            Cell(one['surrogate']),
+            Cell(one['method']),
+            Cell(f'{trial} (taken)' if trial == one['taken'] else trial, name=trial),
+            Cell('failed') if mean is None else _plain(mean, about),
+        ]
+        for one in study['tuning']
+        for trial, mean in one['means'].items()
+    ]
+    return Table('tuning', 'Tuning: fidelity on validation images that no other table uses', header, rows)
+
+
+def _deciding(study: Study) -> tuple[str, Mapping[str, Any]]:
+    name = next(iter(study['metrics']))
+    return name, study['metrics'][name]
+
+
+def _axes() -> list[Column]:
+    return [
+        Column('victim', 'victim', is_number=False),
+        Column('surrogate', 'surrogate', is_number=False),
+        Column('queries', 'queries', is_number=False),
+        Column('budget', 'budget'),
+    ]
+
+
+def _axis_cells(entry: Mapping[str, Any]) -> list[Cell]:
+    return [Cell(entry['victim']), Cell(entry['surrogate']), Cell(entry['queries']), _count(entry['budget'])]
+
+
+def _count(value: int) -> Cell:
+    return Cell(value=value, digits=0)
+
+
+def _plain(value: float | None, about: Mapping[str, Any]) -> Cell:
+    return Cell('-') if value is None else Cell(value=value, digits=about['digits'])
+
+
+def _mean(found: Mapping[str, Any], about: Mapping[str, Any]) -> Cell:
+    if found['mean'] is None:
+        return Cell('-')
+    low, high = found['interval'] or (None, None)
+    return Cell(value=found['mean'], low=low, high=high, digits=about['digits'])
+
+
+def _difference(found: Mapping[str, Any], about: Mapping[str, Any]) -> Cell:
+    if found['mean'] is None:
+        return Cell('-')
+    low, high = found['interval'] or (None, None)
+    return Cell(value=found['mean'], low=low, high=high, digits=about['digits'], is_signed=True)
