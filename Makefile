@@ -15,7 +15,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api test test-classic lint bench chromium lock clean distclean env env-dev env-classic
+.PHONY: help demo demo-style demo-api study test test-classic lint bench chromium lock clean distclean env env-dev env-classic
 
 help:  ## Show this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -32,6 +32,10 @@ demo-style: env  ## Extract an OpenCV style with pix2pix, baseline and proposed;
 
 demo-api: env  ## Serve the embedded model and extract it over HTTP; ends with a table, a picture and both sides' books
 	@$(MODERN) -m mea_plugin.serving.demo
+
+study: env  ## Run the small study and compare it with its published results; ten minutes on two cores
+	@$(MODERN) -W ignore tools/study.py -opt options/study/small.yml --output results/study/small --workers 0 \
+		--reproduce docs/results/small/study.json
 
 test: env-dev  ## Run all tests in the modern environment
 	@$(ONE_THREAD) $(MODERN) $(PYTEST)

@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.errors import InputError, RunError
+from mea_plugin.evaluation.markup import to_markdown
+from mea_plugin.files import read_json
+from mea_plugin.study.options import load_study
+from mea_plugin.study.places import find_places
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,24 +27,45 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--threads', type=int, metavar='N', help='of each cell (default: its share of the cores)')
     parser.add_argument('--collect', action='store_true', help='start nothing: results of the cells that are finished')
+    parser.add_argument(
+        '--reproduce', type=Path, metavar='FILE', help='a published study.json; exit code 1 if this run contradicts it'
+    )
     args = parser.parse_args(argv)
+    stated = _read_stated(args.reproduce) if args.reproduce else None
+    study = load_study(args.opt, data=args.data, output=args.output)
 
-    from mea_plugin.errors import RunError
-    from mea_plugin.study.job import run_study
-    from mea_plugin.study.options import load_study
-    from mea_plugin.study.places import find_places
+    from mea_plugin.study.job import run_study  # after the option file: this takes seconds
     from mea_plugin.study.results import write_results
 
-    study = load_study(args.opt, data=args.data, output=args.output)
     run = run_study(study, find_places(args.workers, args.threads), start=not args.collect)
     command = ['python', 'tools/study.py', *map(str, sys.argv[1:] if argv is None else argv)]
     found, table = write_results(run, command)
     print(f'\n{table}\nresults: {study.results}')
+    if found['cells']['finished'] < found['cells']['wanted']:
+        print(f'{found["cells"]["finished"]} of {found["cells"]["wanted"]} cells are finished')
     if run.failures:
         lines = ''.join(f'\n  {one.id}: {one.reason} See {one.log}' for one in run.failures)
         raise RunError(f'{len(run.failures)} cells failed; the same command tries them again:{lines}')
-    if found['cells']['finished'] < found['cells']['wanted']:
-        print(f'{found["cells"]["finished"]} of {found["cells"]["wanted"]} cells are finished')
+    if stated is not None:
+        _compare(found, stated, args.reproduce)
+
+
+def _read_stated(path: Path) -> Mapping[str, Any]:
+    from mea_plugin.study.document import FORMAT
+
+    stated = read_json(path)
+    if not isinstance(stated, dict) or stated.get('format') != FORMAT or 'comparisons' not in stated:
+        raise InputError('is no study.json of this version', where=path, do='Give one that this tool wrote')
+    return stated
+
+
+def _compare(found: Mapping[str, Any], stated: Mapping[str, Any], path: Path) -> None:
+    from mea_plugin.study.reproduce import reproduction
+
+    table, is_reproduced = reproduction(found, stated)
+    print(f'\n{to_markdown(table, width=120)}')
+    if not is_reproduced:
+        raise RunError(f'a mean lies outside of the interval that {path} states')
 
 
 if __name__ == '__main__':

@@ -24,6 +24,8 @@ __all__ = ['Failure', 'Task', 'finished', 'run_tasks']
 _LOOK = 0.2  # seconds between two looks at the processes
 _LOOK_AGAIN = 5.0  # at cells that another process works on
 _WAIT = 60.0  # for a training to put its state away
+_CELL = (sys.executable, '-m', 'mea_plugin.study.cell')
+_FAILURE = 'failure.json'
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ def finished(job: Job) -> dict[str, Any] | None:
 
 
 def run_tasks(
-    tasks: Sequence[Task], places: Places, *, title: str, report: Callable[[str, dict[str, Any]], str]
+    tasks: Sequence[Task],
+    places: Places,
+    *,
+    title: str,
+    report: Callable[[str, dict[str, Any]], str],
+    command: Sequence[str] = _CELL,
 ) -> tuple[dict[str, dict[str, Any]], list[Failure]]:
     """Run what is not finished.
 
@@ -74,11 +81,12 @@ def run_tasks(
         places: Where.
         title: Of the progress bar.
         report: Makes a line of a finished cell's id and result.
+        command: Runs the job whose file follows.
 
     Returns:
         Results by id, and the failures of this call.
     """
-    run = _Run(tasks, places, title, report)
+    run = _Run(tasks, places, title, report, command)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         run.work()
@@ -96,9 +104,15 @@ class _Run:
     """One call of :func:`run_tasks`."""
 
     def __init__(
-        self, tasks: Sequence[Task], places: Places, title: str, report: Callable[[str, dict[str, Any]], str]
+        self,
+        tasks: Sequence[Task],
+        places: Places,
+        title: str,
+        report: Callable[[str, dict[str, Any]], str],
+        command: Sequence[str],
     ) -> None:
-        self._places, self._report = places, report
+        self._places, self._report, self._command = places, report, command
+        self._began = time.time()
         self.results: dict[str, dict[str, Any]] = {}
         self.failures: list[Failure] = []
         self._seconds: dict[str, list[float]] = {}
@@ -152,6 +166,9 @@ class _Run:
             if record is not None:
                 self._waiting.remove(task)
                 self._finish(task, record)
+            elif failure := self._failed_elsewhere(task):
+                self._waiting.remove(task)
+                self._fail(task, failure)
             elif _is_locked(task.folder / LOCK):
                 self._not_before[task.job.id] = now + _LOOK_AGAIN
             else:
@@ -163,7 +180,7 @@ class _Run:
         file = task.job.write(task.folder)
         log = (task.folder / 'log.txt').open('w')
         process = subprocess.Popen(
-            [sys.executable, '-m', 'mea_plugin.study.cell', str(file)],
+            [*self._command, str(file)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -188,18 +205,27 @@ class _Run:
                 self._not_before[one.task.job.id] = time.monotonic() + _LOOK_AGAIN
                 self._waiting.append(one.task)
             else:
-                self._fail(one.task, code)
+                reason = _reason(one.task.folder / 'log.txt', code)
+                write_json(one.task.folder / _FAILURE, {'key': one.task.job.key, 'reason': reason})
+                self._fail(one.task, reason)
 
     def _finish(self, task: Task, record: dict[str, Any]) -> None:
         self.results[task.job.id] = record
         self._bar.write(self._report(task.job.id, record), sys.stderr)
         self._bar.update()
 
-    def _fail(self, task: Task, code: int) -> None:
+    def _failed_elsewhere(self, task: Task) -> str | None:
+        """Why the task failed in another process that runs the study at the same time; it would fail here, too."""
+        path = task.folder / _FAILURE
+        note = read_json(path)
+        if isinstance(note, dict) and note.get('key') == task.job.key and path.stat().st_mtime >= self._began:
+            return str(note.get('reason'))
+        return None
+
+    def _fail(self, task: Task, reason: str) -> None:
         log = task.folder / 'log.txt'
-        failure = Failure(task.job.id, _reason(log, code), log)
+        failure = Failure(task.job.id, reason, log)
         self.failures.append(failure)
-        write_json(task.folder / 'failure.json', {'key': task.job.key, 'reason': failure.reason})
         self._bar.write(f'[failed] {failure.id}: {failure.reason} See {log}', sys.stderr)
         self._bar.update()
 
