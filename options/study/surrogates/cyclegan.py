@@ -2,7 +2,7 @@
 # baseline: no penalty, plain Adam.
 _base_ = ['../../mmagic/small/cyclegan_baseline.py']
 
-max_iters = 250
+max_iters = 200
 optim_wrapper = dict(generators=dict(optimizer=dict(lr=1e-3)), discriminators=dict(optimizer=dict(lr=4e-4)))
 param_scheduler = dict(T_max=max_iters)
 train_cfg = dict(max_iters=max_iters)

@@ -1,0 +1,164 @@
+"""Statistics of a study on cells whose differences are planted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from mea_plugin.metrics import find_metrics
+from mea_plugin.statistics import paired_difference
+from mea_plugin.study.collect import Results, compare, queries_needed, seconds_of, values_of
+from mea_plugin.study.grid import Cell
+from mea_plugin.study.options import Comparison
+
+METRICS = find_metrics(['psnr_rgb', 'ssim_rgb'])
+COMPARISON = Comparison('headline', 'both', 'baseline')
+
+
+def record(values, seconds=10.0):
+    half = len(values) // 2
+    sets = {'a': values[:half], 'b': values[half:]}
+    return {
+        'test_sets': {
+            name: {
+                'images': [f'{name}{index}' for index in range(len(of))],
+                'fidelity': {'psnr_rgb': list(of), 'ssim_rgb': [0.5 + value / 1000 for value in of]},
+            }
+            for name, of in sets.items()
+        },
+        'train': {'iterations': 10, 'seconds': seconds},
+    }
+
+
+def grid(effect, *, seeds=(0, 1, 2), images=16, methods=('baseline', 'both'), noise=0.05, budgets=(5, 20, 80)):
+    """Cells in which ``both`` is better by ``effect(victim, budget)``; images and seeds matter far more than that."""
+    rng = np.random.default_rng(0)
+    places = rng.normal(0, 4, images)
+    records, wanted = {}, []
+    for victim, budget, seed in itertools.product(('v', 'w'), budgets, seeds):
+        luck = rng.normal(0, 1)
+        for method in methods:
+            cell = Cell(victim, 'psnr', 'nature', budget, method, seed)
+            wanted.append(cell)
+            gain = effect(victim, budget) if method != 'baseline' else 0
+            values = 30 + math.log(budget) + places + luck + gain + rng.normal(0, noise, images)
+            records[cell] = record(values, seconds=20.0 if method != 'baseline' else 10.0)
+    return Results(records, wanted)
+
+
+def test_pairs_of_seeds_and_images_find_a_small_effect():
+    effects = {'v': 0.3, 'w': -0.3}
+    results = grid(lambda victim, budget: effects[victim] if budget > 5 else 0.0)
+    (found,) = compare(results, [COMPARISON], METRICS)
+    assert (found['won'], found['lost'], found['undecided'], found['missing']) == (2, 2, 2, 0)
+    for one in found['configurations']:
+        planted = effects[one['victim']] if one['budget'] > 5 else 0
+        assert one['metrics']['psnr_rgb']['mean'] == pytest.approx(planted, abs=0.05)
+        low, high = one['metrics']['psnr_rgb']['interval']
+        assert low <= one['metrics']['psnr_rgb']['mean'] <= high
+        assert one['seconds'] == 2
+    pooled = found['pooled']['all']
+    assert pooled['configurations'] == 6
+    assert pooled['metrics']['psnr_rgb']['mean'] == pytest.approx(0, abs=0.03)
+    assert pooled['metrics']['psnr_rgb']['verdict'] == 'undecided'
+
+
+def test_the_interval_is_that_of_paired_differences():
+    results = grid(lambda *_: 0.2)
+    (found,) = compare(results, [COMPARISON], METRICS)
+    configuration = ('v', 'psnr', 'nature', 5)
+    first, second = (results.matrix(configuration, method, 'psnr_rgb', (0, 1, 2)) for method in ('both', 'baseline'))
+    by_hand = first - second
+    entry = found['configurations'][0]['metrics']['psnr_rgb']
+    assert entry['mean'] == pytest.approx(by_hand.mean(), abs=1e-4)
+    assert entry['per_seed'] == pytest.approx(by_hand.mean(axis=1), abs=1e-4)
+    # The seeds' luck is in both methods: without pairs it would be in the interval.
+    unpaired = paired_difference(first, second)
+    assert entry['interval'][1] - entry['interval'][0] < 0.5 * (unpaired.high - unpaired.low)
+
+
+def test_holm_corrects_over_configurations_and_comparisons():
+    results = grid(lambda *_: 0.05, noise=0.15, methods=('baseline', 'both', 'third'), budgets=(5, 10, 20, 40, 80))
+    alone = compare(results, [COMPARISON], METRICS)
+    more = compare(results, [COMPARISON, Comparison('third', 'third', 'baseline')], METRICS)
+    pairs = [
+        (one['metrics']['psnr_rgb'], other['metrics']['psnr_rgb'])
+        for one, other in zip(alone[0]['configurations'], more[0]['configurations'], strict=True)
+    ]
+    assert all(one['p'] == other['p'] for one, other in pairs)
+    assert all(one['p'] <= one['p_holm'] <= other['p_holm'] for one, other in pairs)
+    smallest = min((other for _, other in pairs), key=lambda entry: entry['p'])
+    every = [one['metrics']['psnr_rgb']['p'] for of in more for one in of['configurations']]
+    assert smallest['p_holm'] == pytest.approx(
+        min(1, smallest['p'] * (20 - sorted(every).index(smallest['p']))), rel=0.5
+    )
+    assert all(entry['verdict'] == 'undecided' or entry['p_holm'] <= 0.05 for pair in pairs for entry in pair)
+
+
+def test_without_an_effect_little_is_decided():
+    decided = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        results = grid(lambda *_: 0.0)
+        for one in results.records.values():
+            for of in one['test_sets'].values():
+                of['fidelity']['psnr_rgb'] = list(np.asarray(of['fidelity']['psnr_rgb']) + rng.normal(0, 0.5))
+        (found,) = compare(results, [COMPARISON], METRICS)
+        decided += found['won'] + found['lost']
+    assert decided <= 3  # of 60
+
+
+def test_a_lost_cell_leaves_its_seed_out_and_is_counted():
+    results = grid(lambda *_: 0.5)
+    records = {cell: one for cell, one in results.records.items() if not (cell.seed == 2 and cell.budget == 5)}
+    records = {cell: one for cell, one in records.items() if cell.budget != 20 or cell.method != 'both'}
+    (found,) = compare(Results(records, results.wanted), [COMPARISON], METRICS)
+    assert found['missing'] == 2
+    seeds = [entry['metrics']['psnr_rgb']['seeds'] for entry in found['configurations'] if entry['metrics']]
+    assert sorted(seeds) == [[0, 1], [0, 1], [0, 1, 2], [0, 1, 2]]
+    assert found['pooled']['all']['seeds'] == [0, 1]
+    assert found['pooled']['all']['configurations'] == 4
+
+
+def test_queries_needed_by_the_equation():
+    # Both gains log(4) dB, and fidelity is log(budget): a quarter of the queries does.
+    results = grid(lambda *_: math.log(4), noise=0, budgets=(5, 20, 80))
+    rows = {(row['victim'], row['budget']): row for row in queries_needed(results, COMPARISON, METRICS[0])}
+    assert set(rows) == {('v', 20), ('v', 80), ('w', 20), ('w', 80)}
+    curves = {
+        budget: np.mean(
+            [
+                values_of(results.records[cell], 'psnr_rgb').mean()
+                for cell in results.wanted
+                if cell.budget == budget and cell.victim == 'v' and cell.method == 'baseline'
+            ]
+        )
+        for budget in (5, 20, 80)
+    }
+    gained = {budget: value + math.log(4) for budget, value in curves.items()}
+    low, high = (5, 20) if gained[20] >= curves[80] else (20, 80)
+    part = (curves[80] - gained[low]) / (gained[high] - gained[low])
+    expected = low * (high / low) ** part / 80 if part > 0 else low / 80
+    assert rows['v', 80]['share'] == pytest.approx(expected, abs=2e-3)
+    worse = grid(lambda *_: -9.0, noise=0)
+    assert {row['share'] for row in queries_needed(worse, COMPARISON, METRICS[0])} == {None}
+
+
+def test_infinite_values_are_left_out_and_counted():
+    results = grid(lambda *_: 0.5)
+    cell = next(cell for cell in results.wanted if cell.method == 'both')
+    results.records[cell]['test_sets']['a']['fidelity']['psnr_rgb'][0] = None
+    (found,) = compare(results, [COMPARISON], METRICS)
+    assert found['configurations'][0]['metrics']['psnr_rgb']['left_out'] == 1
+    assert found['configurations'][1]['metrics']['psnr_rgb']['left_out'] == 0
+
+
+def test_seconds_are_the_median():
+    results = grid(lambda *_: 0)
+    configuration = results.configurations[0]
+    for seconds, one in zip((9.0, 10.0, 90.0), results.seeds(configuration, 'baseline').values(), strict=True):
+        one['train']['seconds'] = seconds
+    assert seconds_of(results, configuration, 'baseline') == 10
