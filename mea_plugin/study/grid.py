@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from mea_plugin.errors import InputError
 from mea_plugin.study.options import AXES, StudyOptions
 
-__all__ = ['Cell', 'draw', 'study_cells', 'surrogate_section', 'trial_cells']
+__all__ = ['Cell', 'draw', 'naming', 'study_cells', 'surrogate_section', 'trial_cells']
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ class Cell:
     def axes(self) -> dict[str, Any]:
         """Names and numbers by axis."""
         return {axis: getattr(self, axis) for axis in AXES}
+
+
+@contextmanager
+def naming(study: StudyOptions, cell: Cell) -> Iterator[None]:
+    """Let an error that is raised inside name the cell that cannot run."""
+    try:
+        yield
+    except InputError as error:
+        if cell.id in str(error):
+            raise
+        raise InputError(f'cell {cell.id}: {error}', where=study.where) from None
 
 
 def study_cells(study: StudyOptions) -> list[Cell]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mea_plugin.errors import InputError, RunError
+from mea_plugin.errors import RunError
 from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
 from mea_plugin.metrics import Metric
 from mea_plugin.study.cell import Job
-from mea_plugin.study.grid import Cell, study_cells, surrogate_section, trial_cells
+from mea_plugin.study.grid import Cell, naming, study_cells, surrogate_section, trial_cells
 from mea_plugin.study.keys import cell_key, record_path
 from mea_plugin.study.options import StudyOptions
 from mea_plugin.study.places import Places
@@ -64,8 +64,8 @@ def check_study(study: StudyOptions) -> dict[str, Victim]:
         kind = (cell.surrogate, cell.method, cell.trial)
         if kind not in seen:
             seen.add(kind)
-            where = f'{study.where}: cell {cell.id}'
-            _read(study, cell, None).check(scale, where)
+            with naming(study, cell):
+                _read(study, cell, None).check(scale, f'method {cell.method}')
     return victims
 
 
@@ -169,10 +169,5 @@ def _section(study: StudyOptions, cell: Cell, choices: Choices) -> dict[str, Any
 
 
 def _read(study: StudyOptions, cell: Cell, chosen: str | None) -> Surrogate:
-    where = f'{study.where}: cell {cell.id}'
-    try:
-        return read_surrogate('surrogate', surrogate_section(study, cell, chosen), where=where)
-    except InputError as error:
-        if cell.id in str(error):
-            raise
-        raise InputError(str(error).rstrip('.'), where=where, do='Correct the surrogate or the method') from None
+    with naming(study, cell):
+        return read_surrogate('surrogate', surrogate_section(study, cell, chosen), where=f'surrogates.{cell.surrogate}')

@@ -18,7 +18,7 @@ from mea_plugin.files import hash_array, hash_json
 from mea_plugin.images import list_images, read_rgb
 from mea_plugin.query import run_queries
 from mea_plugin.query.query_set import Pair
-from mea_plugin.study.grid import Cell, draw
+from mea_plugin.study.grid import Cell, draw, naming
 from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.victims import Victim, build_victim
 
@@ -85,8 +85,10 @@ def build_victims(study: StudyOptions, cells: Iterable[Cell]) -> dict[str, Victi
     victims: dict[str, Victim] = {}
     for cell in cells:
         if cell.victim not in victims:
-            where = f'{study.where}: cell {cell.id}: victims.{cell.victim}.victim'
-            victims[cell.victim] = build_victim(study.victims[cell.victim].victim, where=where)
+            with naming(study, cell):
+                victims[cell.victim] = build_victim(
+                    study.victims[cell.victim].victim, where=f'victims.{cell.victim}.victim'
+                )
     scales = {victim.scale: name for name, victim in victims.items()}
     if len(scales) > 1:
         (one, first), (other, second) = list(scales.items())[:2]

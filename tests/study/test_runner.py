@@ -1,4 +1,4 @@
-"""Running cells as processes: several at once, none twice, failures and kills survived. The cells here are stand-ins."""
+"""Running cells as processes: several at once, none twice, failures and kills survived. The cells are stand-ins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mea_plugin.study.places import Places
 from mea_plugin.study.runner import Task, finished, run_tasks
 from tests.helpers import ROOT
 
-# Holds the cell's lock, notes that it ran, and writes the record; what it does besides is in the job's surrogate section.
+# Holds the cell's lock, notes that it ran, and writes the record; the rest of what it does is in the surrogate section.
 CELL = """
 import fcntl, json, os, pathlib, signal, sys, time
 path = pathlib.Path(sys.argv[1])

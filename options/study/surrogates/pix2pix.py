@@ -12,7 +12,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(generator=dict(num_down=5, base_channels=16))
-optim_wrapper = dict(generators=dict(optimizer=dict(lr=2e-3)), discriminators=dict(optimizer=dict(lr=2e-4)))
+optim_wrapper = dict(generators=dict(optimizer=dict(lr=4e-3)), discriminators=dict(optimizer=dict(lr=2e-4)))
 param_scheduler = dict(T_max=max_iters)
 train_cfg = dict(max_iters=max_iters)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max_iters))
