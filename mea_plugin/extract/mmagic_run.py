@@ -73,6 +73,10 @@ class MMagicSurrogate:
         """Iterations of training."""
         return int((self.options.get('train_cfg') or {}).get('max_iters') or 0)
 
+    def seeded(self, seed: int) -> dict[str, Any]:
+        """With another ``randomness.seed``."""
+        return {**self.options, 'randomness': {**(self.options.get('randomness') or {}), 'seed': seed}}
+
     def check(self, scale: int, where: str) -> None:
         """Check names and values, and that the scale is the victim's."""
         check_config(self._config, where=where, data=False)

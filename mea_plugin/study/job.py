@@ -134,7 +134,7 @@ def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task
     tasks = []
     for cell in cells:
         section = _section(study, cell, choices)
-        text = json.dumps(section, sort_keys=True)
+        text = json.dumps({**section, 'seed': None}, sort_keys=True)
         surrogate = read.get(text) or _read(study, cell, _chosen(study, cell, choices))
         read[text] = surrogate
         key = cell_key(cell, surrogate, shared)
