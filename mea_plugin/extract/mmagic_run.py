@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ class MMagicSurrogate:
         self, name: str, opt: str, overrides: Sequence[Mapping[str, Any]], *, length: float = 1, seed: int | None = None
     ) -> None:
         self.name = name
-        config = load_config(opt)
+        config = copy.deepcopy(_load(opt, Path(opt).stat().st_mtime_ns if Path(opt).is_file() else 0))
         try:
             for override in overrides:
                 config.merge_from_dict(dict(override))
@@ -118,3 +120,9 @@ class MMagicSurrogate:
             'checkpoint': str(self.weights(output)),
             'channel_order': find_generator(self._config).channel_order,
         }
+
+
+@functools.lru_cache(maxsize=16)
+def _load(opt: str, changed: int) -> Config:
+    """The config of a file as it was at some time; a study lays dozens of overrides over each."""
+    return load_config(opt)
