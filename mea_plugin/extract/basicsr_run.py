@@ -38,12 +38,16 @@ class BasicSRSurrogate:
             options = merge(options, override)
         self.options = stretch(options, _ITERATIONS, length) if length != 1 else options
         if seed is not None:
-            self.options['manual_seed'] = seed
+            self.options = self.seeded(seed)
 
     @property
     def total(self) -> int:
         """Iterations of training."""
         return int(self.options['train']['total_iter'])
+
+    def seeded(self, seed: int) -> dict[str, Any]:
+        """With another ``manual_seed``."""
+        return {**self.options, 'manual_seed': seed}
 
     def check(self, scale: int, where: str) -> None:
         """Check keys, names and values, and that the scale is the victim's."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ class MMagicSurrogate:
         self, name: str, opt: str, overrides: Sequence[Mapping[str, Any]], *, length: float = 1, seed: int | None = None
     ) -> None:
         self.name = name
-        config = load_config(opt)
+        config = copy.deepcopy(_load(opt, Path(opt).stat().st_mtime_ns if Path(opt).is_file() else 0))
         try:
             for override in overrides:
                 config.merge_from_dict(dict(override))
@@ -72,6 +74,10 @@ class MMagicSurrogate:
     def total(self) -> int:
         """Iterations of training."""
         return int((self.options.get('train_cfg') or {}).get('max_iters') or 0)
+
+    def seeded(self, seed: int) -> dict[str, Any]:
+        """With another ``randomness.seed``."""
+        return {**self.options, 'randomness': {**(self.options.get('randomness') or {}), 'seed': seed}}
 
     def check(self, scale: int, where: str) -> None:
         """Check names and values, and that the scale is the victim's."""
@@ -114,3 +120,9 @@ class MMagicSurrogate:
             'checkpoint': str(self.weights(output)),
             'channel_order': find_generator(self._config).channel_order,
         }
+
+
+@functools.lru_cache(maxsize=16)
+def _load(opt: str, changed: int) -> Config:
+    """The config of a file as it was at some time; a study lays dozens of overrides over each."""
+    return load_config(opt)

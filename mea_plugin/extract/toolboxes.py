@@ -31,6 +31,10 @@ class Surrogate(Protocol):
     options: dict[str, Any]
     total: int
 
+    def seeded(self, seed: int) -> dict[str, Any]:
+        """Its options with another seed."""
+        ...
+
     def check(self, scale: int, where: str) -> None:
         """Refuse options that cannot be used, or that are for another scale, before a query is spent."""
         ...

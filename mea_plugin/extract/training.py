@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -33,11 +34,14 @@ class Trained:
         was_there: Whether an earlier run had made it.
         seconds: What all its iterations take, by the pace between the first and the last that its log has; starting
             up and saving are left out. None where it was there, or logged less than twice.
+        cpu_seconds: The same in processor time of its process, which other work on the machine hardly moves; None also
+            where the system does not tell (other than Linux).
     """
 
     weights: Path
     was_there: bool
     seconds: float | None = None
+    cpu_seconds: float | None = None
 
 
 def train_surrogate(surrogate: Surrogate, queries: QuerySet, output: Path, *, keep_open: Sequence[int] = ()) -> Trained:
@@ -65,9 +69,9 @@ def train_surrogate(surrogate: Surrogate, queries: QuerySet, output: Path, *, ke
     command = surrogate.command(option_file, output, resume=record.was_begun())
     if not record.was_begun():
         record.begin()
-    seconds = _run(command, surrogate, option_file.with_suffix('.log'), keep_open)
+    pace = _run(command, surrogate, option_file.with_suffix('.log'), keep_open)
     record.finish([weights])
-    return Trained(weights, was_there=False, seconds=seconds)
+    return Trained(weights, False, *pace.seconds(surrogate.total))
 
 
 def _hash_weights(path: str, name: str) -> str:
@@ -78,17 +82,34 @@ def _hash_weights(path: str, name: str) -> str:
 
 @dataclass
 class _Pace:
-    """When which iteration was logged."""
+    """When which iteration was logged: its number, the time, and the processor time of the process."""
 
-    logged: list[tuple[int, float]] = field(default_factory=list)
+    logged: list[tuple[int, float, float | None]] = field(default_factory=list)
 
-    def seconds(self, total: int) -> float | None:
-        """For so many iterations, as quick as those from the first to the last that was logged."""
-        (first, start), (last, end) = self.logged[0], self.logged[-1]
-        return (end - start) / (last - first) * total if last > first else None
+    def note(self, iteration: int, process: int) -> None:
+        """One was logged now."""
+        self.logged.append((iteration, time.monotonic(), _cpu_seconds(process)))
+
+    def seconds(self, total: int) -> tuple[float | None, float | None]:
+        """Time and processor time for so many iterations, as quick as those from the first to the last logged."""
+        if not self.logged or self.logged[-1][0] <= self.logged[0][0]:
+            return None, None
+        (first, start, begun), (last, end, done) = self.logged[0], self.logged[-1]
+        share = total / (last - first)
+        cpu = None if begun is None or done is None else (done - begun) * share
+        return (end - start) * share, cpu
 
 
-def _run(command: list[str], surrogate: Surrogate, log: Path, keep_open: Sequence[int]) -> float | None:
+def _cpu_seconds(process: int) -> float | None:
+    """User and system time of a process and its threads so far."""
+    try:
+        fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def _run(command: list[str], surrogate: Surrogate, log: Path, keep_open: Sequence[int]) -> _Pace:
     lines: list[str] = []
     pace = _Pace()
     with (
@@ -107,7 +128,7 @@ def _run(command: list[str], surrogate: Surrogate, log: Path, keep_open: Sequenc
                 lines = [*lines[1 - _LAST_LINES :], line.rstrip()]
                 if match := _ITERATION.search(line):
                     done = int(match[1].replace(',', ''))
-                    pace.logged.append((done, time.monotonic()))
+                    pace.note(done, process.pid)
                     bar.update(done - bar.n)
         except KeyboardInterrupt:
             process.terminate()
@@ -119,4 +140,4 @@ def _run(command: list[str], surrogate: Surrogate, log: Path, keep_open: Sequenc
     if process.returncode != 0:
         print('\n'.join(lines), file=sys.stderr)
         raise InputError(f'training ended with exit code {process.returncode}', where=log, do='Read the log')
-    return pace.seconds(surrogate.total) if pace.logged else None
+    return pace

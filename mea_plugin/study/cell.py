@@ -102,7 +102,8 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
     trained = train_surrogate(surrogate, queries, folder, keep_open=[lock])
     note = folder / 'train.json'
     if not trained.was_there:
-        write_json(note, {'iterations': surrogate.total, 'seconds': trained.seconds})
+        seconds = {'seconds': trained.seconds, 'cpu_seconds': trained.cpu_seconds}
+        write_json(note, {'iterations': surrogate.total, **seconds})
     train = read_json(note) or {'iterations': surrogate.total, 'seconds': None}
     measure = MeasureOptions.parse(job.measure, job.id, [])
     network = build_victim(surrogate.as_victim(folder), where=f'{job.id}: surrogate')

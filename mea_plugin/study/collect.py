@@ -224,10 +224,21 @@ def _pooled(
 
 
 def seconds_of(results: Results, configuration: Configuration, method: str) -> float | None:
-    """The median over seeds of what the training took; it is less moved by other work of the machine than the mean."""
-    found = [record['train'].get('seconds') for record in results.seeds(configuration, method).values()]
+    """The median over seeds of what the training took: processor time where a CPU did the work, else time.
+
+    Processor time is what training takes on one core that has nothing else to do; other work on the machine hardly
+    moves it, while it may double the time that passes.
+    """
+    found = [_seconds(record) for record in results.seeds(configuration, method).values()]
     known = [seconds for seconds in found if seconds is not None]
     return statistics.median(known) if known else None
+
+
+def _seconds(record: Mapping[str, Any]) -> float | None:
+    train = record['train']
+    cpu: float | None = train.get('cpu_seconds')
+    seconds: float | None = train.get('seconds')
+    return cpu if cpu is not None and 'gpu' not in record.get('machine', {}) else seconds
 
 
 def _seconds_ratio(results: Results, comparison: Comparison, configuration: Configuration) -> float | None:

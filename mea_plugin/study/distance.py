@@ -10,7 +10,7 @@ import pywt
 from mea_plugin.errors import InputError
 from mea_plugin.metrics.planes import Y_WEIGHTS
 
-__all__ = ['domain_distance', 'frechet_distance', 'patch_features']
+__all__ = ['distance_of_features', 'domain_distance', 'frechet_distance', 'image_features', 'patch_features']
 
 PATCH = 24
 PATCHES = 16
@@ -41,9 +41,13 @@ def domain_distance(queries: Iterable[np.ndarray], training: Iterable[np.ndarray
     Raises:
         InputError: An image is smaller than a patch, or there are too few images for a covariance.
     """
-    features = [_all_features(images, seed) for images in (queries, training)]
-    mean, deviation = features[1].mean(axis=0), features[1].std(axis=0)
-    standard = [(one - mean) / np.where(deviation > 0, deviation, 1) for one in features]
+    return distance_of_features(image_features(queries, seed=seed), image_features(training, seed=seed))
+
+
+def distance_of_features(queries: np.ndarray, training: np.ndarray) -> float:
+    """:func:`domain_distance` of what :func:`image_features` gives."""
+    mean, deviation = training.mean(axis=0), training.std(axis=0)
+    standard = [(one - mean) / np.where(deviation > 0, deviation, 1) for one in (queries, training)]
     return frechet_distance(*standard)
 
 
@@ -76,7 +80,12 @@ def patch_features(patches: np.ndarray) -> np.ndarray:
     return np.stack([*energies, *means, *colours], axis=1)
 
 
-def _all_features(images: Iterable[np.ndarray], seed: int) -> np.ndarray:
+def image_features(images: Iterable[np.ndarray], *, seed: int = 0) -> np.ndarray:
+    """The features of random patches of images: float64 ``(16 images, 10)``, patch after patch.
+
+    Raises:
+        InputError: As :func:`domain_distance`.
+    """
     generator = np.random.default_rng(seed)
     found = []
     for image in images:

@@ -5,45 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mea_plugin.data.resize import downscale
-from mea_plugin.data.sources import image_references
 from mea_plugin.files import hash_json
 from mea_plugin.metrics import Metric
 from mea_plugin.study.collect import CONFIGURATION, Configuration, Results, compare, over_seeds, seconds_of
-from mea_plugin.study.distance import domain_distance
 from mea_plugin.study.job import StudyRun
-from mea_plugin.study.options import ImageSource, StudyOptions
 
-__all__ = ['FORMAT', 'measure_distances', 'study_document']
+__all__ = ['FORMAT', 'study_document']
 
 FORMAT = 1
 
 Distances = Mapping[tuple[str, str], float]
-
-
-def measure_distances(study: StudyOptions) -> dict[tuple[str, str], float]:
-    """The domain distance of each source of queries to each victim whose training images are known.
-
-    Raises:
-        InputError: Images are missing or too small.
-    """
-    trained = {name: one.trained_on for name, one in study.victims.items() if one.trained_on is not None}
-    return {
-        (victim, queries): round(
-            domain_distance(
-                _read(source, f'{study.where}: queries.{queries}'),
-                _read(training, f'{study.where}: victims.{victim}.trained_on'),
-            ),
-            4,
-        )
-        for victim, training in trained.items()
-        for queries, source in study.queries.items()
-    }
-
-
-def _read(source: ImageSource, where: str) -> Iterable[Any]:
-    for image in image_references(source.images, where=where).values():
-        yield downscale(image.read(), source.shrink) if source.shrink > 1 else image.read()
 
 
 def study_document(
@@ -53,8 +24,8 @@ def study_document(
 
     Args:
         run: Finished cells.
-        trivial: Of :func:`~mea_plugin.study.references.measure_trivial`.
-        distances: Of :func:`measure_distances`.
+        trivial: Of :func:`~mea_plugin.study.references.measure_references`.
+        distances: Of :func:`~mea_plugin.study.references.measure_references`.
         command: What was typed.
     """
     study = run.shared.study

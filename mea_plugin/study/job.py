@@ -119,7 +119,7 @@ def _run(
         return {cell: record for cell, name in same.items() if (record := found[name])}
 
     def line(name: str, record: dict[str, Any]) -> str:
-        seconds = record['train'].get('seconds')
+        seconds = record['train'].get('cpu_seconds') or record['train'].get('seconds')
         took = '' if seconds is None else f', {seconds:.0f} s of training'
         return f'[cell] {name}: {metric.title} {mean_fidelity(record, metric.name):.2f}{took}'
 
@@ -134,7 +134,7 @@ def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task
     tasks = []
     for cell in cells:
         section = _section(study, cell, choices)
-        text = json.dumps(section, sort_keys=True)
+        text = json.dumps({**section, 'seed': None}, sort_keys=True)
         surrogate = read.get(text) or _read(study, cell, _chosen(study, cell, choices))
         read[text] = surrogate
         key = cell_key(cell, surrogate, shared)

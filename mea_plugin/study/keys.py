@@ -13,14 +13,19 @@ __all__ = ['cell_key', 'record_path']
 
 
 def cell_key(cell: Cell, surrogate: Surrogate, shared: Shared) -> str:
-    """A hash of everything that was chosen: options, victim, pairs, pretrained weights, test images, metrics.
+    """A hash of everything that was chosen: options, seed, victim, pairs, pretrained weights, test images, metrics.
 
     It says nothing of paths and machines, so that a cell that another machine has finished is finished. The versions of
     packages, which move results by rounding, stand in the result.
+
+    Args:
+        cell: The cell.
+        surrogate: With any seed; reading an option file anew for each would take a study of MMagic's minutes.
+        shared: What the study has prepared.
     """
     return hash_json(
         {
-            'surrogate': {**surrogate.options, 'name': ''},
+            'surrogate': {**surrogate.seeded(cell.seed), 'name': ''},
             'pretrained': [hash_file(path) for path in surrogate.pretrained()],
             'victim': shared.victims[cell.victim].fingerprint,
             'pairs': [[pair.name, pair.query, pair.response] for pair in shared.drawn(cell)],

@@ -10,11 +10,11 @@ from mea_plugin.evaluation.markup import to_csv, to_latex, to_markdown
 from mea_plugin.files import write_json, write_text
 from mea_plugin.report.figures import save
 from mea_plugin.report.figures.svg import to_svg
-from mea_plugin.study.document import measure_distances, study_document
+from mea_plugin.study.document import study_document
 from mea_plugin.study.figures import study_figures
 from mea_plugin.study.job import StudyRun
 from mea_plugin.study.prepare import locked
-from mea_plugin.study.references import measure_trivial
+from mea_plugin.study.references import measure_references
 from mea_plugin.study.tables import comparison_table, study_tables
 
 __all__ = ['write_results']
@@ -39,7 +39,8 @@ def write_results(run: StudyRun, command: Sequence[str]) -> tuple[dict[str, Any]
     """
     study = run.shared.study
     with locked(study.output / 'results.lock'):
-        found = study_document(run, measure_trivial(run.shared), measure_distances(study), command)
+        references = measure_references(run.shared)
+        found = study_document(run, references.trivial, references.distances, command)
         write_document(found, study.results)
     return found, to_markdown(comparison_table(found), width=120)
 

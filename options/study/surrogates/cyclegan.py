@@ -7,3 +7,4 @@ optim_wrapper = dict(generators=dict(optimizer=dict(lr=1e-3)), discriminators=di
 param_scheduler = dict(T_max=max_iters)
 train_cfg = dict(max_iters=max_iters)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max_iters))
+train_dataloader = dict(batch_size=2)

@@ -1,0 +1,81 @@
+"""A surrogate's section: overrides, another length, another seed; in both toolboxes."""
+
+from __future__ import annotations
+
+import pytest
+
+from mea_plugin.errors import InputError
+from mea_plugin.extract.toolboxes import read_surrogate, stretch
+from tests.helpers import ROOT, write_yaml
+
+OPTIONS = {
+    'scale': 4,
+    'manual_seed': 0,
+    'train': {
+        'total_iter': 1000,
+        'warmup_iter': -1,
+        'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [600, 400], 'restart_weights': [1, 1]},
+        'optim_g': {'type': 'Adam', 'lr': 1e-3},
+    },
+    'logger': {'save_checkpoint_freq': 500, 'print_freq': 10},
+}
+
+
+def test_numbers_below_the_keys_are_multiplied():
+    found = stretch({'a': {'n': [10, 20], 'm': 5}, 'b': [{'n': -1}, {'n': True}, {'n': 1}]}, frozenset({'n'}), 0.25)
+    assert found == {'a': {'n': [2, 5], 'm': 5}, 'b': [{'n': -1}, {'n': True}, {'n': 1}]}
+
+
+def test_basicsr_length_seed_and_several_overrides(tmp_path):
+    pytest.importorskip('mea_plugin.basicsr')
+    opt = str(write_yaml(tmp_path / 'a.yml', OPTIONS))
+    overrides = [{'train': {'optim_g': {'lr': 2e-3}}}, {'train': {'optim_g': {'type': 'SAM', 'rho': 0.1}}}]
+    surrogate = read_surrogate('s', {'opt': opt, 'override': overrides, 'length': 2, 'seed': 7}, where='x')
+    train = surrogate.options['train']
+    assert surrogate.total == train['total_iter'] == 2000
+    assert train['scheduler']['periods'] == [1200, 800]
+    assert train['scheduler']['restart_weights'] == [1, 1]
+    assert train['warmup_iter'] == -1
+    assert train['optim_g'] == {'type': 'SAM', 'rho': 0.1}  # another type replaces the section
+    assert surrogate.options['logger'] == {'save_checkpoint_freq': 1000, 'print_freq': 10}
+    assert surrogate.options['manual_seed'] == 7
+    assert surrogate.seeded(3)['manual_seed'] == 3
+    assert surrogate.options['manual_seed'] == 7
+    plain = read_surrogate('s', {'opt': opt, 'override': overrides[0]}, where='x')
+    assert (plain.total, plain.options['manual_seed']) == (1000, 0)
+
+
+def test_mmagic_length_seed_and_several_overrides():
+    pytest.importorskip('mea_plugin.mmagic')
+    opt = str(ROOT / 'options/mmagic/small/pix2pix_baseline.py')
+    plain = read_surrogate('s', {'opt': opt}, where='x')
+    overrides = [{'model': {'loss_config': {'pixel_loss_weight': 7.0}}}, {'model': {'hf_schedule': 'constant'}}]
+    other = read_surrogate('s', {'opt': opt, 'override': overrides, 'length': 0.5, 'seed': 7}, where='x')
+    assert other.total == plain.total // 2
+    scheduler = other.options['param_scheduler']
+    scheduler = scheduler[0] if isinstance(scheduler, list) else scheduler
+    assert scheduler['T_max'] == other.total
+    assert other.options['default_hooks']['checkpoint']['interval'] == other.total
+    assert other.options['model']['loss_config'] == {'pixel_loss_weight': 7.0}
+    assert other.options['model']['hf_schedule'] == 'constant'
+    assert other.options['randomness']['seed'] == 7
+    assert plain.seeded(7)['randomness'] == other.options['randomness']
+    assert plain.options['randomness']['seed'] != 7
+    assert other.options['train_dataloader'] == plain.options['train_dataloader']  # nothing else is in iterations
+
+
+@pytest.mark.parametrize(
+    ('section', 'text'),
+    [
+        ({'opt': 3}, 'opt is 3'),
+        ({'opt': 'a.yml', 'length': 0}, 'length is 0'),
+        ({'opt': 'a.yml', 'seed': -1}, 'seed is -1'),
+        ({'opt': 'a.yml', 'seed': 1.5}, 'seed is 1.5'),
+        ({'opt': 'a.yml', 'override': [3]}, 'expected a section, got 3'),
+        ({'opt': 'a.yml', 'overrides': {}}, "unknown option 'overrides'"),
+    ],
+)
+def test_bad_sections(section, text):
+    with pytest.raises(InputError) as caught:
+        read_surrogate('s', section, where='x: surrogates.s')
+    assert text in str(caught.value)
