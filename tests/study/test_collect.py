@@ -10,7 +10,8 @@ import pytest
 
 from mea_plugin.metrics import find_metrics
 from mea_plugin.statistics import paired_difference
-from mea_plugin.study.collect import Results, compare, queries_needed, seconds_of, values_of
+from mea_plugin.study.collect import compare, queries_needed, seconds_of
+from mea_plugin.study.finished import Results, values_of
 from mea_plugin.study.grid import Cell
 from mea_plugin.study.options import Comparison
 
@@ -121,6 +122,47 @@ def test_a_lost_cell_leaves_its_seed_out_and_is_counted():
     assert sorted(seeds) == [[0, 1], [0, 1], [0, 1, 2], [0, 1, 2]]
     assert found['pooled']['all']['seeds'] == [0, 1]
     assert found['pooled']['all']['configurations'] == 4
+
+
+def lucky(keep, rng, victims=6):
+    """Methods that are alike, but for the luck of each training, which moves all images together."""
+    records, wanted = {}, []
+    for victim, seed in itertools.product(range(victims), (0, 1, 2)):
+        for method in ('baseline', 'both'):
+            cell = Cell(f'v{victim}', 'psnr', 'nature', 5, method, seed)
+            wanted.append(cell)
+            if keep(victim, seed):
+                records[cell] = record(30 + rng.normal(0, 0.4) + rng.normal(0, 0.1, 16))
+    return Results(records, wanted)
+
+
+@pytest.mark.parametrize('keep', [lambda victim, seed: seed == 0, lambda victim, seed: victim > 0 or seed == 0])
+def test_the_luck_of_one_seed_is_no_verdict(keep):
+    decided = pooled = 0
+    for seed in range(10):
+        (found,) = compare(lucky(keep, np.random.default_rng(seed)), [COMPARISON], METRICS[:1])
+        decided += found['won'] + found['lost']
+        pooled += found['pooled']['all']['metrics']['psnr_rgb']['verdict'] != 'undecided'
+        assert found['configurations'][0]['metrics']['psnr_rgb']['interval'] is None
+    assert decided <= 4  # of 60
+    assert pooled <= 2  # of 10
+
+
+def test_a_configuration_that_lacks_seeds_is_left_out_of_the_mean_and_counted():
+    results = lucky(lambda victim, seed: victim > 0 or seed == 0, np.random.default_rng(0))
+    (found,) = compare(results, [COMPARISON], METRICS[:1])
+    assert (found['missing'], found['incomplete']) == (0, 1)
+    pooled = found['pooled']['all']
+    assert (pooled['configurations'], pooled['wanted'], pooled['seeds']) == (5, 6, [0, 1, 2])
+    means = [one['metrics']['psnr_rgb']['mean'] for one in found['configurations'][1:]]
+    assert pooled['metrics']['psnr_rgb']['mean'] == pytest.approx(np.mean(means), abs=2e-4)
+    assert {one['seeds_wanted'] for one in found['configurations']} == {3}
+
+
+def test_configurations_without_a_common_seed_still_have_a_mean():
+    results = lucky(lambda victim, seed: (seed == 0) == (victim == 0), np.random.default_rng(0))
+    (found,) = compare(results, [COMPARISON], METRICS[:1])
+    assert (found['pooled']['all']['configurations'], found['pooled']['all']['seeds']) == (5, [1, 2])
 
 
 def test_queries_needed_by_the_equation():
