@@ -184,23 +184,41 @@ def seconds_of(results: Results, configuration: Configuration, method: str) -> f
     """The median over seeds of what the training took: processor time where a CPU did the work, else time.
 
     Processor time is what training takes on one core that has nothing else to do; other work on the machine hardly
-    moves it, while it may double the time that passes.
+    moves it, while it may double the time that passes. So all methods of a configuration have the same of the two.
     """
-    found = [_seconds(record) for record in results.seeds(configuration, method).values()]
-    known = [seconds for seconds in found if seconds is not None]
-    return statistics.median(known) if known else None
+    clock = _clock(results, configuration)
+    known = [record['train'].get(clock) for record in results.seeds(configuration, method).values()]
+    seconds = [one for one in known if one is not None]
+    return statistics.median(seconds) if seconds else None
 
 
-def _seconds(record: Mapping[str, Any]) -> float | None:
-    train = record['train']
-    cpu: float | None = train.get('cpu_seconds')
-    seconds: float | None = train.get('seconds')
-    return cpu if cpu is not None and 'gpu' not in record.get('machine', {}) else seconds
+def _clock(results: Results, configuration: Configuration) -> str:
+    """Processor time if every training of a configuration was on a CPU and has it."""
+    records = [
+        one for method in results.methods(configuration) for one in results.seeds(configuration, method).values()
+    ]
+    has_processor_time = all(
+        one['train'].get('cpu_seconds') is not None and 'gpu' not in one.get('machine', {}) for one in records
+    )
+    return 'cpu_seconds' if has_processor_time else 'seconds'
 
 
 def _seconds_ratio(results: Results, comparison: Comparison, configuration: Configuration) -> float | None:
-    one, other = (seconds_of(results, configuration, name) for name in (comparison.method, comparison.against))
-    return round(one / other, 3) if one and other else None
+    """The median over the seeds that both methods have trained on the same kind of machine."""
+    clock = _clock(results, configuration)
+    one, other = (results.seeds(configuration, name) for name in (comparison.method, comparison.against))
+    ratios = []
+    for seed in _common(results, comparison, configuration):
+        if _machine(one[seed]) == _machine(other[seed]):
+            taken, against = (record['train'].get(clock) for record in (one[seed], other[seed]))
+            if taken and against:
+                ratios.append(taken / against)
+    return round(statistics.median(ratios), 3) if ratios else None
+
+
+def _machine(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    machine = record.get('machine', {})
+    return machine.get('processor'), machine.get('gpu')
 
 
 def queries_needed(results: Results, comparison: Comparison, metric: Metric) -> list[dict[str, Any]]:

@@ -204,3 +204,40 @@ def test_seconds_are_the_median():
     for seconds, one in zip((9.0, 10.0, 90.0), results.seeds(configuration, 'baseline').values(), strict=True):
         one['train']['seconds'] = seconds
     assert seconds_of(results, configuration, 'baseline') == 10
+
+
+def times(results, method):
+    """What the trainings of one method in the first configuration took."""
+    return [one['train'] for one in results.seeds(results.configurations[0], method).values()]
+
+
+def ratio_of(results):
+    (found,) = compare(results, [COMPARISON], METRICS[:1])
+    return found['configurations'][0]['seconds']
+
+
+def test_time_that_passed_is_not_compared_with_processor_time():
+    results = grid(lambda *_: 0)  # 20 s against 10 s
+    for one in times(results, 'both'):
+        one['cpu_seconds'] = 9.0
+    assert ratio_of(results) == 2
+    for one in times(results, 'baseline'):
+        one['cpu_seconds'] = 6.0
+    assert ratio_of(results) == 1.5
+    for method in ('both', 'baseline'):
+        for one in results.seeds(results.configurations[0], method).values():
+            one['machine'] = {'processor': 'p', 'gpu': 'g'}
+    assert ratio_of(results) == 2
+
+
+def test_seconds_of_different_machines_have_no_ratio():
+    results = grid(lambda *_: 0)
+    for seed, one in results.seeds(results.configurations[0], 'both').items():
+        one['machine'] = {'processor': f'p{seed}'}
+    others = results.seeds(results.configurations[0], 'baseline')
+    for one in others.values():
+        one['machine'] = {'processor': 'another'}
+    assert ratio_of(results) is None
+    others[1]['machine'] = {'processor': 'p1'}
+    others[1]['train']['seconds'] = 5.0
+    assert ratio_of(results) == 4
