@@ -5,77 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mea_plugin.metrics import Metric
 from mea_plugin.statistics import PairedDifference, holm, paired_difference
-from mea_plugin.study.grid import Cell
+from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.options import Comparison
+from mea_plugin.study.pooling import largest_block
 
-__all__ = ['CONFIGURATION', 'Results', 'compare', 'configuration_of', 'queries_needed', 'seconds_of', 'values_of']
-
-CONFIGURATION = ('victim', 'surrogate', 'queries', 'budget')
-"""The axes of a configuration: what methods are compared at."""
-
-Configuration = tuple[str, str, str, int]
+__all__ = ['compare', 'over_seeds', 'queries_needed', 'seconds_of']
 
 _DIGITS = 4
 _LEVEL = 0.05
-
-
-def values_of(record: Mapping[str, Any], metric: str, kind: str = 'fidelity') -> np.ndarray:
-    """One value per image, over all test sets: float64 ``(images,)``, NaN where there is none."""
-    values = [value for one in record['test_sets'].values() for value in one[kind][metric]]
-    return np.array([math.nan if value is None else value for value in values], np.float64)
-
-
-def configuration_of(cell: Cell) -> Configuration:
-    """A cell without method and seed."""
-    return cell.victim, cell.surrogate, cell.queries, cell.budget
-
-
-@dataclass(frozen=True)
-class Results:
-    """The finished cells of a study.
-
-    Attributes:
-        records: By cell.
-        wanted: All cells that the study has.
-    """
-
-    records: Mapping[Cell, Mapping[str, Any]]
-    wanted: Sequence[Cell]
-
-    @property
-    def configurations(self) -> list[Configuration]:
-        """In the order of the option file."""
-        return list(dict.fromkeys(configuration_of(cell) for cell in sorted_by_seed(self.wanted)))
-
-    def methods(self, configuration: Configuration) -> list[str]:
-        """Those that the study wants there."""
-        return list(dict.fromkeys(one.method for one in self.wanted if configuration_of(one) == configuration))
-
-    def seeds(self, configuration: Configuration, method: str) -> dict[int, Mapping[str, Any]]:
-        """The finished records of one method, by seed."""
-        return {
-            cell.seed: self.records[cell]
-            for cell in self.wanted
-            if cell in self.records and cell.method == method and configuration_of(cell) == configuration
-        }
-
-    def matrix(self, configuration: Configuration, method: str, metric: str, seeds: Iterable[int]) -> np.ndarray:
-        """Fidelity, ``(seeds, images)``."""
-        found = self.seeds(configuration, method)
-        return np.stack([values_of(found[seed], metric) for seed in seeds])
-
-
-def sorted_by_seed(cells: Iterable[Cell]) -> list[Cell]:
-    """The first seed's cells have every configuration, unless some are excluded by seed."""
-    return sorted(cells, key=lambda cell: cell.seed)
 
 
 def over_seeds(values: np.ndarray, metric: Metric) -> PairedDifference:
@@ -85,12 +30,16 @@ def over_seeds(values: np.ndarray, metric: Metric) -> PairedDifference:
     methods have drawn the same query images and begin with the same weights, so the differences of such pairs are
     taken first, and those are the values here.
 
+    One seed says nothing of what another would give: its mean has no interval, no p-value and no verdict.
+
     Args:
         values: ``(seeds, images)``.
         metric: Says which sign is better.
     """
-    first = values[0] if len(values) == 1 else values
-    return paired_difference(first, np.zeros(values.shape[1]), better=metric.better)
+    found = paired_difference(values, np.zeros(values.shape[1]), better=metric.better)
+    if len(values) > 1:
+        return found
+    return replace(found, low=math.nan, high=math.nan, p=math.nan, verdict='undecided')
 
 
 def compare(results: Results, comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list[dict[str, Any]]:
@@ -99,7 +48,8 @@ def compare(results: Results, comparisons: Sequence[Comparison], metrics: Sequen
     For seed ``s`` and image ``i`` the difference is ``d[s, i] = method[s, i] - against[s, i]``. A configuration is won
     where the 95 % interval of its mean excludes 0 and the p-value, corrected by Holm over all configurations and
     comparisons of the study, is at most 0.05; lost likewise. Over configurations, ``d`` is averaged first, so that the
-    interval is over seeds and images; the configurations are those of the study, not a sample of others.
+    interval is over seeds and images; the configurations are those of the study, not a sample of others. Where cells
+    are missing, that mean is of the :func:`~mea_plugin.study.pooling.largest_block` without a gap.
 
     Args:
         results: Of the study. Seeds that one of the two methods lacks are left out.
@@ -180,10 +130,14 @@ def _comparison(
         'lost': verdicts.count('worse'),
         'undecided': verdicts.count('undecided'),
         'missing': len(wanted) - len(verdicts),
+        'incomplete': sum(
+            one in deciding and len(deciding[one]['seeds']) < results.wanted_seeds(one, comparison) for one in wanted
+        ),
         'pooled': _pooled(results, comparison, metrics, wanted),
         'configurations': [
             {
                 **dict(zip(CONFIGURATION, configuration, strict=True)),
+                'seeds_wanted': results.wanted_seeds(configuration, comparison),
                 'metrics': {
                     metric.name: found[configuration]
                     for metric, found in zip(metrics, by_metric, strict=True)
@@ -207,12 +161,15 @@ def _pooled(
         scopes.update({name: [one for one in wanted if one[1] == name] for name in surrogates})
     pooled = {}
     for scope, configurations in scopes.items():
-        seeds = {one: _common(results, comparison, one) for one in configurations}
-        there = [one for one in configurations if seeds[one]]
-        common = sorted(set.intersection(*(set(seeds[one]) for one in there))) if there else []
+        there, common = largest_block({one: _common(results, comparison, one) for one in configurations})
         if not common:
             continue
-        entry: dict[str, Any] = {'configurations': len(there), 'seeds': common, 'metrics': {}}
+        entry: dict[str, Any] = {
+            'configurations': len(there),
+            'wanted': len(configurations),
+            'seeds': common,
+            'metrics': {},
+        }
         for metric in metrics:
             values = [_differences(results, comparison, one, metric, common) for one in there]
             entry['metrics'][metric.name] = _judge(np.mean(values, axis=0), metric, common)
@@ -227,23 +184,41 @@ def seconds_of(results: Results, configuration: Configuration, method: str) -> f
     """The median over seeds of what the training took: processor time where a CPU did the work, else time.
 
     Processor time is what training takes on one core that has nothing else to do; other work on the machine hardly
-    moves it, while it may double the time that passes.
+    moves it, while it may double the time that passes. So all methods of a configuration have the same of the two.
     """
-    found = [_seconds(record) for record in results.seeds(configuration, method).values()]
-    known = [seconds for seconds in found if seconds is not None]
-    return statistics.median(known) if known else None
+    clock = _clock(results, configuration)
+    known = [record['train'].get(clock) for record in results.seeds(configuration, method).values()]
+    seconds = [one for one in known if one is not None]
+    return statistics.median(seconds) if seconds else None
 
 
-def _seconds(record: Mapping[str, Any]) -> float | None:
-    train = record['train']
-    cpu: float | None = train.get('cpu_seconds')
-    seconds: float | None = train.get('seconds')
-    return cpu if cpu is not None and 'gpu' not in record.get('machine', {}) else seconds
+def _clock(results: Results, configuration: Configuration) -> str:
+    """Processor time if every training of a configuration was on a CPU and has it."""
+    records = [
+        one for method in results.methods(configuration) for one in results.seeds(configuration, method).values()
+    ]
+    has_processor_time = all(
+        one['train'].get('cpu_seconds') is not None and 'gpu' not in one.get('machine', {}) for one in records
+    )
+    return 'cpu_seconds' if has_processor_time else 'seconds'
 
 
 def _seconds_ratio(results: Results, comparison: Comparison, configuration: Configuration) -> float | None:
-    one, other = (seconds_of(results, configuration, name) for name in (comparison.method, comparison.against))
-    return round(one / other, 3) if one and other else None
+    """The median over the seeds that both methods have trained on the same kind of machine."""
+    clock = _clock(results, configuration)
+    one, other = (results.seeds(configuration, name) for name in (comparison.method, comparison.against))
+    ratios = []
+    for seed in _common(results, comparison, configuration):
+        if _machine(one[seed]) == _machine(other[seed]):
+            taken, against = (record['train'].get(clock) for record in (one[seed], other[seed]))
+            if taken and against:
+                ratios.append(taken / against)
+    return round(statistics.median(ratios), 3) if ratios else None
+
+
+def _machine(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    machine = record.get('machine', {})
+    return machine.get('processor'), machine.get('gpu')
 
 
 def queries_needed(results: Results, comparison: Comparison, metric: Metric) -> list[dict[str, Any]]:

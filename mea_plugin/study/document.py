@@ -7,7 +7,8 @@ from typing import Any
 
 from mea_plugin.files import hash_json
 from mea_plugin.metrics import Metric
-from mea_plugin.study.collect import CONFIGURATION, Configuration, Results, compare, over_seeds, seconds_of
+from mea_plugin.study.collect import compare, over_seeds, seconds_of
+from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.job import StudyRun
 
 __all__ = ['FORMAT', 'study_document']

@@ -54,7 +54,8 @@ def by_budget(study: Study) -> Figure:
 def by_time(study: Study) -> Figure:
     """Fidelity by seconds of training, a panel per configuration, a point per method."""
     axes = ('victim', 'surrogate', 'queries', 'budget')
-    return _panels(study, axes, lambda _, of: of['seconds'], 'seconds of training', is_log=False)
+    label = 'seconds of training'  # the trivial model has none, and its distance would hide those between methods
+    return _panels(study, axes, lambda _, of: of['seconds'], label, is_log=False, with_trivial=False)
 
 
 @drawing
@@ -83,10 +84,12 @@ def forest(study: Study) -> Figure:
                 found = one['metrics'][metric]
                 _difference(axis, rows.index(_name(one)), found, _VERDICTS[found['verdict']], found['verdict'])
         if 'all' in comparison['pooled']:
-            _difference(axis, len(rows), comparison['pooled']['all']['metrics'][metric], INK, 'better', marker='D')
+            pooled = comparison['pooled']['all']['metrics'][metric]
+            _difference(axis, len(rows), pooled, INK, pooled['verdict'], marker='D')
         axis.set_title(label_of(comparison['name']))
         axis.set_yticks(range(len(rows) + 1), [*rows, 'all'])
         axis.tick_params(axis='y', length=0)
+        axis.tick_params(axis='x', labelbottom=True)  # sharing hides them above a row that may have fewer panels
         axis.set_ylim(len(rows) + 0.6, -0.6)
         axis.grid(axis='x')
         axis.spines['left'].set_visible(False)
@@ -114,6 +117,7 @@ def _panels(
     label: str,
     *,
     is_log: bool,
+    with_trivial: bool = True,
 ) -> Figure:
     """Panels of the deciding metric; ``place`` is where a method's mean of a configuration stands."""
     metric = next(iter(study['metrics']))
@@ -122,23 +126,24 @@ def _panels(
     for one in study['configurations']:
         panels.setdefault(tuple(one[key] for key in keys), []).append(one)
     methods = study['methods']
-    figure, axes = grid_of_axes(len(panels), 3, PAGE, 1.9)
+    figure, axes = grid_of_axes(len(panels), 3, PAGE, 2.0)
     for axis, (name, configurations) in zip(axes, panels.items(), strict=False):
         for method in methods:
             points = sorted(_points(configurations, method, metric, place), key=lambda point: point[0])
             _line(axis, points, method, style_for(method, methods, None))
         trivial = {one['trivial']['fidelity'][metric] for one in configurations if one['trivial']} - {None}
-        if trivial:
+        if trivial and with_trivial:
             title = configurations[0]['trivial']['name']
             axis.axhline(min(trivial), color=QUIET, linewidth=0.8, linestyle=(0, (1.2, 1.2)), label=title)
-        axis.set_title(label_of(', '.join(map(str, name))))
+        victim, *rest = name
+        axis.set_title(f'{label_of(victim)}\n{label_of(", ".join(map(str, rest)))}')
         if is_log:
             _log_axis(axis, sorted({one['budget'] for one in configurations}))
         axis.grid()
         axis.set_xlabel(label)
         axis.set_ylabel(f'{about["title"]} ({about["unit"]})' if about['unit'] else about['title'])
     names = [*methods, *{one['trivial']['name'] for one in study['configurations'] if one['trivial']}]
-    legend(figure, axes, names, columns=6)
+    legend(figure, axes, names, columns=7)
     return figure
 
 

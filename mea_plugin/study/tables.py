@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mea_plugin.evaluation.table import Cell, Column, Table
@@ -17,6 +17,7 @@ _LEGEND = [
     'Won or lost: the interval of a configuration excludes 0, and its p, corrected by Holm for all configurations and '
     'comparisons of the study, is at most 0.05.',
     "Time: seconds of training, times the second method's.",
+    'One seed has neither an interval nor a verdict.',
 ]
 
 
@@ -57,7 +58,24 @@ def comparison_table(study: Study) -> Table:
                     Cell(value=pooled['seconds'], text='' if pooled['seconds'] else 'not known'),
                 ]
             )
-    return Table('comparisons', 'Methods compared: fidelity to the victim', header, rows, legend=_LEGEND)
+    notes = [note for one in study['comparisons'] for note in _gaps(one)]
+    return Table('comparisons', 'Methods compared: fidelity to the victim', header, rows, notes=notes, legend=_LEGEND)
+
+
+def _gaps(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """What a comparison lacks: without that, a mean over a part would be read as one over the whole study."""
+    wanted = len(comparison['configurations'])
+    if not wanted or not (comparison['missing'] or comparison['incomplete']):
+        return
+    lacking = f'{comparison["name"]}: of {wanted} configurations {comparison["missing"]} have no pair of cells'
+    yield f'{lacking} and {comparison["incomplete"]} lack seeds.'
+    for scope, pooled in comparison['pooled'].items():
+        over = 'all' if scope == 'all' else f'surrogate {scope}'
+        seeds = ', '.join(map(str, pooled['seeds']))
+        yield (
+            f'{comparison["name"]}, {over}: the difference is over {pooled["configurations"]} of {pooled["wanted"]} '
+            f'configurations, those with seeds {seeds}.'
+        )
 
 
 def fidelity_table(study: Study) -> Table:
@@ -99,11 +117,11 @@ def verdict_table(study: Study) -> Table:
         for entry in one['configurations']:
             found = entry['metrics'].get(metric)
             if found is None:
-                rest = [Cell('-'), Cell('-'), _count(0), Cell('-'), Cell('not run')]
+                rest = [Cell('-'), Cell('-'), _seeds(0, entry), Cell('-'), Cell('not run')]
             else:
                 p = Cell('-') if found['p_holm'] is None else Cell(value=found['p_holm'], digits=4)
                 time = Cell('-') if entry['seconds'] is None else Cell(value=entry['seconds'])
-                rest = [_difference(found, about), p, _count(len(found['seeds'])), time, Cell(found['verdict'])]
+                rest = [_difference(found, about), p, _seeds(len(found['seeds']), entry), time, Cell(found['verdict'])]
             rows.append([Cell(one['name']), *_axis_cells(entry), *rest])
     return Table('configurations', 'Comparisons by configuration', header, rows)
 
@@ -168,6 +186,11 @@ def _axis_cells(entry: Mapping[str, Any]) -> list[Cell]:
 
 def _count(value: int) -> Cell:
     return Cell(value=value, digits=0)
+
+
+def _seeds(count: int, entry: Mapping[str, Any]) -> Cell:
+    wanted = entry['seeds_wanted']
+    return Cell('' if count == wanted else f'{count} of {wanted}', value=count, digits=0)
 
 
 def _plain(value: float | None, about: Mapping[str, Any]) -> Cell:

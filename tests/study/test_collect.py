@@ -10,7 +10,8 @@ import pytest
 
 from mea_plugin.metrics import find_metrics
 from mea_plugin.statistics import paired_difference
-from mea_plugin.study.collect import Results, compare, queries_needed, seconds_of, values_of
+from mea_plugin.study.collect import compare, queries_needed, seconds_of
+from mea_plugin.study.finished import Results, values_of
 from mea_plugin.study.grid import Cell
 from mea_plugin.study.options import Comparison
 
@@ -123,6 +124,47 @@ def test_a_lost_cell_leaves_its_seed_out_and_is_counted():
     assert found['pooled']['all']['configurations'] == 4
 
 
+def lucky(keep, rng, victims=6):
+    """Methods that are alike, but for the luck of each training, which moves all images together."""
+    records, wanted = {}, []
+    for victim, seed in itertools.product(range(victims), (0, 1, 2)):
+        for method in ('baseline', 'both'):
+            cell = Cell(f'v{victim}', 'psnr', 'nature', 5, method, seed)
+            wanted.append(cell)
+            if keep(victim, seed):
+                records[cell] = record(30 + rng.normal(0, 0.4) + rng.normal(0, 0.1, 16))
+    return Results(records, wanted)
+
+
+@pytest.mark.parametrize('keep', [lambda victim, seed: seed == 0, lambda victim, seed: victim > 0 or seed == 0])
+def test_the_luck_of_one_seed_is_no_verdict(keep):
+    decided = pooled = 0
+    for seed in range(10):
+        (found,) = compare(lucky(keep, np.random.default_rng(seed)), [COMPARISON], METRICS[:1])
+        decided += found['won'] + found['lost']
+        pooled += found['pooled']['all']['metrics']['psnr_rgb']['verdict'] != 'undecided'
+        assert found['configurations'][0]['metrics']['psnr_rgb']['interval'] is None
+    assert decided <= 4  # of 60
+    assert pooled <= 2  # of 10
+
+
+def test_a_configuration_that_lacks_seeds_is_left_out_of_the_mean_and_counted():
+    results = lucky(lambda victim, seed: victim > 0 or seed == 0, np.random.default_rng(0))
+    (found,) = compare(results, [COMPARISON], METRICS[:1])
+    assert (found['missing'], found['incomplete']) == (0, 1)
+    pooled = found['pooled']['all']
+    assert (pooled['configurations'], pooled['wanted'], pooled['seeds']) == (5, 6, [0, 1, 2])
+    means = [one['metrics']['psnr_rgb']['mean'] for one in found['configurations'][1:]]
+    assert pooled['metrics']['psnr_rgb']['mean'] == pytest.approx(np.mean(means), abs=2e-4)
+    assert {one['seeds_wanted'] for one in found['configurations']} == {3}
+
+
+def test_configurations_without_a_common_seed_still_have_a_mean():
+    results = lucky(lambda victim, seed: (seed == 0) == (victim == 0), np.random.default_rng(0))
+    (found,) = compare(results, [COMPARISON], METRICS[:1])
+    assert (found['pooled']['all']['configurations'], found['pooled']['all']['seeds']) == (5, [1, 2])
+
+
 def test_queries_needed_by_the_equation():
     # Both gains log(4) dB, and fidelity is log(budget): a quarter of the queries does.
     results = grid(lambda *_: math.log(4), noise=0, budgets=(5, 20, 80))
@@ -162,3 +204,40 @@ def test_seconds_are_the_median():
     for seconds, one in zip((9.0, 10.0, 90.0), results.seeds(configuration, 'baseline').values(), strict=True):
         one['train']['seconds'] = seconds
     assert seconds_of(results, configuration, 'baseline') == 10
+
+
+def times(results, method):
+    """What the trainings of one method in the first configuration took."""
+    return [one['train'] for one in results.seeds(results.configurations[0], method).values()]
+
+
+def ratio_of(results):
+    (found,) = compare(results, [COMPARISON], METRICS[:1])
+    return found['configurations'][0]['seconds']
+
+
+def test_time_that_passed_is_not_compared_with_processor_time():
+    results = grid(lambda *_: 0)  # 20 s against 10 s
+    for one in times(results, 'both'):
+        one['cpu_seconds'] = 9.0
+    assert ratio_of(results) == 2
+    for one in times(results, 'baseline'):
+        one['cpu_seconds'] = 6.0
+    assert ratio_of(results) == 1.5
+    for method in ('both', 'baseline'):
+        for one in results.seeds(results.configurations[0], method).values():
+            one['machine'] = {'processor': 'p', 'gpu': 'g'}
+    assert ratio_of(results) == 2
+
+
+def test_seconds_of_different_machines_have_no_ratio():
+    results = grid(lambda *_: 0)
+    for seed, one in results.seeds(results.configurations[0], 'both').items():
+        one['machine'] = {'processor': f'p{seed}'}
+    others = results.seeds(results.configurations[0], 'baseline')
+    for one in others.values():
+        one['machine'] = {'processor': 'another'}
+    assert ratio_of(results) is None
+    others[1]['machine'] = {'processor': 'p1'}
+    others[1]['train']['seconds'] = 5.0
+    assert ratio_of(results) == 4

@@ -12,7 +12,8 @@ from PIL import Image
 from mea_plugin.evaluation.markup import to_csv, to_markdown
 from mea_plugin.metrics import find_metrics
 from mea_plugin.study.collect import compare
-from mea_plugin.study.figures import study_figures
+from mea_plugin.study.figures import forest, study_figures
+from mea_plugin.study.finished import Results
 from mea_plugin.study.reproduce import reproduction
 from mea_plugin.study.results import write_document
 from mea_plugin.study.tables import comparison_table, fidelity_table, queries_table, tuning_table, verdict_table
@@ -105,6 +106,29 @@ def test_files_are_written_and_are_the_same_twice(study, tmp_path):
         assert part in text
     with Image.open(tmp_path / 'one' / 'comparisons.png') as image:
         assert image.width > 1000
+
+
+def test_what_is_missing_is_said_where_the_mean_stands(study):
+    results = grid(lambda *_: 0.4)
+    gone = {cell for cell in results.wanted if cell.budget == 5 and cell.method == 'both' and cell.seed > 0}
+    records = {cell: one for cell, one in results.records.items() if cell not in gone}
+    part = {**study, 'comparisons': compare(Results(records, results.wanted), [COMPARISON], METRICS)}
+    text = to_markdown(comparison_table(part))
+    assert 'of 6 configurations 0 have no pair of cells and 2 lack seeds' in text
+    assert 'over 4 of 6 configurations, those with seeds 0, 1, 2' in text
+    assert '1 of 3' in to_markdown(verdict_table(part))
+    assert 'lack seeds' not in to_markdown(comparison_table(study))
+
+
+def test_every_panel_of_the_forest_has_numbers_and_an_undecided_mean_is_hollow(study):
+    four = {**study, 'comparisons': [{**study['comparisons'][0], 'name': str(index)} for index in range(4)]}
+    figure = forest(four)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        assert any(tick.label1.get_visible() and tick.label1.get_text() for tick in axis.xaxis.get_major_ticks())
+        (diamond,) = [line for line in axis.lines if line.get_marker() == 'D']
+        assert study['comparisons'][0]['pooled']['all']['metrics']['psnr_rgb']['verdict'] == 'undecided'
+        assert diamond.get_markerfacecolor() == 'none'
 
 
 def test_a_study_of_one_point_has_only_the_figures_that_it_can(study):
