@@ -69,7 +69,7 @@ def train_surrogate(surrogate: Surrogate, queries: QuerySet, output: Path, *, ke
     command = surrogate.command(option_file, output, resume=record.was_begun())
     if not record.was_begun():
         record.begin()
-    pace = _run(command, surrogate, option_file.with_suffix('.log'), keep_open)
+    pace = _run(command, surrogate.name, surrogate.total, option_file.with_suffix('.log'), keep_open)
     record.finish([weights])
     return Trained(weights, False, *pace.seconds(surrogate.total))
 
@@ -81,7 +81,7 @@ def _hash_weights(path: str, name: str) -> str:
 
 
 @dataclass
-class _Pace:
+class Pace:
     """When which iteration was logged: its number, the time, and the processor time of the process."""
 
     logged: list[tuple[int, float, float | None]] = field(default_factory=list)
@@ -109,14 +109,12 @@ def _cpu_seconds(process: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def _run(command: list[str], surrogate: Surrogate, log: Path, keep_open: Sequence[int]) -> _Pace:
+def _run(command: list[str], name: str, total: int, log: Path, keep_open: Sequence[int] = ()) -> Pace:
     lines: list[str] = []
-    pace = _Pace()
+    pace = Pace()
     with (
         log.open('w') as file,
-        tqdm(
-            total=surrogate.total, desc=f'train {surrogate.name}', unit='iter', disable=not sys.stderr.isatty()
-        ) as bar,
+        tqdm(total=total, desc=f'train {name}', unit='iter', disable=not sys.stderr.isatty()) as bar,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=keep_open
         ) as process,

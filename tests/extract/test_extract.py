@@ -75,13 +75,14 @@ def extract(job, tmp_path, monkeypatch, capsys):
     commands = []
     seeds = itertools.count()
 
-    def fake_training(command, name, total, log):
+    def fake_training(command, name, total, log, keep_open):
         commands.append(command)
         options = yaml.safe_load(Path(command[command.index('-opt') + 1]).read_text())
         weights = tmp_path / 'out' / 'experiments' / name / 'models' / 'net_g_latest.pth'
         weights.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(next(seeds))
         torch.save({'params': build_network(options['network_g']).state_dict()}, weights)
+        return training.Pace()
 
     def run():
         commands.clear()

@@ -51,10 +51,11 @@ def extract(job, tmp_path, monkeypatch, capsys):
 
     commands: list[list[str]] = []
 
-    def run_here(command, name, total, log):
+    def run_here(command, name, total, log, keep_open):
         assert total == 3
         commands.append(command)
         train.main(command[command.index('mea_plugin.mmagic.train') + 1 :])
+        return training.Pace()
 
     def run():
         commands.clear()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from mea_plugin.errors import InputError
 from mea_plugin.extract.toolboxes import read_surrogate, stretch
+from mea_plugin.extract.training import Pace, _run
 from tests.helpers import ROOT, write_yaml
 
 OPTIONS = {
@@ -79,3 +82,18 @@ def test_bad_sections(section, text):
     with pytest.raises(InputError) as caught:
         read_surrogate('s', section, where='x: surrogates.s')
     assert text in str(caught.value)
+
+
+def test_the_pace_is_that_between_two_logged_iterations(tmp_path):
+    child = """
+import time
+print('    total_iter: 400', flush=True)  # BasicSR's options, no iteration
+for iteration in (100, 200):
+    print(f'[epoch:  0, iter:     {iteration}, lr:(1e-3,)]', flush=True)
+    time.sleep(0.4 if iteration == 100 else 1.5)
+"""
+    pace = _run([sys.executable, '-c', child], 'x', 400, tmp_path / 'x.log')
+    seconds, cpu = pace.seconds(400)
+    assert seconds == pytest.approx(4 * 0.4, abs=0.6)
+    assert cpu is None or cpu < 1  # it slept
+    assert Pace().seconds(400) == (None, None)
