@@ -108,14 +108,15 @@ def test_kid_is_that_of_torch_fidelity_on_the_same_rows():
     first, second = collected(draw(60, 0, 0.5, 6)), collected(draw(50, 0.3, 0.5, 7))
     rows = [torch.from_numpy(each.rows(range(each.count))) for each in (first, second)]
     expected = kid_features_to_metric(*rows, kid_subsets=9, kid_subset_size=20, verbose=False)[KEY_METRIC_KID_MEAN]
-    assert kid(first, second, subsets=9, subset_size=20) == expected
-    assert kid(first, second, subsets=9, subset_size=20, seed=1) != expected
+    # float32 products round by where in memory their rows lie
+    assert kid(first, second, subsets=9, subset_size=20) == pytest.approx(expected, rel=1e-6)
+    assert kid(first, second, subsets=9, subset_size=20, seed=1) != pytest.approx(expected, rel=1e-4)
 
 
 def test_kid_depends_neither_on_order_nor_on_the_day():
     rows, others = draw(60, 0, 1, 8), draw(60, 0, 1, 9)
-    values = {kid(collected(each), collected(others), subsets=5, subset_size=10) for each in (rows, rows[::-1], rows)}
-    assert len(values) == 1
+    values = [kid(collected(each), collected(others), subsets=5, subset_size=10) for each in (rows, rows[::-1], rows)]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-6)
 
 
 @pytest.mark.parametrize('measure', [fid, kid])
