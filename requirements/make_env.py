@@ -170,19 +170,9 @@ class Environment:
     def _get_installer(self) -> list[str]:
         if self._installer is None:
             pip = [str(self.python), '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet']
-            uv = [
-                str(self.python),
-                '-m',
-                'uv',
-                '--no-progress',
-                'pip',
-                'install',
-                '--quiet',
-                '--compile-bytecode',
-                '--python',
-            ]
+            uv = [str(self.python), '-m', 'uv', '--no-progress', 'pip', 'install', '--quiet']
             if self.use_uv and self._get_uv(pip):
-                self._installer = [*uv, str(self.python)]
+                self._installer = [*uv, '--compile-bytecode', '--python', str(self.python)]
             else:
                 say(f'{self.folder.name}: without uv; plain pip takes longer')
                 # Without this, an old pip runs basicsr's setup.py directly, which downloads a torch of its own.

@@ -88,7 +88,7 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
 
     Args:
         job: What to do.
-        folder: The cell's own; what is left of other options is removed from it.
+        folder: The cell's own; what is left there of other options is replaced.
         lock: The descriptor of its lock, which the training inherits.
 
     Raises:
@@ -103,8 +103,10 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
     note = folder / 'train.json'
     if not trained.was_there:
         seconds = {'seconds': trained.seconds, 'cpu_seconds': trained.cpu_seconds}
-        write_json(note, {'iterations': surrogate.total, **seconds})
-    train = read_json(note) or {'iterations': surrogate.total, 'seconds': None}
+        write_json(note, {'key': job.key, 'iterations': surrogate.total, **seconds})
+    train = read_json(note)
+    if not isinstance(train, dict) or train.pop('key', None) != job.key:  # killed before it was noted
+        train = {'iterations': surrogate.total, 'seconds': None}
     measure = MeasureOptions.parse(job.measure, job.id, [])
     network = build_victim(surrogate.as_victim(folder), where=f'{job.id}: surrogate')
     result, _ = evaluate(

@@ -115,8 +115,8 @@ def test_kid_is_that_of_torch_fidelity_on_the_same_rows():
 
 def test_kid_depends_neither_on_order_nor_on_the_day():
     rows, others = draw(60, 0, 1, 8), draw(60, 0, 1, 9)
-    values = [kid(collected(each), collected(others), subsets=5, subset_size=10) for each in (rows, rows[::-1], rows)]
-    assert values == pytest.approx([values[0]] * 3, rel=1e-6)
+    values = {kid(collected(each), collected(others), subsets=5, subset_size=10) for each in (rows, rows[::-1], rows)}
+    assert len(values) == 1
 
 
 @pytest.mark.parametrize('measure', [fid, kid])
