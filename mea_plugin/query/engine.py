@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from mea_plugin.data.references import FileRef, ImageRef
 from mea_plugin.errors import InputError
 from mea_plugin.files import hash_json
 from mea_plugin.launch import is_first_process, process_share
+from mea_plugin.locks import locked
 from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
 from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
@@ -101,7 +100,7 @@ def run_queries(
 
         def send() -> None:
             if plan.unfinished():
-                with _locked(place):
+                with locked(place / 'set.lock'):
                     queries.open(description)
                 _send_all(victim, plan, budget, batch_size, in_doubt)
 
@@ -119,7 +118,7 @@ def run_queries(
                 where=ledger.path,
                 do='See tools/query.py --status; to ask again, choose another output',
             )
-        with _locked(place):
+        with locked(place / 'set.lock'):
             _build(queries, plan, description, options or {})
     if short is not None:
         raise short
@@ -273,14 +272,3 @@ def _state(queries: QuerySet) -> str:
         inodes = [entry.inode() for entry in os.scandir(folder)] if folder.is_dir() else []
         state += [len(inodes), sum(inodes)]
     return ' '.join(map(str, state))
-
-
-@contextlib.contextmanager
-def _locked(ledger: Path) -> Iterator[None]:
-    """One process at a time changes the query set."""
-    file = os.open(ledger / 'set.lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)

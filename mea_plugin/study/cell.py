@@ -6,12 +6,12 @@ a second process out for as long as this one or the training that it started liv
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mea_plugin.evaluation.results import Comparison, SetResult, number
 from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
 from mea_plugin.extract.training import train_surrogate
 from mea_plugin.files import hash_json, read_json, write_json
+from mea_plugin.locks import locked
 from mea_plugin.provenance import provenance
 from mea_plugin.query import QuerySet
 from mea_plugin.query.query_set import PairFiles
@@ -199,12 +200,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         signal.signal(each, signal.default_int_handler)
     path = Path(file)
     job = Job(**json.loads(path.read_text()))
-    with (path.parent / LOCK).open('a') as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = held.enter_context(locked(path.parent / LOCK, wait=False))
         except BlockingIOError:
             sys.exit(BUSY)
-        run_cell(job, path.parent, lock.fileno())
+        run_cell(job, path.parent, lock)
 
 
 if __name__ == '__main__':

@@ -10,23 +10,19 @@ from mea_plugin.metrics import Metric
 from mea_plugin.study.collect import compare, over_seeds, seconds_of
 from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.job import StudyRun
+from mea_plugin.study.references import References, mean_of
 
 __all__ = ['FORMAT', 'study_document']
 
 FORMAT = 1
 
-Distances = Mapping[tuple[str, str], float]
 
-
-def study_document(
-    run: StudyRun, trivial: Mapping[str, Any], distances: Distances, command: Sequence[str]
-) -> dict[str, Any]:
+def study_document(run: StudyRun, references: References, command: Sequence[str]) -> dict[str, Any]:
     """Everything that tables and figures show, as plain values.
 
     Args:
         run: Finished cells.
-        trivial: Of :func:`~mea_plugin.study.references.measure_references`.
-        distances: Of :func:`~mea_plugin.study.references.measure_references`.
+        references: What stands beside them.
         command: What was typed.
     """
     study = run.shared.study
@@ -55,15 +51,15 @@ def study_document(
         'methods': list(study.methods),
         'test_sets': _test_sets(records, run),
         'distances': [
-            {'victim': victim, 'queries': queries, 'distance': value} for (victim, queries), value in distances.items()
+            {'victim': victim, 'queries': queries, 'distance': value, 'floor': references.floors[victim]}
+            for victim, distances in references.distances.items()
+            for queries, value in distances.items()
         ],
         'tuning': [
             {'surrogate': one.surrogate, 'method': one.method, 'taken': one.trial, 'means': one.means}
             for one in run.choices.values()
         ],
-        'configurations': [
-            _configuration(results, one, metrics, trivial.get(one[0]), distances) for one in results.configurations
-        ],
+        'configurations': [_configuration(results, one, metrics, references) for one in results.configurations],
         'comparisons': compare(results, study.comparisons, metrics),
     }
 
@@ -83,8 +79,7 @@ def _configuration(
     results: Results,
     configuration: Configuration,
     metrics: Sequence[Metric],
-    trivial: Mapping[str, Any] | None,
-    distances: Distances,
+    references: References,
 ) -> dict[str, Any]:
     victim, _, queries, _ = configuration
     methods = {}
@@ -98,8 +93,8 @@ def _configuration(
             }
     return {
         **dict(zip(CONFIGURATION, configuration, strict=True)),
-        'distance': distances.get((victim, queries)),
-        'trivial': _trivial(trivial, metrics),
+        'distance': references.distances.get(victim, {}).get(queries),
+        'trivial': _trivial(references.trivial[victim], metrics),
         'methods': methods,
     }
 
@@ -112,11 +107,7 @@ def _mean(
     return {'mean': None if found.mean != found.mean else round(found.mean, 4), 'interval': interval}
 
 
-def _trivial(trivial: Mapping[str, Any] | None, metrics: Sequence[Metric]) -> dict[str, Any] | None:
-    if trivial is None:
-        return None
-    means = {}
-    for metric in metrics:
-        values = [v for one in trivial['test_sets'].values() for v in one['fidelity'][metric.name] if v is not None]
-        means[metric.name] = round(sum(values) / len(values), 4) if values else None
-    return {'name': trivial['name'], 'fidelity': means}
+def _trivial(trivial: Mapping[str, Any], metrics: Sequence[Metric]) -> dict[str, Any]:
+    means = {metric.name: mean_of(trivial['test_sets'], metric.name) for metric in metrics}
+    rounded = {name: None if mean != mean else round(mean, 4) for name, mean in means.items()}
+    return {'name': trivial['name'], 'fidelity': rounded}

@@ -9,8 +9,8 @@ from mea_plugin.report.figures.style import (
     INK,
     PAGE,
     QUIET,
-    SERIES,
     Style,
+    difference_bar,
     drawing,
     grid_of_axes,
     label_of,
@@ -27,7 +27,6 @@ __all__ = ['by_budget', 'by_distance', 'by_time', 'forest', 'study_figures']
 Study = Mapping[str, Any]
 
 _ROW = 0.2  # inches
-_VERDICTS = {'better': SERIES[0], 'worse': SERIES[1], 'undecided': QUIET}
 
 
 def study_figures(study: Study) -> dict[str, Figure]:
@@ -82,10 +81,10 @@ def forest(study: Study) -> Figure:
         for one in comparison['configurations']:
             if metric in one['metrics']:
                 found = one['metrics'][metric]
-                _difference(axis, rows.index(_name(one)), found, _VERDICTS[found['verdict']], found['verdict'])
+                difference_bar(axis, rows.index(_name(one)), found)
         if 'all' in comparison['pooled']:
             pooled = comparison['pooled']['all']['metrics'][metric]
-            _difference(axis, len(rows), pooled, INK, pooled['verdict'], marker='D')
+            difference_bar(axis, len(rows), pooled, marker='D', colour=INK)
         axis.set_title(label_of(comparison['name']))
         axis.set_yticks(range(len(rows) + 1), [*rows, 'all'])
         axis.tick_params(axis='y', length=0)
@@ -95,15 +94,6 @@ def forest(study: Study) -> Figure:
         axis.spines['left'].set_visible(False)
         axis.set_xlabel(f'{about["title"]}, first - second ({about["unit"]})' if about['unit'] else about['title'])
     return figure
-
-
-def _difference(axis: Axes, row: int, one: Mapping[str, Any], colour: str, verdict: str, marker: str = 'o') -> None:
-    if one['mean'] is None:
-        return
-    if one['interval']:
-        axis.plot(one['interval'], [row, row], color=colour, solid_capstyle='butt')
-    face = 'none' if verdict == 'undecided' else colour
-    axis.plot([one['mean']], [row], color=colour, marker=marker, markerfacecolor=face, markersize=4, linestyle='none')
 
 
 def _name(one: Mapping[str, Any]) -> str:

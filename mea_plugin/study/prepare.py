@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,14 @@ from mea_plugin.errors import InputError
 from mea_plugin.extract.test_sets import prepare_test_sets
 from mea_plugin.files import hash_array, hash_json
 from mea_plugin.images import list_images, read_rgb
+from mea_plugin.locks import locked
 from mea_plugin.query import run_queries
 from mea_plugin.query.query_set import Pair
 from mea_plugin.study.grid import Cell, draw, naming
 from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.victims import Victim, build_victim
 
-__all__ = ['Shared', 'TestSets', 'build_victims', 'check_budgets', 'locked', 'prepare']
+__all__ = ['Shared', 'TestSets', 'build_victims', 'check_budgets', 'prepare']
 
 
 @dataclass(frozen=True)
@@ -148,19 +147,6 @@ def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim
         None if validation is None else TestSets(validation, hash_json(hashes['tuning.test_sets'])),
         study,
     )
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Hold a lock that ends with the process, whatever ends it; wait for it if need be.
-
-    Yields:
-        The lock file's descriptor.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 def _images(study: StudyOptions, source: str) -> dict[str, ImageRef]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,19 @@ from mea_plugin.data.sources import image_references
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import parse_test_sets
 from mea_plugin.files import hash_json, read_json, write_json
+from mea_plugin.images import read_rgb
+from mea_plugin.query import QuerySet
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.study.cell import measured_sets
-from mea_plugin.study.distance import distance_of_features, image_features
+from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.study.prepare import Shared
 from mea_plugin.victims import Victim, build_victim
 
-__all__ = ['References', 'measure_references']
+__all__ = ['References', 'mean_of', 'measure_references']
 
 FILE = 'references.json'
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class References:
     """Measured once, and kept beside the cells.
 
     Attributes:
-        trivial: By victim: bicubic interpolation, or the query unchanged at scale 1, against it; ``name``, and
-            ``test_sets`` as a cell's record has them.
-        distances: By victim and source of queries, where the victim's training images are known.
+        trivial: By victim: the best model that needs no training, against it; ``name``, and ``test_sets`` as a cell's
+            record has them.
+        distances: By victim whose training images are known: the domain distance of each source of queries.
+        floors: By victim: the distance of one half of its training images to the other.
     """
 
     trivial: dict[str, Any]
-    distances: dict[tuple[str, str], float]
+    distances: dict[str, dict[str, float]]
+    floors: dict[str, float]
 
 
 def measure_references(shared: Shared) -> References:
@@ -47,62 +51,111 @@ def measure_references(shared: Shared) -> References:
     Raises:
         InputError: Images are missing or too small.
     """
-    path = shared.study.results / FILE
+    study = shared.study
+    path = study.results / FILE
     found = read_json(path)
     known = found if isinstance(found, dict) and found.get('format') == _FORMAT else {}
-    victims = {
-        name: _trivial(shared, name, victim, known.get('victims', {}).get(name))
+    trivial = {
+        name: _trivial(shared, name, victim, known.get('trivial', {}).get(name))
         for name, victim in shared.victims.items()
     }
-    distances = _distances(shared.study, known.get('distances', {}))
-    written = {'format': _FORMAT, 'victims': victims, 'distances': distances}
+    features: dict[str, np.ndarray] = {}
+    distances = {
+        name: _distances(study, name, options.trained_on, known.get('distances', {}).get(name), features)
+        for name, options in study.victims.items()
+        if options.trained_on is not None
+    }
+    written = {'format': _FORMAT, 'trivial': trivial, 'distances': distances}
     if written != known:
         write_json(path, written)
-    pairs = {tuple(name.split(' ')): one['distance'] for name, one in distances.items()}
-    return References(victims, {(victim, queries): value for (victim, queries), value in pairs.items()})
+    return References(
+        trivial,
+        {name: one['queries'] for name, one in distances.items()},
+        {name: one['floor'] for name, one in distances.items()},
+    )
+
+
+class _OneColour:
+    """A model that answers every image with one colour: the mean of a victim's answers."""
+
+    name, scale = 'one colour', 1
+
+    def __init__(self, answers: Iterable[np.ndarray]) -> None:
+        mean = np.mean([answer.mean(axis=(0, 1)) for answer in answers], axis=0)
+        self._colour = np.rint(mean).astype(np.uint8)
+        self.fingerprint = hash_json(self._colour.tolist())
+
+    def query(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Answer a list of images."""
+        return [np.broadcast_to(self._colour, image.shape).copy() for image in images]
 
 
 def _trivial(shared: Shared, name: str, victim: Victim, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Bicubic interpolation; at scale 1 the query unchanged or one colour, whichever is better."""
     study = shared.study
     metrics = [metric.name for metric in study.measure.metrics]
-    key = hash_json([victim.fingerprint, shared.test_sets.fingerprint, metrics])
+    answers = {pair.response for (of, _), pairs in shared.pairs.items() if of == name for pair in pairs.values()}
+    about = [victim.fingerprint, shared.test_sets.fingerprint, metrics, sorted(answers) if victim.scale == 1 else []]
+    key = hash_json(about)
     if known is not None and known.get('key') == key:
         return dict(known)
+    models: dict[str, Victim] = {}
+    models['bicubic' if victim.scale > 1 else 'query unchanged'] = build_victim(
+        {'type': 'bicubic', 'scale': victim.scale}
+    )
+    if victim.scale == 1:
+        models['one colour'] = _OneColour(_answers(shared, name))
     result, _ = evaluate(
         RecordedVictim(victim, study.output / 'answers' / name),
         {},
         parse_test_sets(shared.test_sets.entries, study.where),
-        baselines={'trivial': build_victim({'type': 'bicubic', 'scale': victim.scale})},
+        baselines=models,
         metrics=study.measure.metrics,
         panel_images=1,
     )
-    title = 'bicubic' if victim.scale > 1 else 'query unchanged'
-    return {'key': key, 'name': title, 'test_sets': measured_sets(result.sets, 'trivial')}
+    measured = {title: measured_sets(result.sets, title) for title in models}
+    decides = study.measure.metrics[0]
+    sign = 1 if decides.better == 'higher' else -1
+    best = max(models, key=lambda title: sign * mean_of(measured[title], decides.name))
+    return {'key': key, 'name': best, 'test_sets': measured[best]}
 
 
-def _distances(study: StudyOptions, known: Mapping[str, Any]) -> dict[str, Any]:
-    """By ``VICTIM QUERIES``; the key is of the images' names, sizes and times, which costs no reading."""
-    features: dict[str, np.ndarray] = {}
-    found = {}
-    for victim, options in study.victims.items():
-        for name, queries in study.queries.items() if options.trained_on else ():
-            assert options.trained_on is not None
-            sources = [
-                (queries, f'{study.where}: queries.{name}'),
-                (options.trained_on, f'{study.where}: victims.{victim}.trained_on'),
-            ]
-            images = [image_references(source.images, where=where) for source, where in sources]
-            keys = [_key(of, source) for of, (source, _) in zip(images, sources, strict=True)]
-            key, pair = hash_json(keys), f'{victim} {name}'
-            if known.get(pair, {}).get('key') != key:
-                for one, of, (source, _) in zip(keys, images, sources, strict=True):
-                    if one not in features:
-                        features[one] = image_features(_read(of, source.shrink))
-                distance = distance_of_features(*(features[one] for one in keys))
-                found[pair] = {'key': key, 'distance': round(distance, 4)}
-            else:
-                found[pair] = dict(known[pair])
-    return found
+def mean_of(test_sets: Mapping[str, Any], metric: str) -> float:
+    """The mean of a metric over all images that have a value; NaN where none has."""
+    values = [value for one in test_sets.values() for value in one['fidelity'][metric] if value is not None]
+    return sum(values) / len(values) if values else float('nan')
+
+
+def _answers(shared: Shared, victim: str) -> Iterator[np.ndarray]:
+    for (name, source), pairs in shared.pairs.items():
+        if name == victim:
+            queries = QuerySet(shared.query_folder(name, source))
+            yield from (read_rgb(queries.paths(pair.id)[1]) for pair in pairs.values())
+
+
+def _distances(
+    study: StudyOptions,
+    victim: str,
+    trained_on: ImageSource,
+    known: Mapping[str, Any] | None,
+    features: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Keyed by the images' names, sizes and times, which costs no reading; ``features`` holds what was read before."""
+    own = f'{study.where}: victims.{victim}.trained_on'
+    sources = {own: trained_on, **{f'{study.where}: queries.{name}': one for name, one in study.queries.items()}}
+    images = {where: image_references(source.images, where=where) for where, source in sources.items()}
+    keys = {where: _key(images[where], source) for where, source in sources.items()}
+    key = hash_json(list(keys.values()))
+    if known is not None and known.get('key') == key:
+        return dict(known)
+    for where, source in sources.items():
+        if keys[where] not in features:
+            features[keys[where]] = image_features(_read(images[where], source.shrink))
+    training, *queries = (features[one] for one in keys.values())
+    halves = training.reshape(-1, PATCHES, training.shape[1])
+    floor = distance_of_features(np.concatenate(halves[::2]), np.concatenate(halves[1::2]))
+    found = [round(distance_of_features(one, training), 4) for one in queries]
+    return {'key': key, 'floor': round(floor, 4), 'queries': dict(zip(study.queries, found, strict=True))}
 
 
 def _key(images: Mapping[str, ImageRef], source: ImageSource) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from mea_plugin.evaluation.markup import to_csv, to_latex, to_markdown
 from mea_plugin.files import write_json, write_text
+from mea_plugin.locks import locked
 from mea_plugin.report.figures import save
 from mea_plugin.report.figures.svg import to_svg
 from mea_plugin.study.document import study_document
 from mea_plugin.study.figures import study_figures
 from mea_plugin.study.job import StudyRun
-from mea_plugin.study.prepare import locked
 from mea_plugin.study.references import measure_references
 from mea_plugin.study.tables import comparison_table, study_tables
 
@@ -40,7 +40,7 @@ def write_results(run: StudyRun, command: Sequence[str]) -> tuple[dict[str, Any]
     study = run.shared.study
     with locked(study.output / 'results.lock'):
         references = measure_references(run.shared)
-        found = study_document(run, references.trivial, references.distances, command)
+        found = study_document(run, references, command)
         write_document(found, study.results)
     return found, to_markdown(comparison_table(found), width=120)
 
@@ -74,7 +74,11 @@ def _readme(found: Mapping[str, Any], figures: Sequence[str]) -> str:
     parts += [f'![{_FIGURES[name]}]({name}.png)' for name in figures]
     parts += [to_markdown(table).rstrip('\n') for table in tables[1:]]
     if found['distances']:
-        lines = [f'- {one["queries"]} to {one["victim"]}: {one["distance"]:.2f}' for one in found['distances']]
+        lines = [
+            f'- {one["queries"]} to {one["victim"]}: {one["distance"]:.2f}; '
+            f'one half of its training images to the other: {one["floor"]:.2f}'
+            for one in found['distances']
+        ]
         parts.append('**Domain distance** (docs/studies.md defines it)\n\n' + '\n'.join(lines))
     return '\n\n'.join(parts) + '\n'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from mea_plugin.files import read_json, write_json
+from mea_plugin.locks import is_locked
 from mea_plugin.study.cell import BUSY, FORMAT, LOCK, Job
 from mea_plugin.study.places import Places
 
@@ -169,7 +169,7 @@ class _Run:
             elif failure := self._failed_elsewhere(task):
                 self._waiting.remove(task)
                 self._fail(task, failure)
-            elif _is_locked(task.folder / LOCK):
+            elif is_locked(task.folder / LOCK):
                 self._not_before[task.job.id] = now + _LOOK_AGAIN
             else:
                 self._waiting.remove(task)
@@ -240,18 +240,6 @@ class _Run:
         text = tqdm.format_interval(left / self._places.count)
         self._bar.set_postfix_str(f'about {text} left', refresh=False)
         self._bar.refresh()
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process works on the cell."""
-    if not path.exists():
-        return False
-    with path.open('a') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _reason(log: Path, code: int) -> str:

@@ -82,7 +82,7 @@ def fidelity_table(study: Study) -> Table:
     """A row per configuration, a column per method."""
     metric, about = _deciding(study)
     unit = f' ({about["unit"]})' if about['unit'] else ''
-    trivial = next((one['trivial']['name'] for one in study['configurations'] if one['trivial']), None)
+    trivial = ' / '.join(dict.fromkeys(one['trivial']['name'] for one in study['configurations'] if one['trivial']))
     header = [*_axes(), *([Column('trivial', trivial)] if trivial else [])]
     header += [Column(method, method, has_interval=True) for method in study['methods']]
     rows = []

@@ -64,7 +64,7 @@ def study():
         },
         'methods': ['baseline', 'both'],
         'test_sets': {'a': 8, 'b': 8},
-        'distances': [{'victim': 'v', 'queries': 'nature', 'distance': 0.5}],
+        'distances': [{'victim': 'v', 'queries': 'nature', 'distance': 0.5, 'floor': 0.1}],
         'tuning': [{'surrogate': 'psnr', 'method': 'both', 'taken': 'x', 'means': {'x': 30.25, 'y': None}}],
         'configurations': configurations,
         'comparisons': compare(results, [COMPARISON], METRICS),

@@ -11,8 +11,8 @@ from mea_plugin.report.figures.style import (
     INK,
     PAGE,
     QUIET,
-    SERIES,
     Style,
+    difference_bar,
     drawing,
     grid_of_axes,
     label_of,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ['differences', 'means']
 
 _ROW, _PAIR = 0.19, 0.3  # inches
-_VERDICTS = {'better': SERIES[0], 'worse': SERIES[1], 'undecided': QUIET}
 
 
 @drawing
@@ -92,7 +91,7 @@ def differences(
         axis.axvline(0, color=INK, linewidth=0.8)
         for one in found:
             if one['metric'] == metric and one['mean'] is not None:
-                _difference(axis, pairs.index((one['first'], one['second'])), one)
+                difference_bar(axis, pairs.index((one['first'], one['second'])), one)
         axis.set_title(_title(known[metric]))
         axis.set_yticks(range(len(pairs)), [f'{label_of(first)}\n- {label_of(second)}' for first, second in pairs])
         axis.tick_params(axis='y', length=0)
@@ -121,14 +120,6 @@ def _mean(axis: Axes, row: int, one: Mapping[str, Any], metric: str, style: Styl
     if interval:
         axis.plot(interval, [row, row], color=style.colour, solid_capstyle='butt')
     axis.plot([value], [row], color=style.colour, marker=style.marker, markersize=4, linestyle='none')
-
-
-def _difference(axis: Axes, row: int, one: Mapping[str, Any]) -> None:
-    colour = _VERDICTS[one['verdict']]
-    if one['interval']:
-        axis.plot(one['interval'], [row, row], color=colour, solid_capstyle='butt')
-    face = 'none' if one['verdict'] == 'undecided' else colour
-    axis.plot([one['mean']], [row], color=colour, marker='o', markerfacecolor=face, markersize=4, linestyle='none')
 
 
 def _width(panels: Sequence[str]) -> float:

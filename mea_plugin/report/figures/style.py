@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     *('COLUMN', 'DARK', 'GRID', 'INK', 'LIGHT', 'PAGE', 'QUIET', 'SERIES', 'Style'),
-    *('drawing', 'grid_of_axes', 'label_of', 'legend', 'log_scale', 'settings', 'style_for', 'styled', 'styles_of'),
+    *(
+        'difference_bar',
+        'drawing',
+        'grid_of_axes',
+        'label_of',
+        'legend',
+        'log_scale',
+        'settings',
+        'style_for',
+        'styled',
+        'styles_of',
+    ),
 ]
 
 COLUMN, PAGE = 3.45, 7.16
@@ -44,6 +55,7 @@ DARK = {
 }
 """The same for a dark page."""
 
+_VERDICTS = {'better': SERIES[0], 'worse': SERIES[1], 'undecided': QUIET}
 _SETTINGS: Any = {
     'font.family': 'DejaVu Sans',  # matplotlib ships it: the same figure on any machine
     'font.size': 7.5,
@@ -192,6 +204,19 @@ def legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str], columns: 
     if labels:
         handles = [found[label] for label in labels]
         figure.legend(handles, labels, loc='outside upper left', ncols=min(columns, len(labels)))
+
+
+def difference_bar(
+    axis: Axes, row: int, one: Mapping[str, Any], *, marker: str = 'o', colour: str | None = None
+) -> None:
+    """A mean difference (``mean``, ``interval``, ``verdict``) in a row: filled where it is decided, else hollow."""
+    colour = colour or _VERDICTS[one['verdict']]
+    if one['mean'] is None:
+        return
+    if one['interval']:
+        axis.plot(one['interval'], [row, row], color=colour, solid_capstyle='butt')
+    face = 'none' if one['verdict'] == 'undecided' else colour
+    axis.plot([one['mean']], [row], color=colour, marker=marker, markerfacecolor=face, markersize=4, linestyle='none')
 
 
 def label_of(name: str) -> str:
