@@ -12,7 +12,7 @@ from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
 from mea_plugin.metrics import Metric
 from mea_plugin.study.cell import Job
 from mea_plugin.study.grid import Cell, naming, study_cells, surrogate_section, trial_cells
-from mea_plugin.study.keys import cell_key, record_path
+from mea_plugin.study.keys import Records, cell_key
 from mea_plugin.study.options import StudyOptions
 from mea_plugin.study.places import Places
 from mea_plugin.study.prepare import Shared, build_victims, check_budgets, prepare
@@ -131,6 +131,7 @@ def _run(
 def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task]:
     study = shared.study
     read: dict[str, Surrogate] = {}
+    records = Records(study.results, study.reuse)
     tasks = []
     for cell in cells:
         section = _section(study, cell, choices)
@@ -153,7 +154,7 @@ def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task
             tests=tests.fingerprint,
             measure={key: study.content[key] for key in ('metrics', 'weights') if key in study.content},
             answers=str(study.output / 'answers' / cell.victim),
-            record=str(record_path(study.results, cell, key)),
+            record=str(records.path(cell, key)),
         )
         tasks.append(Task(job, study.output / 'cells' / cell.id, f'{cell.surrogate} {cell.method} {cell.trial}'))
     return tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mea_plugin.extract.toolboxes import Surrogate
@@ -9,7 +10,9 @@ from mea_plugin.files import hash_file, hash_json
 from mea_plugin.study.grid import Cell
 from mea_plugin.study.prepare import Shared
 
-__all__ = ['cell_key', 'record_path']
+__all__ = ['Records', 'cell_key']
+
+_DIGITS = 8  # of the key, at the end of a file's name
 
 
 def cell_key(cell: Cell, surrogate: Surrogate, shared: Shared) -> str:
@@ -35,6 +38,21 @@ def cell_key(cell: Cell, surrogate: Surrogate, shared: Shared) -> str:
     )
 
 
-def record_path(results: Path, cell: Cell, key: str) -> Path:
-    """The file of a finished cell: one with other options has another name."""
-    return results / 'cells' / f'{cell.id}-{key[:8]}.json'
+class Records:
+    """Where the results of cells are, or will be: a cell with other options has another name.
+
+    Args:
+        results: The study's folder of results.
+        reuse: Those of other studies, whose cells count for this one.
+    """
+
+    def __init__(self, results: Path, reuse: Sequence[Path] = ()) -> None:
+        self._results = results
+        self._found = {
+            path.stem[-_DIGITS:]: path for folder in (*reuse, results) for path in sorted(folder.glob('cells/*.json'))
+        }
+
+    def path(self, cell: Cell, key: str) -> Path:
+        """The file of a cell; that of another name if there is one with the same key, as after a method was renamed."""
+        own = self._results / 'cells' / f'{cell.id}-{key[:_DIGITS]}.json'
+        return own if own.exists() else self._found.get(key[:_DIGITS], own)

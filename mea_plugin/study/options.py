@@ -22,6 +22,7 @@ _KEYS = (
     'name',
     'output',
     'results',
+    'reuse',
     'victims',
     'queries',
     'budgets',
@@ -117,6 +118,7 @@ class StudyOptions:
     name: str
     output: Path
     results: Path
+    reuse: tuple[Path, ...]
     victims: dict[str, VictimOptions]
     queries: dict[str, ImageSource]
     budgets: tuple[int, ...]
@@ -169,6 +171,7 @@ def load_study(path: str | Path, *, data: Path | None = None, output: Path | Non
         name=name,
         output=folder,
         results=results,
+        reuse=_folders(options.get('reuse') or [], f'{where}: reuse'),
         victims={key: _victim(value, at) for key, value, at in _named(options, 'victims', where)},
         queries={key: _source(value, at) for key, value, at in _named(options, 'queries', where)},
         budgets=_numbers(options, 'budgets', where, least=1),
@@ -204,6 +207,14 @@ def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(f'expected a list, got {value!r}', where=where, do='Write - lines below it')
     return value
+
+
+def _folders(value: Any, where: str) -> tuple[Path, ...]:
+    folders = [Path(str(one)) for one in _list(value, where)]
+    for folder in folders:
+        if not (folder / 'cells').is_dir():
+            raise InputError(f'{folder} has no cells', where=where, do='Name the results folders of other studies')
+    return tuple(folders)
 
 
 def _numbers(options: Mapping[str, Any], key: str, where: str, *, least: int) -> tuple[int, ...]:

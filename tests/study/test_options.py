@@ -43,6 +43,7 @@ def test_a_folder_stands_for_datasets():
         ({'budgets': [5, 5]}, 'each once'),
         ({'budgets': [0]}, 'budgets is 0'),
         ({'seeds': [1.5]}, 'seeds is 1.5'),
+        ({'reuse': ['no_such_folder']}, 'no_such_folder has no cells'),
         ({'victims': {'a.b': {'victim': {'type': 'embedded'}}}}, 'has a dot'),
         ({'victims': {'a': {'type': 'embedded'}}}, "unknown option 'type'"),
         ({'queries': {'a': {'images': 3}}}, 'images is 3'),

@@ -80,6 +80,11 @@ def test_a_study_from_its_option_file(study_file, images, tmp_path):
     weights = list((tmp_path / 'out/cells').rglob('*.pth'))
     assert len(weights) == 4  # only final weights are kept
     assert not list((tmp_path / 'out/cells').rglob('*.state'))
+    # Another study may count them, whatever it calls the method.
+    reuse = [str(tmp_path / 'out/results')]
+    other = small(study_file, images, methods={'renamed': {}}, output=str(tmp_path / 'other'), reuse=reuse)
+    records = run_study(load_study(other), Places((), 1, 1), start=False).records
+    assert [(cell.method, record['id']) for cell, record in records.items()] == [('renamed', baseline['id'])]
 
 
 @pytest.mark.parametrize(
