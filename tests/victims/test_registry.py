@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 
 import pytest
@@ -42,7 +41,7 @@ def anything(size: int, **options) -> Parent:
 
 @pytest.fixture(autouse=True)
 def _own_types(monkeypatch):
-    monkeypatch.setattr(registry, '_FACTORIES', {})
+    monkeypatch.setattr(registry._VICTIMS, '_factories', {})
     for factory in (Parent, Child, function, anything):
         registry.register_victim(factory.__name__, factory)
     registry.register_victim('part', functools.partial(function, size=4))
@@ -71,13 +70,11 @@ def test_a_taken_name():
 
 def test_the_examples_of_the_documentation(root, monkeypatch):
     """Every type has one, and no option in one is unknown or missing."""
-    monkeypatch.setattr(registry, '_FACTORIES', {})
+    monkeypatch.setattr(registry._VICTIMS, '_factories', {})
     text = (root / 'docs' / 'victims.md').read_text()
     examples = [yaml.safe_load(block)['victim'] for block in re.findall(r'```yaml\n(.*?)```', text, flags=re.DOTALL)]
     assert {example['type'] for example in examples} == set(registry.victim_types())
     for example in examples:
-        arguments = {key: value for key, value in example.items() if key != 'type'}
-        module, _, attribute = registry._LOCATIONS[example['type']].partition(':')
-        registry._check_arguments(getattr(importlib.import_module(module), attribute), arguments, 'victims.md')
+        registry._VICTIMS.check(example, where='victims.md')
     for option in get_type_hints(NetworkOptions):
         assert f'| `{option}` |' in text

@@ -1,0 +1,90 @@
+"""Defences that answer with less: compression, fewer levels, fewer pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mea_plugin.options import check_number
+
+__all__ = ['Jpeg', 'Levels', 'Resize']
+
+
+class Jpeg:
+    """Answers as JPEG would show them: its blocks, its colours at half the resolution.
+
+    Args:
+        quality: libjpeg's, from 1 to 100.
+
+    Raises:
+        InputError: The quality is none.
+    """
+
+    def __init__(self, quality: int = 75) -> None:
+        check_number({'quality': quality}, 'quality', 'defence jpeg', least=1, most=100)
+        self._parameters = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
+        self._quality = int(quality)
+
+    def describe(self) -> dict[str, Any]:
+        """The quality, and the version that decides over the last grey level."""
+        return {'type': 'jpeg', 'quality': self._quality, 'opencv': cv2.__version__.split('.')[:2]}
+
+    def apply(self, query: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
+        """Encode and decode."""
+        _, data = cv2.imencode('.jpg', cv2.cvtColor(answer, cv2.COLOR_RGB2BGR), self._parameters)
+        decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+class Levels:
+    """Answers rounded to fewer levels per channel, black and white among them.
+
+    Args:
+        levels: How many, from 2 to 256.
+
+    Raises:
+        InputError: The number is none of these.
+    """
+
+    def __init__(self, levels: int = 32) -> None:
+        check_number({'levels': levels}, 'levels', 'defence levels', least=2, most=256)
+        self._levels = int(levels)
+        steps = self._levels - 1
+        self._table = np.rint(np.rint(np.arange(256) * steps / 255) * 255 / steps).astype(np.uint8)
+
+    def describe(self) -> dict[str, Any]:
+        """The number of levels."""
+        return {'type': 'levels', 'levels': self._levels}
+
+    def apply(self, query: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
+        """Round."""
+        return np.asarray(cv2.LUT(answer, self._table))
+
+
+class Resize:
+    """Answers made smaller and large again: their finest detail is gone, their size stays.
+
+    Args:
+        factor: By how much, above 1 and at most 16. Down by the mean of the area, up by bicubic interpolation.
+
+    Raises:
+        InputError: The factor is none of these.
+    """
+
+    def __init__(self, factor: float = 2) -> None:
+        check_number({'factor': factor}, 'factor', 'defence resize', least=1.01, most=16, whole=False)
+        self._factor = float(factor)
+
+    def describe(self) -> dict[str, Any]:
+        """The factor."""
+        return {'type': 'resize', 'factor': self._factor, 'opencv': cv2.__version__.split('.')[:2]}
+
+    def apply(self, query: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
+        """Down and up."""
+        height, width = answer.shape[:2]
+        small = (max(1, round(width / self._factor)), max(1, round(height / self._factor)))
+        return cv2.resize(
+            cv2.resize(answer, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_CUBIC
+        )

@@ -1,0 +1,78 @@
+"""The test of ownership: its false alarms, and what it finds in networks that carry part of the mark."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mea_plugin.defences.invisible import InvisibleWatermark, KeyedMark
+from mea_plugin.defences.ownership import verify
+from mea_plugin.errors import InputError
+from mea_plugin.victims import build_victim
+from tests.helpers import photograph
+
+IMAGES = [photograph((48, 64), seed=seed) for seed in range(3)]
+
+
+class Suspect:
+    """Like the victim, but blurred and noisy, with a share of a mark."""
+
+    name, scale, fingerprint = 'suspect', 2, 'suspect'
+
+    def __init__(self, mark=None, share=0.0, seed=0):
+        self._victim = build_victim({'type': 'bicubic', 'scale': 2})
+        self._mark, self._share, self._seed = mark, share, seed
+
+    def query(self, images):
+        generator = np.random.default_rng(self._seed)
+        answers = []
+        for image, answer in zip(images, self._victim.query(images), strict=True):
+            blurred = cv2.GaussianBlur(answer, (0, 0), 1).astype(np.float32)
+            blurred += generator.normal(0, 3, blurred.shape)
+            if self._mark is not None:
+                blurred += self._share * self._mark.draw(image, 2)
+            answers.append(np.clip(np.rint(blurred), 0, 255).astype(np.uint8))
+        return answers
+
+
+VICTIM = build_victim({'type': 'bicubic', 'scale': 2})
+
+
+def test_a_quarter_of_the_mark_is_enough():
+    watermark = InvisibleWatermark(amplitude=2, key='the key of an owner')
+    found = verify(Suspect(watermark.mark, share=0.5), VICTIM, watermark, IMAGES, decoys=99)
+    assert found.p == 0.01
+    assert found.z > 3
+    assert found.p_normal < 0.002
+    assert (found.images, found.decoys) == (3, 99)
+
+
+def test_false_alarms_are_as_many_as_p_says():
+    """Suspects with somebody else's mark, many keys: p is uniform, so that p <= 0.2 in about a fifth of 60 cases."""
+    suspect = Suspect(KeyedMark(np.random.default_rng(1)), share=2)
+    ps = [
+        verify(suspect, VICTIM, InvisibleWatermark(key=f'key number {number}'), IMAGES[:1], decoys=99, seed=number).p
+        for number in range(60)
+    ]
+    assert 4 <= sum(p <= 0.2 for p in ps) <= 21  # P < 0.002 beyond
+    assert np.mean(ps) == pytest.approx(0.5, abs=0.13)
+
+
+def test_the_mark_cannot_be_told_by_a_linear_filter():
+    """What surrogates do wrong most, blurring and sharpening, has nothing to do with it."""
+    mark = KeyedMark(np.random.default_rng(0))
+    image = IMAGES[0]
+    drawn = mark.draw(image, 1) - mark.draw(image, 1).mean(axis=(0, 1))
+    sharp = image - cv2.GaussianBlur(image, (0, 0), 1).astype(np.float32)
+    assert abs(np.corrcoef(drawn.mean(axis=2).ravel(), sharp.mean(axis=2).ravel())[0, 1]) < 0.35
+
+
+def test_what_is_refused():
+    watermark = InvisibleWatermark(key='the key of an owner')
+    with pytest.raises(InputError, match='no images'):
+        verify(Suspect(), VICTIM, watermark, [])
+    with pytest.raises(InputError, match='at least 99'):
+        verify(Suspect(), VICTIM, watermark, IMAGES, decoys=10)
+    with pytest.raises(InputError, match='scale'):
+        verify(build_victim({'type': 'bicubic', 'scale': 4}), VICTIM, watermark, IMAGES)
