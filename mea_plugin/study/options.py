@@ -18,6 +18,7 @@ __all__ = ['AXES', 'Comparison', 'ImageSource', 'Method', 'StudyOptions', 'Tunin
 AXES = ('victim', 'surrogate', 'queries', 'budget', 'method', 'seed')
 """What a cell is a point of."""
 
+_PICKS = ('busiest', 'smoothest')
 _KEYS = (
     'name',
     'output',
@@ -40,10 +41,19 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Images, and by which factor they are shrunk (MATLAB's bicubic) before they are queries."""
+    """Images, and by which factor they are shrunk (MATLAB's bicubic) before they are queries.
+
+    Attributes:
+        images: A folder, a glob, or several.
+        shrink: The factor.
+        pick: Ask only about those with the most detail (``busiest``) or the least (``smoothest``).
+        share: How many of all these are.
+    """
 
     images: str | list[str]
     shrink: int = 1
+    pick: str | None = None
+    share: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -173,7 +183,7 @@ def load_study(path: str | Path, *, data: Path | None = None, output: Path | Non
         results=results,
         reuse=_folders(options.get('reuse') or [], f'{where}: reuse'),
         victims={key: _victim(value, at) for key, value, at in _named(options, 'victims', where)},
-        queries={key: _source(value, at) for key, value, at in _named(options, 'queries', where)},
+        queries={key: _source(value, at, may_pick=True) for key, value, at in _named(options, 'queries', where)},
         budgets=_numbers(options, 'budgets', where, least=1),
         surrogates={key: dict(check_section(value, at)) for key, value, at in _named(options, 'surrogates', where)},
         methods={key: _method(value, at) for key, value, at in _named(options, 'methods', where)},
@@ -234,13 +244,19 @@ def _victim(value: Any, where: str) -> VictimOptions:
     )
 
 
-def _source(value: Any, where: str) -> ImageSource:
-    check_keys(value, ('images', 'shrink'), where)
+def _source(value: Any, where: str, *, may_pick: bool = False) -> ImageSource:
+    check_keys(value, ('images', 'shrink', *(('pick', 'share') if may_pick else ())), where)
     images = require(value, 'images', where)
     if not isinstance(images, str) and not (isinstance(images, list) and all(isinstance(one, str) for one in images)):
         raise InputError(f'images is {images!r}', where=where, do='Give a folder, a glob, an LMDB, or a list of these')
     check_number(value, 'shrink', where, least=1, optional=True)
-    return ImageSource(images, int(value.get('shrink') or 1))
+    pick = value.get('pick')
+    if pick not in (None, *_PICKS):
+        raise InputError(f'pick is {pick!r}', where=where, do=suggestion(str(pick), _PICKS))
+    if pick is None and value.get('share') is not None:
+        raise InputError('share goes with pick', where=where, do=f'Add pick: {" or ".join(_PICKS)}')
+    check_number(value, 'share', where, least=0.001, most=1, whole=False, optional=True)
+    return ImageSource(images, int(value.get('shrink') or 1), pick, float(value.get('share') or 0.25))
 
 
 def _method(value: Any, where: str, *, is_trial: bool = False) -> Method:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.data.references import ImageRef
-from mea_plugin.data.sources import image_references
 from mea_plugin.errors import InputError
 from mea_plugin.extract.test_sets import prepare_test_sets
 from mea_plugin.files import hash_array, hash_json
@@ -19,6 +18,7 @@ from mea_plugin.query import run_queries
 from mea_plugin.query.query_set import Pair
 from mea_plugin.study.grid import Cell, draw, naming
 from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.study.picking import source_images
 from mea_plugin.victims import Victim, build_victim
 
 __all__ = ['Shared', 'TestSets', 'build_victims', 'check_budgets', 'prepare']
@@ -150,7 +150,7 @@ def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim
 
 
 def _images(study: StudyOptions, source: str) -> dict[str, ImageRef]:
-    return image_references(study.queries[source].images, where=f'{study.where}: queries.{source}.images')
+    return source_images(study.queries[source], where=f'{study.where}: queries.{source}.images')
 
 
 def _query_folder(study: StudyOptions, victim: str, source: str) -> Path:

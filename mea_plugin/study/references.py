@@ -10,7 +10,6 @@ import numpy as np
 
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.resize import downscale
-from mea_plugin.data.sources import image_references
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import parse_test_sets
 from mea_plugin.files import hash_json, read_json, write_json
@@ -20,6 +19,7 @@ from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.study.picking import source_images
 from mea_plugin.study.prepare import Shared
 from mea_plugin.victims import Victim, build_victim
 
@@ -143,7 +143,7 @@ def _distances(
     """Keyed by the images' names, sizes and times, which costs no reading; ``features`` holds what was read before."""
     own = f'{study.where}: victims.{victim}.trained_on'
     sources = {own: trained_on, **{f'{study.where}: queries.{name}': one for name, one in study.queries.items()}}
-    images = {where: image_references(source.images, where=where) for where, source in sources.items()}
+    images = {where: source_images(source, where=where) for where, source in sources.items()}
     keys = {where: _key(images[where], source) for where, source in sources.items()}
     key = hash_json(list(keys.values()))
     if known is not None and known.get('key') == key:

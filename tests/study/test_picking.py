@@ -1,0 +1,47 @@
+"""Which images are asked about: the most detailed ones, as often as wanted."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mea_plugin.errors import InputError
+from mea_plugin.study.options import ImageSource
+from mea_plugin.study.picking import detail, source_images
+from tests.helpers import photograph, save
+
+
+@pytest.fixture
+def images(tmp_path):
+    sharp = photograph((64, 64))
+    for name, sigma in (('a', 1), ('b', 0), ('c', 4), ('d', 2)):
+        save(tmp_path / f'{name}.png', cv2.GaussianBlur(sharp, (0, 0), sigma) if sigma else sharp)
+    return str(tmp_path)
+
+
+def test_detail_is_the_mean_square_of_the_finest_bands():
+    """On luma, whose weights sum to 219/255: a checkerboard has its energy in the diagonal band alone."""
+    checks = np.indices((8, 8)).sum(axis=0) % 2 * 255
+    image = np.repeat(checks[..., None], 3, axis=2).astype(np.uint8)
+    assert detail(image) == pytest.approx(219**2 / 3, rel=1e-3)
+    assert detail(np.full((8, 8, 3), 70, np.uint8)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ('pick', 'share', 'expected'),
+    [
+        (None, 0.25, 'abcd'),
+        ('busiest', 0.25, 'b'),
+        ('busiest', 0.5, 'ab'),
+        ('smoothest', 0.5, 'cd'),
+        ('smoothest', 1, 'abcd'),
+    ],
+)
+def test_picks(images, pick, share, expected):
+    assert list(source_images(ImageSource(images, 1, pick, share), where='queries.x')) == list(expected)
+
+
+def test_a_share_of_none_is_refused(images):
+    with pytest.raises(InputError, match=r'queries.x: 0.1 of 4 images is none'):
+        source_images(ImageSource(images, 1, 'busiest', 0.1), where='queries.x')
