@@ -1,9 +1,9 @@
 """Are the p-values of a study what they say? Simulated studies without any effect.
 
 ``python -m mea_plugin.benchmarks.p_values`` prints the table of docs/studies.md. Differences of two methods are
-``(seeds, images)``, normal, with mean 0: a part per seed, one per image, and one of each seed's image on its own, in equal
-shares of the variance of the mean, or none. Shown is the share of p-values at or below a level, divided by the level; 1 is
-right.
+``(seeds, images)``, normal, with mean 0: a part per seed, one per image, and one of each seed's image on its own, in
+equal shares of the variance of the mean, or none. Shown is the share of p-values at or below a level, divided by the
+level; 1 is right.
 """
 
 from __future__ import annotations

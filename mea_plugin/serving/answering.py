@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mea_plugin.defences.stream import Action
 from mea_plugin.serving.batching import Batcher
 from mea_plugin.serving.images import decode, encode
 from mea_plugin.serving.ledger import Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
+from mea_plugin.serving.watching import Watch
 from mea_plugin.victims import Victim
 from mea_plugin.victims.base import check_answer
 
@@ -33,12 +35,14 @@ class Answerer:
         options: Limits, batches and output.
         victim: Who answers; called from one thread.
         metrics: Told about each call of the victim.
+        watch: Looks at each query, if there is one.
     """
 
-    def __init__(self, options: ServeOptions, victim: Victim, metrics: Metrics) -> None:
+    def __init__(self, options: ServeOptions, victim: Victim, metrics: Metrics, watch: Watch | None = None) -> None:
         self._options = options
         self._victim = victim
         self._metrics = metrics
+        self._watch = watch
         self._batcher = Batcher(self._query, size=options.batch.size, wait_s=options.batch.wait_ms / 1000)
         # Decoding catches Pillow's warnings, which is for one thread at a time.
         self._decoder = ThreadPoolExecutor(1, 'decode')
@@ -49,17 +53,18 @@ class Answerer:
         """How many images wait for the victim."""
         return self._batcher.depth
 
-    async def answer(self, content: bytes) -> Reply:
-        """Answer an encoded image.
+    async def answer(self, content: bytes, customer: int) -> Reply:
+        """Answer a customer's encoded image.
 
         Raises:
-            Refusal: As :meth:`decode`.
+            Refusal: As :meth:`decode`; 403, the customer's queries are refused.
             VictimError: The victim failed.
         """
         image = await self.decode(content)
+        loop = asyncio.get_running_loop()
+        action = await loop.run_in_executor(self._encoder, self._look, customer, image)
         answer = await asyncio.wrap_future(self._batcher.submit(image))
-        # A defence acts here, on the answer, and knows the image.
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, encode, answer, self._options.output)
+        return await loop.run_in_executor(self._encoder, self._reply, action, image, answer)
 
     async def decode(self, content: bytes) -> np.ndarray:
         """Decode an image: uint8 ``(H, W, 3)``, RGB.
@@ -75,6 +80,19 @@ class Answerer:
         self._batcher.close(timeout_s)
         self._decoder.shutdown()
         self._encoder.shutdown()
+
+    def _look(self, customer: int, image: np.ndarray) -> Action | None:
+        if self._watch is None:
+            return None
+        with self._metrics.watch_seconds.time():
+            action = self._watch.look(customer, image)
+        self._metrics.watched.labels(action.name).inc()
+        return action
+
+    def _reply(self, action: Action | None, image: np.ndarray, answer: np.ndarray) -> Reply:
+        if self._watch is not None and action is not None:
+            answer = self._watch.defend(action, image, answer)
+        return encode(answer, self._options.output)
 
     def _query(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Ask the victim; runs in the batcher's thread. Whatever goes wrong is logged once, for the whole batch."""

@@ -34,6 +34,10 @@ class Metrics:
         self.batch_size = Histogram(
             'mea_batch_size', 'Images per call of the victim', buckets=_SIZES, registry=self._registry
         )
+        self.watched = Counter('mea_watched', 'Queries by what was done', ['action'], registry=self._registry)
+        self.watch_seconds = Histogram(
+            'mea_watch_seconds', 'One look at a query', buckets=_SECONDS, registry=self._registry
+        )
         self.billed = Counter('mea_billed', 'Answers that were billed', registry=self._registry)
         self.replayed = Counter('mea_replayed', 'Stored answers that were sent again', registry=self._registry)
         Gauge('mea_queue_depth', 'Images that wait', registry=self._registry).set_function(waiting)

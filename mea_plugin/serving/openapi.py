@@ -121,7 +121,7 @@ _ERRORS = {
     400: 'The body is not what its type says, or not an image that can be answered',
     401: 'No key, or no valid one',
     402: 'The quota is used up',
-    403: 'Not for other machines',
+    403: 'Not for other machines, or not for queries like these',
     404: 'No such job',
     408: 'The body took too long to arrive',
     409: 'The job is not done',

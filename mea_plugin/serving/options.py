@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.defences.stream import WatchOptions
 from mea_plugin.errors import InputError, suggestion
 from mea_plugin.options import check_keys, require
 from mea_plugin.query.options import check_name, section
@@ -14,7 +15,7 @@ from mea_plugin.query.options import check_name, section
 __all__ = ['BatchOptions', 'LimitOptions', 'OutputOptions', 'ServeOptions']
 
 _KEYS = ('name', 'victim', 'host', 'port', 'store', 'output', 'limits', 'batch')
-_OPTIONAL_KEYS = ('idempotency_hours', 'stop_timeout_s', 'open', 'public_metrics')
+_OPTIONAL_KEYS = ('idempotency_hours', 'stop_timeout_s', 'open', 'public_metrics', 'watch')
 _FORMATS = ('png', 'jpeg')
 
 
@@ -77,6 +78,7 @@ class ServeOptions:
         idempotency_hours: How long the replies of requests with an ``Idempotency-Key``, and those of jobs, are kept.
         stop_timeout_s: How long accepted requests may take when the service is told to stop.
         open: Whether requests without a key are answered.
+        watch: How customers' queries are watched; None: they are not.
         public_metrics: Whether ``/metrics`` answers other machines than this one.
     """
 
@@ -92,6 +94,7 @@ class ServeOptions:
     stop_timeout_s: float = 30.0
     open: bool = False
     public_metrics: bool = False
+    watch: WatchOptions | None = None
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], where: str) -> ServeOptions:
@@ -122,7 +125,12 @@ class ServeOptions:
             stop_timeout_s=_number(given, 'stop_timeout_s', cls.stop_timeout_s, where),
             open=_flag(given, 'open', where),
             public_metrics=_flag(given, 'public_metrics', where),
+            watch=_watch(given.get('watch'), f'{where}: watch', store.with_name('queries.npz')),
         )
+
+
+def _watch(options: Any, where: str, store: Path) -> WatchOptions | None:
+    return None if options is None else WatchOptions.parse(options, where, store=store)
 
 
 def _output(options: Any, where: str) -> OutputOptions:

@@ -36,7 +36,7 @@ __all__ = ['router']
 router = APIRouter()
 
 _BEARER = HTTPBearer(auto_error=False, description='A key made with `tools/serve.py --create-key`')
-_SENT = (400, 401, 402, 408, 413, 415, 422, 429, 500, 503)
+_SENT = (400, 401, 402, 403, 408, 413, 415, 422, 429, 500, 503)
 
 
 def _service(request: Request) -> Service:

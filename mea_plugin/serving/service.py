@@ -22,6 +22,7 @@ from mea_plugin.serving.ledger import ConflictError, QuotaError, Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.refusal import Refusal
+from mea_plugin.serving.watching import Watch
 from mea_plugin.victims import Victim
 
 __all__ = ['ImageRequest', 'Service']
@@ -69,9 +70,10 @@ class Service:
         self.active = 0  # HTTP requests under way, counted by the application
         self.bodies = BodyReader(options.limits)
         self._accepted = 0
+        self._watch = Watch(options.watch) if options.watch else None  # first: if it fails, no store is left locked
         self._database = Database(options.store)
         self.metrics = Metrics(waiting=lambda: self._answerer.depth, accepted=lambda: self._accepted)
-        self._answerer = Answerer(options, victim, self.metrics)
+        self._answerer = Answerer(options, victim, self.metrics, self._watch)
         self._flights = Flights()
         self._job_waits = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,6 +104,8 @@ class Service:
         if not done:
             job_runner.cancel()
         await asyncio.to_thread(self._answerer.close, 1.0)  # the victim is idle, or hangs
+        if self._watch is not None:
+            await asyncio.to_thread(self._watch.save)
         await asyncio.to_thread(self._database.close)
 
     async def identify(self, key: str | None) -> Customer:
@@ -116,12 +120,14 @@ class Service:
         """Whose key it is, for a request that sends an image.
 
         Raises:
-            Refusal: 401, nobody's; 429, above the key's rate, or the queue is full.
+            Refusal: 401, nobody's; 429, above the key's rate, slowed down, or the queue is full.
         """
         customer, wait_s = await self._database.call(keys.admit, key, self.options.open, time.time())
         known = self._known(customer)
         if wait_s:
             raise Refusal(429, f'more than {known.rate:g} requests per second', retry_after=wait_s)
+        if self._watch is not None:
+            self._watch.admit(known.id)
         self._check_room()
         return known
 
@@ -132,8 +138,8 @@ class Service:
             The answer, and whether it is a stored one, which is not billed again.
 
         Raises:
-            Refusal: 400 or 413 for the image, 402 without quota, 422 for an idempotency key that was used for
-                something else, 429 when too many requests wait.
+            Refusal: 400 or 413 for the image, 402 without quota, 403 for queries that are refused, 422 for an
+                idempotency key that was used for something else, 429 when too many requests wait.
             VictimError: The victim failed.
         """
         digest = await asyncio.to_thread(request.digest, 'translate')
@@ -183,7 +189,7 @@ class Service:
         settled = False
         try:
             with self._place():
-                reply = await self._answerer.answer(request.content)
+                reply = await self._answerer.answer(request.content, customer)
                 await self._database.call(ledger.settle, customer, key, digest, reply, self._expiry(), durable=True)
                 settled = True
         finally:
@@ -227,8 +233,8 @@ class Service:
     async def _run_job(self, job: Job) -> None:
         outcome: Reply | str
         try:
-            outcome = await self._answerer.answer(job.input)
-        except Refusal as error:  # the limits are lower than when it was accepted
+            outcome = await self._answerer.answer(job.input, job.customer)
+        except Refusal as error:  # the limits are lower than when it was accepted, or the customer is refused
             outcome = str(error.detail)
         except VictimError as error:
             outcome = str(error)
@@ -249,6 +255,8 @@ class Service:
                 await self._database.call(ledger.purge, time.time())
             except Exception:
                 _LOGGER.exception('what has expired could not be removed')
+            if self._watch is not None:
+                await asyncio.to_thread(self._watch.save)
             await asyncio.sleep(_PURGE_S)
 
     def _known(self, customer: Customer | None) -> Customer:
