@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
 from mea_plugin.defences.invisible import InvisibleWatermark, KeyedMark
 from mea_plugin.defences.ownership import verify
+from mea_plugin.defences.ownership_job import ownership_from_options
 from mea_plugin.errors import InputError
 from mea_plugin.victims import build_victim
-from tests.helpers import photograph
+from tests.helpers import call_tool, photograph, write_yaml
 
 IMAGES = [photograph((48, 64), seed=seed) for seed in range(3)]
 
@@ -76,3 +79,57 @@ def test_what_is_refused():
         verify(Suspect(), VICTIM, watermark, IMAGES, decoys=10)
     with pytest.raises(InputError, match='scale'):
         verify(build_victim({'type': 'bicubic', 'scale': 4}), VICTIM, watermark, IMAGES)
+
+
+def test_the_tool(tmp_path, capsys):
+    options = {
+        'name': 'whose',
+        'victim': {'type': 'bicubic', 'scale': 2},
+        'watermark': {'key': 'the key of an owner'},
+        'images': 'embedded:test',
+        'shrink': 8,
+        'decoys': 99,
+        'suspects': {
+            'stranger': {'type': 'opencv', 'style': 'stylization'},
+        },
+    }
+    file = write_yaml(tmp_path / 'whose.yml', options)
+    assert call_tool('ownership', '-opt', file, '--output', tmp_path / 'out') == 2
+    assert 'scale 1' in capsys.readouterr().err
+    marked = {'type': 'invisible_watermark', 'key': 'the key of an owner'}
+    compressed = {'type': 'jpeg', 'quality': 90}
+    options['suspects'] = {
+        name: {'type': 'defended', 'victim': options['victim'], 'defences': defences}
+        for name, defences in (('thief', [marked, compressed]), ('innocent', [compressed]))
+    }
+    file = write_yaml(tmp_path / 'whose.yml', options)
+    assert call_tool('ownership', '-opt', file, '--output', tmp_path / 'out') == 0
+    assert '| thief ' in capsys.readouterr().out
+    found = json.loads((tmp_path / 'out/ownership.json').read_text())
+    assert found['suspects']['thief']['p'] == 0.01
+    assert found['suspects']['innocent']['p'] > 0.01
+    assert 'the key of an owner' not in json.dumps(found['watermark'])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'text'),
+    [
+        ({'decoys': 5}, 'decoys is 5'),
+        ({'suspects': {}}, 'nobody to test'),
+        ({'watermark': {}}, 'a key is needed'),
+        ({'suspect': {}}, "unknown option 'suspect'"),
+        ({'images': 'no_such_folder'}, 'no_such_folder'),
+    ],
+)
+def test_options_that_are_refused(tmp_path, changes, text):
+    options = {
+        'name': 'whose',
+        'victim': {'type': 'bicubic', 'scale': 2},
+        'watermark': {'key': 'the key of an owner'},
+        'images': 'embedded:test',
+        'suspects': {'one': {'type': 'bicubic', 'scale': 2}},
+        **changes,
+    }
+    with pytest.raises(InputError, match=text):
+        ownership_from_options(options, tmp_path / 'out', where='whose.yml')
+    assert not (tmp_path / 'out' / 'ownership.json').exists()

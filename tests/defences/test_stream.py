@@ -12,7 +12,7 @@ from mea_plugin.defences.stream.drift import Ordinary, content_features
 from mea_plugin.defences.stream.fingerprints import Fingerprint, distances, image_hash, tokens
 from mea_plugin.defences.stream.memory import Memory
 from mea_plugin.errors import InputError
-from tests.helpers import photograph
+from tests.helpers import call_tool, photograph, save
 
 
 @pytest.fixture(scope='module')
@@ -209,7 +209,7 @@ def test_a_calibration_comes_back_and_a_damaged_one_is_refused(tmp_path):
 
 def test_too_few_customers_are_refused():
     with pytest.raises(InputError, match='too few'):
-        calibrate([[photograph((40, 40))] * 3] * 2)
+        calibrate([[photograph((40, 40))] * 3] * 20)
     with pytest.raises(InputError, match='fewer than two'):
         Ordinary.fit([[photograph((40, 40))]])
 
@@ -251,3 +251,29 @@ def test_a_score_gets_the_strongest_action_that_it_reaches():
 def test_responses_that_are_refused(entry, text):
     with pytest.raises(InputError, match=text):
         Response.parse([entry], 'watch.response')
+
+
+def test_a_calibration_from_folders(tmp_path, capsys):
+    for customer in range(4):
+        for number in range(10):
+            image = photograph((48, 48), 10 * customer + number)
+            save(tmp_path / 'customers' / f'c{customer}' / f'{number}.png', image)
+    output = tmp_path / 'calibration.json'
+    assert call_tool('calibrate_watch', tmp_path / 'customers', '--output', output, '--shrink', '2') == 0
+    assert '4 customers' in capsys.readouterr().out
+    assert Calibration.load(output).ordinary is not None
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['no_such_folder'], 'no such folder'),
+        (['.', '--false-alarm', '0'], 'the share is 0'),
+        (['.', '--shrink', '0'], 'the factor is 0'),
+    ],
+)
+def test_folders_that_are_refused(tmp_path, monkeypatch, capsys, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    assert call_tool('calibrate_watch', *arguments, '--output', 'x.json') == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / 'x.json').exists()

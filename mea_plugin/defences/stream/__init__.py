@@ -1,7 +1,17 @@
 """Watching a customer's queries: how unlike ordinary use they look, and what is done about it."""
 
 from mea_plugin.defences.stream.detector import Calibration, Observation, StreamDetector, calibrate
+from mea_plugin.defences.stream.folders import calibrate_from_folders
 from mea_plugin.defences.stream.options import WatchOptions
 from mea_plugin.defences.stream.response import Action, Response
 
-__all__ = ['Action', 'Calibration', 'Observation', 'Response', 'StreamDetector', 'WatchOptions', 'calibrate']
+__all__ = [
+    'Action',
+    'Calibration',
+    'Observation',
+    'Response',
+    'StreamDetector',
+    'WatchOptions',
+    'calibrate',
+    'calibrate_from_folders',
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -181,7 +181,7 @@ def _enough() -> float:
 
 
 def calibrate(
-    streams: Sequence[Sequence[np.ndarray]], *, false_alarm: float = 0.01, held_out: float = 0.5
+    streams: Sequence[Collection[np.ndarray]], *, false_alarm: float = 0.01, held_out: float = 0.5
 ) -> Calibration:
     """Thresholds that ordinary customers rarely reach.
 
@@ -196,11 +196,13 @@ def calibrate(
         held_out: The share of customers that thresholds are taken from.
 
     Raises:
-        InputError: There are too few customers.
+        InputError: There are fewer than four customers with ten images each.
     """
+    streams = [stream for stream in streams if len(stream) >= _FEWEST]
     cut = len(streams) - max(1, round(held_out * len(streams)))
     if cut < 2:
-        raise InputError(f'{len(streams)} ordinary customers are too few', do='Give four or more')
+        what = f'{len(streams)} ordinary customers with {_FEWEST} images or more are too few'
+        raise InputError(what, do='Give four or more')
     ordinary = Ordinary.fit(streams[:cut])
     largest = np.array([_largest(stream, ordinary) for stream in streams[cut:]])
     level = 1 - false_alarm / 2

@@ -63,6 +63,8 @@ def image_hash(luma: np.ndarray) -> np.uint64:
 def distances(hashes: np.ndarray, one: np.uint64) -> np.ndarray:
     """How many bits of each hash, uint64 ``(n,)``, differ from those of ``one``."""
     differing = np.bitwise_xor(hashes, one)
+    if hasattr(np, 'bitwise_count'):  # NumPy 2
+        return np.asarray(np.bitwise_count(differing))
     return np.asarray(_BITS[differing.view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8))
 
 

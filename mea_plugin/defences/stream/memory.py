@@ -41,15 +41,17 @@ class Memory:
         return min(self._count, self._capacity)
 
     def seen(self, customer: int, image: Fingerprint) -> bool:
-        """Whether a customer has asked about nearly this image before, or one that this is a part of, or the reverse."""
-        own = np.flatnonzero(self._customers[: len(self)] == customer)
-        near = own[distances(self._hashes[own], image.whole) <= _NEAR]
+        """Whether a customer has asked before about nearly this image, one that it is a part of, or a part of it."""
+        known = slice(len(self))
+        is_near = distances(self._hashes[known], image.whole) <= _NEAR
+        near = np.flatnonzero(is_near & (self._customers[known] == customer))
         differences = self._thumbnails[near].astype(np.float32) - image.thumbnail
         if len(near) and (differences**2).mean(axis=1).min() <= _ALIKE**2:
             return True
         buckets, tags = self._places(customer, image.parts)
-        known = self._queries[buckets]
-        matches = known[(self._tags[buckets] == tags[:, None]) & (known >= self._count - self._capacity) & (known >= 0)]
+        queries = self._queries[buckets]
+        is_kept = queries >= max(0, self._count - self._capacity)
+        matches = queries[(self._tags[buckets] == tags[:, None]) & is_kept]
         return bool(len(matches) and np.unique(matches, return_counts=True)[1].max() >= _SHARED)
 
     def add(self, customer: int, image: Fingerprint) -> None:
