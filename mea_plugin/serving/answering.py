@@ -6,18 +6,21 @@ import asyncio
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mea_plugin.defences.stream import Action
 from mea_plugin.serving.batching import Batcher
 from mea_plugin.serving.images import decode, encode
 from mea_plugin.serving.ledger import Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
-from mea_plugin.serving.watching import Watch
 from mea_plugin.victims import Victim
 from mea_plugin.victims.base import check_answer
+
+if TYPE_CHECKING:
+    from mea_plugin.defences.stream import Action
+    from mea_plugin.serving.watching import Watch
 
 __all__ = ['Answerer', 'VictimError']
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mea_plugin.defences.stream import WatchOptions
 from mea_plugin.errors import InputError, suggestion
+from mea_plugin.factories import missing
 from mea_plugin.options import check_keys, require
 from mea_plugin.query.options import check_name, section
+
+if TYPE_CHECKING:
+    from mea_plugin.defences.stream import WatchOptions
 
 __all__ = ['BatchOptions', 'LimitOptions', 'OutputOptions', 'ServeOptions']
 
@@ -130,7 +133,13 @@ class ServeOptions:
 
 
 def _watch(options: Any, where: str, store: Path) -> WatchOptions | None:
-    return None if options is None else WatchOptions.parse(options, where, store=store)
+    if options is None:
+        return None
+    try:
+        from mea_plugin.defences.stream import WatchOptions  # needs OpenCV, which the service does not
+    except ModuleNotFoundError as error:
+        raise missing('watch', error, where) from error
+    return WatchOptions.parse(options, where, store=store)
 
 
 def _output(options: Any, where: str) -> OutputOptions:

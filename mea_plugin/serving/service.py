@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mea_plugin.serving import jobs, keys, ledger
 from mea_plugin.serving.answering import Answerer, VictimError
@@ -22,8 +23,10 @@ from mea_plugin.serving.ledger import ConflictError, QuotaError, Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.refusal import Refusal
-from mea_plugin.serving.watching import Watch
 from mea_plugin.victims import Victim
+
+if TYPE_CHECKING:
+    from mea_plugin.serving.watching import Watch
 
 __all__ = ['ImageRequest', 'Service']
 
@@ -70,7 +73,7 @@ class Service:
         self.active = 0  # HTTP requests under way, counted by the application
         self.bodies = BodyReader(options.limits)
         self._accepted = 0
-        self._watch = Watch(options.watch) if options.watch else None  # first: if it fails, no store is left locked
+        self._watch = _watch(options)  # first: if it fails, no store is left locked
         self._database = Database(options.store)
         self.metrics = Metrics(waiting=lambda: self._answerer.depth, accepted=lambda: self._accepted)
         self._answerer = Answerer(options, victim, self.metrics, self._watch)
@@ -280,6 +283,14 @@ class Service:
 
     def _expiry(self) -> float:
         return time.time() + self.options.idempotency_hours * 3600
+
+
+def _watch(options: ServeOptions) -> Watch | None:
+    if options.watch is None:
+        return None
+    from mea_plugin.serving.watching import Watch  # needs OpenCV, which the service does not
+
+    return Watch(options.watch)
 
 
 @contextmanager

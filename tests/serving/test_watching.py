@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -133,3 +135,23 @@ def test_answers_are_json_as_before(tmp_path):
         return await client.get('/v1/usage')
 
     assert json.loads(in_service(main, settings(tmp_path), Doubler(), key).text)['billed'] == 0
+
+
+def test_a_service_needs_opencv_for_its_watch_alone():
+    code = """
+import sys
+sys.modules['cv2'] = None
+from mea_plugin.errors import InputError
+from mea_plugin.serving.app import create_app
+from mea_plugin.serving.options import ServeOptions
+options = {'name': 'x', 'victim': {'type': 'embedded'}}
+ServeOptions.parse(options, 'serve.yml')
+try:
+    ServeOptions.parse({**options, 'watch': {}}, 'serve.yml')
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == (
+        'serve.yml: watch: watch needs cv2, which is not installed. Type: pip install opencv-python-headless.\n'
+    )
