@@ -17,7 +17,7 @@ from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.options import Comparison
 from mea_plugin.study.pooling import largest_block
 
-__all__ = ['compare', 'over_seeds', 'queries_needed', 'seconds_of']
+__all__ = ['compare', 'correct', 'judge', 'over_seeds', 'queries_needed', 'seconds_of']
 
 _DIGITS = 4
 _LEVEL = 0.05
@@ -58,15 +58,19 @@ def compare(results: Results, comparisons: Sequence[Comparison], metrics: Sequen
     """
     judged = [[_at_configurations(results, one, metric) for metric in metrics] for one in comparisons]
     for index in range(len(metrics)):
-        entries = [entry for one in judged for entry in one[index].values()]
-        for entry, p in zip(entries, holm([_nan(entry['p']) for entry in entries]), strict=True):
-            entry['p_holm'] = _number(p)
-            if entry['verdict'] != 'undecided' and not p <= _LEVEL:
-                entry['verdict'] = 'undecided'
+        correct([entry for one in judged for entry in one[index].values()])
     return [
         _comparison(results, one, metrics, [dict(found) for found in by_metric])
         for one, by_metric in zip(comparisons, judged, strict=True)
     ]
+
+
+def correct(entries: Sequence[dict[str, Any]]) -> None:
+    """Add ``p_holm`` to what :func:`judge` gave, in place; a verdict that it does not support is undecided."""
+    for entry, p in zip(entries, holm([_nan(entry['p']) for entry in entries]), strict=True):
+        entry['p_holm'] = _number(p)
+        if entry['verdict'] != 'undecided' and not p <= _LEVEL:
+            entry['verdict'] = 'undecided'
 
 
 def _at_configurations(results: Results, comparison: Comparison, metric: Metric) -> dict[Configuration, dict[str, Any]]:
@@ -74,9 +78,7 @@ def _at_configurations(results: Results, comparison: Comparison, metric: Metric)
     for configuration in results.configurations:
         seeds = _common(results, comparison, configuration)
         if seeds:
-            found[configuration] = _judge(
-                _differences(results, comparison, configuration, metric, seeds), metric, seeds
-            )
+            found[configuration] = judge(_differences(results, comparison, configuration, metric, seeds), metric, seeds)
     return found
 
 
@@ -94,7 +96,8 @@ def _differences(
     return first - second
 
 
-def _judge(values: np.ndarray, metric: Metric, seeds: Sequence[int]) -> dict[str, Any]:
+def judge(values: np.ndarray, metric: Metric, seeds: Sequence[int]) -> dict[str, Any]:
+    """Differences ``(seeds, images)`` as JSON: mean, interval, p and verdict."""
     found = over_seeds(values, metric)
     return {
         'mean': _number(found.mean),
@@ -172,7 +175,7 @@ def _pooled(
         }
         for metric in metrics:
             values = [_differences(results, comparison, one, metric, common) for one in there]
-            entry['metrics'][metric.name] = _judge(np.mean(values, axis=0), metric, common)
+            entry['metrics'][metric.name] = judge(np.mean(values, axis=0), metric, common)
         ratios = [_seconds_ratio(results, comparison, one) for one in there]
         known = [ratio for ratio in ratios if ratio is not None]
         entry['seconds'] = round(statistics.fmean(known), 2) if known else None
@@ -227,19 +230,20 @@ def queries_needed(results: Results, comparison: Comparison, metric: Metric) -> 
     Fidelity between two budgets is interpolated linearly in the logarithm of the budget.
 
     Returns:
-        For each victim, surrogate and source of queries, and each budget above the smallest: ``share``, or None where
-        the method does not reach that fidelity at any budget; ``at_most`` is true where its smallest budget suffices.
+        For each victim, surrogate, source of queries and defence, and each budget above the smallest: ``share``, or
+        None where the method does not reach that fidelity at any budget; ``at_most`` is true where its smallest budget
+        suffices.
     """
     sign = 1 if metric.better == 'higher' else -1
     rows = []
-    keys = dict.fromkeys(configuration[:3] for configuration in results.configurations)
-    for victim, surrogate, queries in keys:
+    keys = dict.fromkeys(_without_budget(configuration) for configuration in results.configurations)
+    for victim, surrogate, queries, defence in keys:
         curves = []
         for method in (comparison.method, comparison.against):
             points = {}
             for configuration in results.configurations:
                 seeds = _common(results, comparison, configuration)
-                if configuration[:3] == (victim, surrogate, queries) and seeds:
+                if _without_budget(configuration) == (victim, surrogate, queries, defence) and seeds:
                     values = results.matrix(configuration, method, metric.name, seeds)
                     points[configuration[3]] = sign * float(np.nanmean(values))
             curves.append(dict(sorted(points.items())))
@@ -252,11 +256,17 @@ def queries_needed(results: Results, comparison: Comparison, metric: Metric) -> 
                     'surrogate': surrogate,
                     'queries': queries,
                     'budget': budget,
+                    'defence': defence,
                     'share': None if needed is None else round(needed / budget, 3),
                     'at_most': at_most,
                 }
             )
     return rows
+
+
+def _without_budget(configuration: Configuration) -> tuple[str, str, str, str]:
+    victim, surrogate, queries, _, defence = configuration
+    return victim, surrogate, queries, defence
 
 
 def _budget_for(curve: Mapping[int, float], fidelity: float) -> tuple[float | None, bool]:

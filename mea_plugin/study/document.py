@@ -10,6 +10,8 @@ from mea_plugin.metrics import Metric
 from mea_plugin.study.collect import compare, over_seeds, seconds_of
 from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.job import StudyRun
+from mea_plugin.study.matrix import attackers_losses
+from mea_plugin.study.options import StudyOptions
 from mea_plugin.study.references import References, mean_of
 
 __all__ = ['FORMAT', 'study_document']
@@ -61,7 +63,35 @@ def study_document(run: StudyRun, references: References, command: Sequence[str]
         ],
         'configurations': [_configuration(results, one, metrics, references) for one in results.configurations],
         'comparisons': compare(results, study.comparisons, metrics),
+        'defences': _defences(results, study, metrics, references),
     }
+
+
+def _defences(
+    results: Results, study: StudyOptions, metrics: Sequence[Metric], references: References
+) -> dict[str, Any] | None:
+    """What defences take; nothing in a study without that axis."""
+    if not study.defences:
+        return None
+    customers = [
+        {
+            'victim': victim,
+            'defence': defence,
+            'quality': {metric.name: _rounded(mean_of(one['test_sets'], metric.name)) for metric in metrics},
+            'seconds': one['seconds'],
+        }
+        for victim, defences in references.customers.items()
+        for defence, one in defences.items()
+    ]
+    return {
+        'undefended': study.undefended,
+        'customers': customers,
+        'attackers': attackers_losses(results, study.undefended, metrics, study.methods),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 4)
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
@@ -81,7 +111,7 @@ def _configuration(
     metrics: Sequence[Metric],
     references: References,
 ) -> dict[str, Any]:
-    victim, _, queries, _ = configuration
+    victim, _, queries, _, _ = configuration
     methods = {}
     for method in results.methods(configuration):
         seeds = sorted(results.seeds(configuration, method))
@@ -109,5 +139,4 @@ def _mean(
 
 def _trivial(trivial: Mapping[str, Any], metrics: Sequence[Metric]) -> dict[str, Any]:
     means = {metric.name: mean_of(trivial['test_sets'], metric.name) for metric in metrics}
-    rounded = {name: None if mean != mean else round(mean, 4) for name, mean in means.items()}
-    return {'name': trivial['name'], 'fidelity': rounded}
+    return {'name': trivial['name'], 'fidelity': {name: _rounded(mean) for name, mean in means.items()}}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['by_budget', 'by_distance', 'by_time', 'forest', 'study_figures']
+__all__ = ['by_budget', 'by_defence', 'by_distance', 'by_time', 'forest', 'study_figures']
 
 Study = Mapping[str, Any]
 
@@ -40,19 +40,70 @@ def study_figures(study: Study) -> dict[str, Figure]:
         found['time'] = by_time(study)
     if len({one['distance'] for one in study['configurations']} - {None}) > 1:
         found['distance'] = by_distance(study)
+    if study.get('defences') and study['defences']['attackers']:
+        found['defences'] = by_defence(study)
     return found
+
+
+@drawing
+def by_defence(study: Study) -> Figure:
+    """What an attacker loses by what a customer loses, a panel per victim and surrogate, a line per method.
+
+    A defence pays where it takes more from the attacker than another that costs the customer as much: high and to the
+    left. The customer's loss is that of the deciding metric against the undefended answer.
+    """
+    metric = next(iter(study['metrics']))
+    about = study['metrics'][metric]
+    sign = -1 if about['better'] == 'higher' else 1
+    customers = {(one['victim'], one['defence']): one['quality'][metric] for one in study['defences']['customers']}
+    panels: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for one in study['defences']['attackers']:
+        panels.setdefault((one['victim'], one['surrogate'], one['budget']), []).append(one)
+    figure, axes = grid_of_axes(len(panels), 2, PAGE, 2.6)
+    for axis, ((victim, surrogate, budget), entries) in zip(axes, panels.items(), strict=False):
+        for method in study['methods']:
+            style = style_for(method, study['methods'], None)
+            points = [
+                (customers[victim, one['defence']], sign * one['metrics'][metric]['mean'], one)
+                for one in entries
+                if one['method'] == method and one['metrics'][metric]['mean'] is not None
+            ]
+            known = [point for point in points if point[0] is not None]
+            if known:
+                x, y, _ = zip(*known, strict=True)
+                axis.plot(x, y, color=style.colour, marker=style.marker, linestyle='none', label=label_of(method))
+        for defence in dict.fromkeys(one['defence'] for one in entries):
+            losses = [
+                sign * one['metrics'][metric]['mean']
+                for one in entries
+                if one['defence'] == defence and one['metrics'][metric]['mean'] is not None
+            ]
+            if losses and customers[victim, defence] is not None:
+                place = (customers[victim, defence], max(losses))
+                axis.annotate(label_of(defence), place, (0, 4), textcoords='offset points', ha='center', fontsize=6.5)
+        axis.axhline(0, color=INK, linewidth=0.8)
+        if about['better'] == 'higher':
+            axis.invert_xaxis()  # the less a customer loses, the further to the left
+        axis.set_title(f'{label_of(victim)}\n{label_of(f"{surrogate}, {budget} queries")}')
+        axis.set_xlabel(f'customer: {about["title"]} of the answer' + (f' ({about["unit"]})' if about['unit'] else ''))
+        axis.set_ylabel(f'attacker: {about["title"]} lost' + (f' ({about["unit"]})' if about['unit'] else ''))
+        axis.grid()
+    legend(figure, axes, study['methods'], columns=7)
+    return figure
 
 
 @drawing
 def by_budget(study: Study) -> Figure:
     """Fidelity by the number of queries, a panel per victim, surrogate and source of queries, a line per method."""
-    return _panels(study, ('victim', 'surrogate', 'queries'), lambda one, _: one['budget'], 'queries', is_log=True)
+    return _panels(
+        study, ('victim', 'surrogate', 'queries', 'defence'), lambda one, _: one['budget'], 'queries', is_log=True
+    )
 
 
 @drawing
 def by_time(study: Study) -> Figure:
     """Fidelity by seconds of training, a panel per configuration, a point per method."""
-    axes = ('victim', 'surrogate', 'queries', 'budget')
+    axes = ('victim', 'surrogate', 'queries', 'budget', 'defence')
     label = 'seconds of training'  # the trivial model has none, and its distance would hide those between methods
     return _panels(study, axes, lambda _, of: of['seconds'], label, is_log=False, with_trivial=False)
 
@@ -61,7 +112,11 @@ def by_time(study: Study) -> Figure:
 def by_distance(study: Study) -> Figure:
     """Fidelity by domain distance, a panel per victim, surrogate and budget, a line per method."""
     return _panels(
-        study, ('victim', 'surrogate', 'budget'), lambda one, _: one['distance'], 'domain distance', is_log=False
+        study,
+        ('victim', 'surrogate', 'budget', 'defence'),
+        lambda one, _: one['distance'],
+        'domain distance',
+        is_log=False,
     )
 
 
@@ -97,7 +152,8 @@ def forest(study: Study) -> Figure:
 
 
 def _name(one: Mapping[str, Any]) -> str:
-    return f'{one["victim"]}, {one["surrogate"]}, {one["queries"]} {one["budget"]}'
+    asked = f'{one["queries"]} {one["budget"]}' + (f', {one["defence"]}' if one.get('defence') else '')
+    return f'{one["victim"]}, {one["surrogate"]}, {asked}'
 
 
 def _panels(
@@ -114,7 +170,7 @@ def _panels(
     about = study['metrics'][metric]
     panels: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for one in study['configurations']:
-        panels.setdefault(tuple(one[key] for key in keys), []).append(one)
+        panels.setdefault(tuple(one[key] for key in keys if one.get(key) not in (None, '')), []).append(one)
     methods = study['methods']
     figure, axes = grid_of_axes(len(panels), 3, PAGE, 2.0)
     for axis, (name, configurations) in zip(axes, panels.items(), strict=False):

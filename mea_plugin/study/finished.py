@@ -14,10 +14,10 @@ from mea_plugin.study.options import Comparison
 
 __all__ = ['CONFIGURATION', 'Configuration', 'Results', 'configuration_of', 'values_of']
 
-CONFIGURATION = ('victim', 'surrogate', 'queries', 'budget')
+CONFIGURATION = ('victim', 'surrogate', 'queries', 'budget', 'defence')
 """The axes of a configuration: what methods are compared at."""
 
-Configuration = tuple[str, str, str, int]
+Configuration = tuple[str, str, str, int, str]
 
 
 def values_of(record: Mapping[str, Any], metric: str, kind: str = 'fidelity') -> np.ndarray:
@@ -28,7 +28,7 @@ def values_of(record: Mapping[str, Any], metric: str, kind: str = 'fidelity') ->
 
 def configuration_of(cell: Cell) -> Configuration:
     """A cell without method and seed."""
-    return cell.victim, cell.surrogate, cell.queries, cell.budget
+    return cell.victim, cell.surrogate, cell.queries, cell.budget, cell.defence
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mea_plugin.errors import InputError
@@ -27,6 +27,7 @@ class Cell:
         method: Likewise.
         seed: Of the draw of images and of the training.
         trial: The candidate, in a trial.
+        defence: Of the victim's answers; empty in a study without that axis.
     """
 
     victim: str
@@ -36,17 +37,20 @@ class Cell:
     method: str
     seed: int
     trial: str | None = None
+    defence: str = ''
 
     @property
     def id(self) -> str:
         """A name that can be a file's."""
         trial = f'.trial-{self.trial}' if self.trial else ''
-        return f'{self.victim}.{self.surrogate}.{self.queries}-{self.budget}.{self.method}.s{self.seed}{trial}'
+        asked = f'{self.queries}-{self.budget}' + (f'.{self.defence}' if self.defence else '')
+        return f'{self.victim}.{self.surrogate}.{asked}.{self.method}.s{self.seed}{trial}'
 
     @property
     def axes(self) -> dict[str, Any]:
         """Names and numbers by axis."""
-        return {axis: getattr(self, axis) for axis in AXES}
+        found = {axis: getattr(self, axis) for axis in AXES}
+        return found if self.defence else {axis: value for axis, value in found.items() if axis != 'defence'}
 
 
 @contextmanager
@@ -66,10 +70,11 @@ def study_cells(study: StudyOptions) -> list[Cell]:
     Raises:
         InputError: ``exclude`` leaves none.
     """
-    order = (study.seeds, study.victims, study.surrogates, study.queries, study.budgets, study.methods)
+    defences = study.defences or ['']
+    order = (study.seeds, study.victims, study.surrogates, study.queries, study.budgets, defences, study.methods)
     cells = [
-        Cell(victim, surrogate, queries, budget, method, seed)
-        for seed, victim, surrogate, queries, budget, method in itertools.product(*order)
+        Cell(victim, surrogate, queries, budget, method, seed, defence=defence)
+        for seed, victim, surrogate, queries, budget, defence, method in itertools.product(*order)
     ]
     kept = [cell for cell in cells if not _is_excluded(cell, study.exclude)]
     if not kept:
@@ -82,7 +87,7 @@ def trial_cells(study: StudyOptions) -> list[Cell]:
     if study.tuning is None:
         return []
     cells = [
-        Cell(cell.victim, cell.surrogate, cell.queries, cell.budget, cell.method, seed, trial)
+        replace(cell, seed=seed, trial=trial)
         for cell in study_cells(study)
         if cell.seed == study.seeds[0] and _is_tuned_at(cell, study.tuning.axes)
         for trial in study.methods[cell.method].trials

@@ -15,7 +15,7 @@ from mea_plugin.study.grid import Cell, naming, study_cells, surrogate_section, 
 from mea_plugin.study.keys import Records, cell_key
 from mea_plugin.study.options import StudyOptions
 from mea_plugin.study.places import Places
-from mea_plugin.study.prepare import Shared, build_victims, check_budgets, prepare
+from mea_plugin.study.prepare import Shared, asked_of, build_victims, check_budgets, check_defences, prepare
 from mea_plugin.study.runner import Failure, Task, finished, run_tasks
 from mea_plugin.study.tuning import Choice, choose_trials, mean_fidelity
 from mea_plugin.victims import Victim
@@ -58,6 +58,7 @@ def check_study(study: StudyOptions) -> dict[str, Victim]:
     cells = [*trial_cells(study), *study_cells(study)]
     victims = build_victims(study, cells)
     check_budgets(study, cells)
+    check_defences(study, cells)
     scale = next(iter(victims.values())).scale
     seen = set()
     for cell in cells:
@@ -148,7 +149,7 @@ def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task
             trial=cell.trial,
             surrogate=section,
             victim=study.victims[cell.victim].victim,
-            queries=str(shared.query_folder(cell.victim, cell.queries)),
+            queries=str(shared.query_folder(asked_of(study, cell), cell.queries)),
             pairs=[pair.id for pair in shared.drawn(cell)],
             test_sets=tests.entries,
             tests=tests.fingerprint,

@@ -8,7 +8,7 @@ from pathlib import Path
 from mea_plugin.extract.toolboxes import Surrogate
 from mea_plugin.files import hash_file, hash_json
 from mea_plugin.study.grid import Cell
-from mea_plugin.study.prepare import Shared
+from mea_plugin.study.prepare import Shared, asked_of
 
 __all__ = ['Records', 'cell_key']
 
@@ -26,11 +26,13 @@ def cell_key(cell: Cell, surrogate: Surrogate, shared: Shared) -> str:
         surrogate: With any seed; reading an option file anew for each would take a study of MMagic's minutes.
         shared: What the study has prepared.
     """
+    victim, asked = shared.victims[cell.victim].fingerprint, shared.asked[asked_of(shared.study, cell)].fingerprint
     return hash_json(
         {
             'surrogate': {**surrogate.seeded(cell.seed), 'name': ''},
             'pretrained': [hash_file(path) for path in surrogate.pretrained()],
-            'victim': shared.victims[cell.victim].fingerprint,
+            'victim': victim,
+            **({} if asked == victim else {'asked': asked}),
             'pairs': [[pair.name, pair.query, pair.response] for pair in shared.drawn(cell)],
             'test_sets': shared.tests_of(cell).fingerprint,
             'metrics': [metric.name for metric in shared.study.measure.metrics],

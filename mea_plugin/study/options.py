@@ -15,7 +15,7 @@ from mea_plugin.study.placing import place_data
 
 __all__ = ['AXES', 'Comparison', 'ImageSource', 'Method', 'StudyOptions', 'Tuning', 'VictimOptions', 'load_study']
 
-AXES = ('victim', 'surrogate', 'queries', 'budget', 'method', 'seed')
+AXES = ('victim', 'surrogate', 'queries', 'budget', 'defence', 'method', 'seed')
 """What a cell is a point of."""
 
 _PICKS = ('busiest', 'smoothest')
@@ -27,6 +27,7 @@ _KEYS = (
     'victims',
     'queries',
     'budgets',
+    'defences',
     'surrogates',
     'methods',
     'seeds',
@@ -73,6 +74,8 @@ class Method:
         surrogates: By surrogate, laid over that.
         length: Factor on the iterations.
         base: The method that this one is laid over, with what tuning chose for it.
+        attack: How answers are taken, where that is more than asking once: ``repeats`` and ``denoise`` of
+            :class:`~mea_plugin.defences.attack.AdaptedVictim`.
         trials: Candidates of the tuning, by name.
     """
 
@@ -80,6 +83,7 @@ class Method:
     surrogates: dict[str, dict[str, Any]] = field(default_factory=dict)
     length: float = 1
     base: str | None = None
+    attack: dict[str, Any] = field(default_factory=dict)
     trials: dict[str, Method] = field(default_factory=dict)
 
     def overrides(self, surrogate: str) -> list[dict[str, Any]]:
@@ -132,6 +136,7 @@ class StudyOptions:
     victims: dict[str, VictimOptions]
     queries: dict[str, ImageSource]
     budgets: tuple[int, ...]
+    defences: dict[str, list[Any]]
     surrogates: dict[str, dict[str, Any]]
     methods: dict[str, Method]
     seeds: tuple[int, ...]
@@ -142,6 +147,15 @@ class StudyOptions:
     tuning: Tuning | None
     where: str
     content: dict[str, Any]
+
+    @property
+    def undefended(self) -> str:
+        """The name of the empty list of defences; nothing without the axis."""
+        return next((name for name, defences in self.defences.items() if not defences), '')
+
+    def attack(self, method: str) -> dict[str, Any]:
+        """How a method takes answers: what the methods that it is laid over say, and then its own."""
+        return {key: value for name in self.chain(method) for key, value in self.methods[name].attack.items()}
 
     def chain(self, method: str) -> list[str]:
         """A method and what it is laid over, the first one first.
@@ -185,6 +199,7 @@ def load_study(path: str | Path, *, data: Path | None = None, output: Path | Non
         victims={key: _victim(value, at) for key, value, at in _named(options, 'victims', where)},
         queries={key: _source(value, at, may_pick=True) for key, value, at in _named(options, 'queries', where)},
         budgets=_numbers(options, 'budgets', where, least=1),
+        defences=_defences(options, where),
         surrogates={key: dict(check_section(value, at)) for key, value, at in _named(options, 'surrogates', where)},
         methods={key: _method(value, at) for key, value, at in _named(options, 'methods', where)},
         seeds=_numbers(options, 'seeds', where, least=0),
@@ -260,7 +275,7 @@ def _source(value: Any, where: str, *, may_pick: bool = False) -> ImageSource:
 
 
 def _method(value: Any, where: str, *, is_trial: bool = False) -> Method:
-    keys = ('override', 'surrogates', 'length') + (() if is_trial else ('base', 'trials'))
+    keys = ('override', 'surrogates', 'length') + (() if is_trial else ('base', 'attack', 'trials'))
     value = {} if value is None else value
     check_keys(value, keys, where)
     check_number(value, 'length', where, least=0.001, most=1000, whole=False, optional=True)
@@ -275,11 +290,31 @@ def _method(value: Any, where: str, *, is_trial: bool = False) -> Method:
         },
         length=float(value.get('length') or 1),
         base=value.get('base'),
+        attack=_attack(value.get('attack'), f'{where}.attack'),
         trials={
             check_name(key, f'{where}.trials').replace('.', '_'): _method(one, f'{where}.trials.{key}', is_trial=True)
             for key, one in trials.items()
         },
     )
+
+
+def _attack(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    check_keys(value, ('repeats', 'denoise'), where)
+    check_number(value, 'repeats', where, least=1, most=1000, optional=True)
+    check_number(value, 'denoise', where, most=100, whole=False, optional=True)
+    return {key: one for key, one in value.items() if one is not None}
+
+
+def _defences(options: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+    """By name; one of them is empty, so that there is something to compare with."""
+    if options.get('defences') is None:
+        return {}
+    found = {key: _list(value, at) for key, value, at in _named(options, 'defences', where)}
+    if not any(not defences for defences in found.values()):
+        raise InputError('every one is a defence', where=f'{where}: defences', do='Add none: []')
+    return found
 
 
 def _comparisons(options: Mapping[str, Any], where: str) -> list[Comparison]:
@@ -306,9 +341,11 @@ def _comparisons(options: Mapping[str, Any], where: str) -> list[Comparison]:
 def _tuning(value: Any, where: str) -> Tuning | None:
     if value is None:
         return None
-    check_keys(value, ('test_sets', 'seeds', 'victims', 'queries', 'budgets'), where)
+    check_keys(value, ('test_sets', 'seeds', 'victims', 'queries', 'budgets', 'defences'), where)
     axes = {}
-    for plural, axis in (('victims', 'victim'), ('queries', 'queries'), ('budgets', 'budget')):
+    for plural, axis in (
+        *(('victims', 'victim'), ('queries', 'queries'), ('budgets', 'budget'), ('defences', 'defence')),
+    ):
         if value.get(plural) is not None:
             axes[axis] = tuple(_list(value[plural], f'{where}.{plural}'))
     test_sets = _list(require(value, 'test_sets', where), f'{where}.test_sets')
@@ -322,6 +359,7 @@ def _check_names(study: StudyOptions) -> None:
         'surrogate': list(study.surrogates),
         'queries': list(study.queries),
         'budget': list(study.budgets),
+        'defence': list(study.defences),
         'method': list(study.methods),
         'seed': list(study.seeds),
     }

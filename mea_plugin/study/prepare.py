@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mea_plugin.data.references import ImageRef
 from mea_plugin.errors import InputError
@@ -21,7 +21,7 @@ from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.study.picking import source_images
 from mea_plugin.victims import Victim, build_victim
 
-__all__ = ['Shared', 'TestSets', 'build_victims', 'check_budgets', 'prepare']
+__all__ = ['Asked', 'Shared', 'TestSets', 'asked_of', 'build_victims', 'check_budgets', 'check_defences', 'prepare']
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,35 @@ class TestSets:
     fingerprint: str
 
 
+class Asked(NamedTuple):
+    """Who answers a cell's queries: a victim, behind a defence, asked in a way.
+
+    Attributes:
+        victim: Its name.
+        defence: Likewise; empty without that axis.
+        repeats: How often each image is asked about.
+        denoise: What is done to the answers; see :class:`~mea_plugin.defences.attack.AdaptedVictim`.
+    """
+
+    victim: str
+    defence: str = ''
+    repeats: int = 1
+    denoise: float = 0.0
+
+    @property
+    def folder(self) -> str:
+        """A name that can be a folder's."""
+        attack = [f'x{self.repeats}'] if self.repeats > 1 else []
+        attack += [f'denoised-{self.denoise:g}'] if self.denoise else []
+        return '+'.join([self.victim, *([self.defence] if self.defence else []), *attack])
+
+
+def asked_of(study: StudyOptions, cell: Cell) -> Asked:
+    """Who answers a cell's queries; without a defence that is the victim alone, whatever that is called."""
+    attack, defence = study.attack(cell.method), cell.defence if study.defences.get(cell.defence) else ''
+    return Asked(cell.victim, defence, int(attack.get('repeats', 1)), float(attack.get('denoise', 0)))
+
+
 @dataclass(frozen=True)
 class Shared:
     """What cells have in common.
@@ -41,7 +70,8 @@ class Shared:
     Attributes:
         victims: Their objects, by name.
         names: By source: the names of all its images.
-        pairs: By victim and source: the pairs of the query set, by the image's name.
+        asked: What answers, by who is asked.
+        pairs: By who is asked and source: the pairs of the query set, by the image's name.
         test_sets: Of the tables.
         validation: Of the tuning.
         study: The options.
@@ -49,19 +79,25 @@ class Shared:
 
     victims: dict[str, Victim]
     names: dict[str, list[str]]
-    pairs: dict[tuple[str, str], dict[str, Pair]]
+    asked: dict[Asked, Victim]
+    pairs: dict[tuple[Asked, str], dict[str, Pair]]
     test_sets: TestSets
     validation: TestSets | None
     study: StudyOptions
 
-    def query_folder(self, victim: str, source: str) -> Path:
+    def query_folder(self, asked: Asked, source: str) -> Path:
         """Where a query set lies."""
-        return _query_folder(self.study, victim, source)
+        return _query_folder(self.study, asked, source)
+
+    def defended(self, victim: str, defence: str) -> Victim:
+        """A victim behind a defence, as a customer sees it."""
+        return _defended(self.study, self.victims[victim], defence)
 
     def drawn(self, cell: Cell) -> list[Pair]:
         """The pairs that a cell is trained on."""
-        pairs = self.pairs[cell.victim, cell.queries]
-        names = draw(self.names[cell.queries], cell.budget, cell.seed)
+        asked = asked_of(self.study, cell)
+        pairs = self.pairs[asked, cell.queries]
+        names = draw(self.names[cell.queries], cell.budget // asked.repeats, cell.seed)
         missing = [name for name in names if name not in pairs]
         if missing:
             raise InputError(f'there is no answer to {missing[0]}', where=cell.id, do='Ask again in another output')
@@ -113,6 +149,30 @@ def check_budgets(study: StudyOptions, cells: Iterable[Cell]) -> None:
                 where=f'{study.where}: cell {cell.id}',
                 do='Lower the budget, or add images',
             )
+        repeats = asked_of(study, cell).repeats
+        if cell.budget < repeats:
+            raise InputError(
+                f'budget {cell.budget} is less than asking {repeats} times about one image',
+                where=f'{study.where}: cell {cell.id}',
+                do='Raise the budget, or lower repeats',
+            )
+
+
+def check_defences(study: StudyOptions, cells: Iterable[Cell]) -> None:
+    """Refuse a defence that cannot be made.
+
+    Raises:
+        InputError: There is one.
+    """
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.defence, cell)
+    for name, defences in study.defences.items():
+        if defences and name in first:
+            from mea_plugin.defences import build_defences  # needs OpenCV, which studies do not
+
+            with naming(study, first[name]):
+                build_defences(defences, where=f'defences.{name}')
 
 
 def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim]) -> Shared:
@@ -133,15 +193,18 @@ def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim
             folder = study.output / 'validation_sets'
             tests['tuning.test_sets'] = prepare_test_sets(study.tuning.test_sets, folder, scale, where=where)
         hashes = {key: _hashes(sets) for key, sets in tests.items()}
+        parties = {asked_of(study, cell): cell for cell in reversed(cells)}
+        asked = {one: _party(study, one, victims[one.victim], cell) for one, cell in parties.items()}
         pairs = {
-            (victim, source): _ask(study, victim, victims[victim], source, cells)
-            for victim, source in dict.fromkeys((cell.victim, cell.queries) for cell in cells)
+            (one, source): _ask(study, one, asked[one], source, cells)
+            for one, source in dict.fromkeys((asked_of(study, cell), cell.queries) for cell in cells)
         }
     _check_apart(study, hashes, pairs)
     validation = tests.get('tuning.test_sets')
     return Shared(
         dict(victims),
         {source: list(_images(study, source)) for source in study.queries},
+        asked,
         pairs,
         TestSets(entries, hash_json(hashes['test_sets'])),
         None if validation is None else TestSets(validation, hash_json(hashes['tuning.test_sets'])),
@@ -153,23 +216,42 @@ def _images(study: StudyOptions, source: str) -> dict[str, ImageRef]:
     return source_images(study.queries[source], where=f'{study.where}: queries.{source}.images')
 
 
-def _query_folder(study: StudyOptions, victim: str, source: str) -> Path:
-    return study.output / 'queries' / victim / source
+def _query_folder(study: StudyOptions, asked: Asked, source: str) -> Path:
+    return study.output / 'queries' / asked.folder / source
 
 
-def _ask(study: StudyOptions, name: str, victim: Victim, source: str, cells: Iterable[Cell]) -> dict[str, Pair]:
+def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Victim:
+    """The victim itself, or that behind the defence and the attacker's way of asking."""
+    with naming(study, cell):
+        victim = _defended(study, victim, asked.defence)
+    if asked.repeats > 1 or asked.denoise:
+        from mea_plugin.defences.attack import AdaptedVictim
+
+        victim = AdaptedVictim(victim, repeats=asked.repeats, denoise=asked.denoise)
+    return victim
+
+
+def _defended(study: StudyOptions, victim: Victim, defence: str) -> Victim:
+    if not study.defences.get(defence):
+        return victim
+    from mea_plugin.defences import DefendedVictim  # needs OpenCV, which studies do not
+
+    return DefendedVictim(victim, study.defences[defence])
+
+
+def _ask(study: StudyOptions, asked: Asked, victim: Victim, source: str, cells: Iterable[Cell]) -> dict[str, Pair]:
     images, wanted = _images(study, source), set()
     for cell in cells:
-        if (cell.victim, cell.queries) == (name, source):
-            wanted.update(draw(images, cell.budget, cell.seed))
-    asked: ImageSource = study.queries[source]
+        if (asked_of(study, cell), cell.queries) == (asked, source):
+            wanted.update(draw(images, cell.budget // asked.repeats, cell.seed))
+    options: ImageSource = study.queries[source]
     queries = run_queries(
         victim,
         {image: images[image] for image in sorted(wanted)},
-        _query_folder(study, name, source),
-        shrink=asked.shrink,
+        _query_folder(study, asked, source),
+        shrink=options.shrink,
         move_other_aside=True,
-        options={'study': study.name, 'victim': name, 'queries': source},
+        options={'study': study.name, 'victim': asked.folder, 'queries': source},
     )
     manifest = queries.manifest()
     assert manifest is not None
@@ -188,7 +270,7 @@ def _hashes(test_sets: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
 def _check_apart(
     study: StudyOptions,
     hashes: Mapping[str, Mapping[str, Mapping[str, str]]],
-    pairs: Mapping[tuple[str, str], Mapping[str, Pair]],
+    pairs: Mapping[tuple[Asked, str], Mapping[str, Pair]],
 ) -> None:
     """No image that is asked for training is one that is tested on, and none that is tuned on is either."""
     seen = {pair.query: f'queries.{source}, {name}' for (_, source), of in pairs.items() for name, pair in of.items()}

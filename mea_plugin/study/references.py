@@ -18,15 +18,16 @@ from mea_plugin.query import QuerySet
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
+from mea_plugin.study.matrix import customers_losses
 from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.study.picking import source_images
-from mea_plugin.study.prepare import Shared
+from mea_plugin.study.prepare import Asked, Shared
 from mea_plugin.victims import Victim, build_victim
 
 __all__ = ['References', 'mean_of', 'measure_references']
 
 FILE = 'references.json'
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class References:
             record has them.
         distances: By victim whose training images are known: the domain distance of each source of queries.
         floors: By victim: the distance of one half of its training images to the other.
+        customers: Of :func:`~mea_plugin.study.matrix.customers_losses`.
     """
 
     trivial: dict[str, Any]
     distances: dict[str, dict[str, float]]
     floors: dict[str, float]
+    customers: dict[str, dict[str, Any]]
 
 
 def measure_references(shared: Shared) -> References:
@@ -65,13 +68,15 @@ def measure_references(shared: Shared) -> References:
         for name, options in study.victims.items()
         if options.trained_on is not None
     }
-    written = {'format': _FORMAT, 'trivial': trivial, 'distances': distances}
+    customers = customers_losses(shared, known.get('customers', {}))
+    written = {'format': _FORMAT, 'trivial': trivial, 'distances': distances, 'customers': customers}
     if written != known:
         write_json(path, written)
     return References(
         trivial,
         {name: one['queries'] for name, one in distances.items()},
         {name: one['floor'] for name, one in distances.items()},
+        customers,
     )
 
 
@@ -94,7 +99,7 @@ def _trivial(shared: Shared, name: str, victim: Victim, known: Mapping[str, Any]
     """Bicubic interpolation; at scale 1 the query unchanged or one colour, whichever is better."""
     study = shared.study
     metrics = [metric.name for metric in study.measure.metrics]
-    answers = {pair.response for (of, _), pairs in shared.pairs.items() if of == name for pair in pairs.values()}
+    answers = {pair.response for (of, _), pairs in shared.pairs.items() if of == Asked(name) for pair in pairs.values()}
     about = [victim.fingerprint, shared.test_sets.fingerprint, metrics, sorted(answers) if victim.scale == 1 else []]
     key = hash_json(about)
     if known is not None and known.get('key') == key:
@@ -127,9 +132,9 @@ def mean_of(test_sets: Mapping[str, Any], metric: str) -> float:
 
 
 def _answers(shared: Shared, victim: str) -> Iterator[np.ndarray]:
-    for (name, source), pairs in shared.pairs.items():
-        if name == victim:
-            queries = QuerySet(shared.query_folder(name, source))
+    for (asked, source), pairs in shared.pairs.items():
+        if asked == Asked(victim):
+            queries = QuerySet(shared.query_folder(asked, source))
             yield from (read_rgb(queries.paths(pair.id)[1]) for pair in pairs.values())
 
 

@@ -24,6 +24,7 @@ _FIGURES = {
     'budget': 'Fidelity by the number of queries.',
     'time': 'Fidelity by seconds of training.',
     'distance': 'Fidelity by domain distance.',
+    'defences': 'What defences take: attackers lose upwards, customers lose to the right.',
 }
 
 

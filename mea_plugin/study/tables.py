@@ -7,7 +7,15 @@ from typing import Any
 
 from mea_plugin.evaluation.table import Cell, Column, Table
 
-__all__ = ['comparison_table', 'fidelity_table', 'queries_table', 'study_tables', 'tuning_table', 'verdict_table']
+__all__ = [
+    'comparison_table',
+    'defence_table',
+    'fidelity_table',
+    'queries_table',
+    'study_tables',
+    'tuning_table',
+    'verdict_table',
+]
 
 Study = Mapping[str, Any]
 
@@ -24,7 +32,7 @@ _LEGEND = [
 def study_tables(study: Study) -> list[Table]:
     """All tables, the most important first; one without rows is left out."""
     tables = [comparison_table(study), fidelity_table(study), verdict_table(study), queries_table(study)]
-    tables.append(tuning_table(study))
+    tables += [defence_table(study), tuning_table(study)]
     return [table for table in tables if table.rows]
 
 
@@ -83,11 +91,11 @@ def fidelity_table(study: Study) -> Table:
     metric, about = _deciding(study)
     unit = f' ({about["unit"]})' if about['unit'] else ''
     trivial = ' / '.join(dict.fromkeys(one['trivial']['name'] for one in study['configurations'] if one['trivial']))
-    header = [*_axes(), *([Column('trivial', trivial)] if trivial else [])]
+    header = [*_axes(study), *([Column('trivial', trivial)] if trivial else [])]
     header += [Column(method, method, has_interval=True) for method in study['methods']]
     rows = []
     for one in study['configurations']:
-        row = _axis_cells(one)
+        row = _axis_cells(study, one)
         if trivial:
             row.append(_plain((one['trivial'] or {}).get('fidelity', {}).get(metric), about))
         for method in study['methods']:
@@ -105,7 +113,7 @@ def verdict_table(study: Study) -> Table:
     metric, about = _deciding(study)
     header = [
         Column('comparison', 'comparison', is_number=False),
-        *_axes(),
+        *_axes(study),
         Column('difference', about['title'], has_interval=True),
         Column('p', 'p (Holm)'),
         Column('seeds', 'seeds'),
@@ -122,7 +130,7 @@ def verdict_table(study: Study) -> Table:
                 p = Cell('-') if found['p_holm'] is None else Cell(value=found['p_holm'], digits=4)
                 time = Cell('-') if entry['seconds'] is None else Cell(value=entry['seconds'])
                 rest = [_difference(found, about), p, _seeds(len(found['seeds']), entry), time, Cell(found['verdict'])]
-            rows.append([Cell(one['name']), *_axis_cells(entry), *rest])
+            rows.append([Cell(one['name']), *_axis_cells(study, entry), *rest])
     return Table('configurations', 'Comparisons by configuration', header, rows)
 
 
@@ -130,7 +138,7 @@ def queries_table(study: Study) -> Table:
     """How many of its queries a method needs for what the other reaches with all of them."""
     header = [
         Column('comparison', 'comparison', is_number=False),
-        *_axes(),
+        *_axes(study),
         Column('share', 'share of the queries'),
     ]
     rows = []
@@ -138,10 +146,45 @@ def queries_table(study: Study) -> Table:
         for entry in one['queries_needed']:
             share = entry['share']
             text = 'more than all' if share is None else f'at most {share:.2f}' if entry['at_most'] else ''
-            rows.append([Cell(one['name']), *_axis_cells(entry), Cell(text, value=share)])
+            rows.append([Cell(one['name']), *_axis_cells(study, entry), Cell(text, value=share)])
     legend = ['Interpolated between budgets in the logarithm of the budget; of means, so without an interval.']
     title = 'Queries that the first method needs to reach what the second reaches with its budget'
     return Table('queries', title, header, rows, legend=legend)
+
+
+def defence_table(study: Study) -> Table:
+    """What each defence takes from customers, and from each method of attack."""
+    metric, about = _deciding(study)
+    unit = f' ({about["unit"]})' if about['unit'] else ''
+    header = [
+        *_axes(study),
+        Column('method', 'method', is_number=False),
+        Column('lost', f'attacker: {about["title"]} lost{unit}', has_interval=True),
+        Column('p', 'p (Holm)'),
+        Column('customer', f"customer's {about['title']}{unit}"),
+        Column('seconds', 'seconds per query'),
+    ]
+    found = study.get('defences') or {'customers': [], 'attackers': []}
+    customers = {(one['victim'], one['defence']): one for one in found['customers']}
+    rows = []
+    for entry in found['attackers']:
+        judged, customer = entry['metrics'][metric], customers[entry['victim'], entry['defence']]
+        p = Cell('-') if judged['p_holm'] is None else Cell(value=judged['p_holm'], digits=4)
+        rows.append(
+            [
+                *_axis_cells(study, entry),
+                Cell(entry['method']),
+                _difference(judged, about),
+                p,
+                _plain(customer['quality'][metric], about),
+                Cell(value=customer['seconds']),
+            ]
+        )
+    legend = [
+        "Attacker: the surrogate's fidelity to the undefended victim with the defence minus without [95 % interval].",
+        "Customer: the defended answer's distance to the undefended one. Seconds: times a query without defence.",
+    ]
+    return Table('defences', 'What defences take', header, rows, legend=legend)
 
 
 def tuning_table(study: Study) -> Table:
@@ -171,17 +214,19 @@ def _deciding(study: Study) -> tuple[str, Mapping[str, Any]]:
     return name, study['metrics'][name]
 
 
-def _axes() -> list[Column]:
+def _axes(study: Study) -> list[Column]:
     return [
         Column('victim', 'victim', is_number=False),
         Column('surrogate', 'surrogate', is_number=False),
         Column('queries', 'queries', is_number=False),
         Column('budget', 'budget'),
+        *([Column('defence', 'defence', is_number=False)] if study.get('defences') else []),
     ]
 
 
-def _axis_cells(entry: Mapping[str, Any]) -> list[Cell]:
-    return [Cell(entry['victim']), Cell(entry['surrogate']), Cell(entry['queries']), _count(entry['budget'])]
+def _axis_cells(study: Study, entry: Mapping[str, Any]) -> list[Cell]:
+    cells = [Cell(entry['victim']), Cell(entry['surrogate']), Cell(entry['queries']), _count(entry['budget'])]
+    return [*cells, Cell(entry['defence'])] if study.get('defences') else cells
 
 
 def _count(value: int) -> Cell:

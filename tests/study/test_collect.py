@@ -70,7 +70,7 @@ def test_pairs_of_seeds_and_images_find_a_small_effect():
 def test_the_interval_is_that_of_paired_differences():
     results = grid(lambda *_: 0.2)
     (found,) = compare(results, [COMPARISON], METRICS)
-    configuration = ('v', 'psnr', 'nature', 5)
+    configuration = ('v', 'psnr', 'nature', 5, '')
     first, second = (results.matrix(configuration, method, 'psnr_rgb', (0, 1, 2)) for method in ('both', 'baseline'))
     by_hand = first - second
     entry = found['configurations'][0]['metrics']['psnr_rgb']

@@ -26,7 +26,7 @@ METRICS = find_metrics(['psnr_rgb', 'ssim_rgb'])
 def study():
     results = grid(lambda victim, budget: 0.4 if victim == 'v' else -0.4)
     configurations = []
-    for victim, surrogate, queries, budget in results.configurations:
+    for victim, surrogate, queries, budget, _ in results.configurations:
         methods = {
             method: {
                 'seeds': [0, 1, 2],

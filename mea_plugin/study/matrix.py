@@ -1,0 +1,121 @@
+"""What each defence takes from attackers and from customers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mea_plugin.evaluation import evaluate
+from mea_plugin.evaluation.options import parse_test_sets
+from mea_plugin.files import hash_json
+from mea_plugin.images import list_images, read_rgb
+from mea_plugin.metrics import Metric
+from mea_plugin.study.cell import measured_sets
+from mea_plugin.study.collect import correct, judge
+from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
+from mea_plugin.study.prepare import Shared
+from mea_plugin.victims import Victim
+
+__all__ = ['attackers_losses', 'customers_losses']
+
+_TIMED = 5  # images, and rounds over them: the smallest of a few is what a query costs
+
+
+def customers_losses(shared: Shared, known: Mapping[str, Any]) -> dict[str, Any]:
+    """How far defended answers are from the victim's own, on the test sets' inputs, and what a query costs.
+
+    Args:
+        shared: What the study has prepared.
+        known: What was measured before, by victim and defence.
+
+    Returns:
+        By victim and defence: ``key``, ``test_sets`` as a cell's record has them (the defended victim's fidelity to the
+        undefended), and ``seconds``: of a query with the defence, as a multiple of one without.
+    """
+    study = shared.study
+    found: dict[str, Any] = {}
+    for name, victim in shared.victims.items():
+        for defence in (one for one, defences in study.defences.items() if defences):
+            defended = shared.defended(name, defence)
+            metrics = [metric.name for metric in study.measure.metrics]
+            key = hash_json([defended.fingerprint, shared.test_sets.fingerprint, metrics])
+            before = known.get(name, {}).get(defence, {})
+            found.setdefault(name, {})[defence] = (
+                before
+                if before.get('key') == key
+                else {
+                    'key': key,
+                    'test_sets': _distance(shared, victim, defended),
+                    'seconds': _seconds(shared, victim, defended),
+                }
+            )
+    return found
+
+
+def attackers_losses(
+    results: Results, undefended: str, metrics: Sequence[Metric], methods: Iterable[str]
+) -> list[dict[str, Any]]:
+    """What a defence takes from each method: its fidelity behind the defence minus that without, by seed and image.
+
+    Args:
+        results: Of the study.
+        undefended: The name of the empty list of defences.
+        metrics: Of the study.
+        methods: Of the study.
+
+    Returns:
+        An entry for each configuration with a defence and each method: the configuration's axes, ``method``,
+        ``metrics`` (mean, interval, p, verdict; negative: lost, for a metric of which more is better).
+    """
+    entries: list[dict[str, Any]] = []
+    names = list(methods)
+    for configuration in results.configurations:
+        plain: Configuration = (*configuration[:4], undefended)
+        for method in names if configuration[4] != undefended else ():
+            one, other = results.seeds(configuration, method), results.seeds(plain, method)
+            seeds = sorted(one.keys() & other.keys())
+            if seeds:
+                judged = {}
+                for metric in metrics:
+                    with_defence, without = (
+                        results.matrix(where, method, metric.name, seeds) for where in (configuration, plain)
+                    )
+                    judged[metric.name] = judge(with_defence - without, metric, seeds)
+                axes = dict(zip(CONFIGURATION, configuration, strict=True))
+                entries.append({**axes, 'method': method, 'metrics': judged})
+    for metric in metrics:
+        correct([entry['metrics'][metric.name] for entry in entries])
+    return entries
+
+
+def _distance(shared: Shared, victim: Victim, defended: Victim) -> dict[str, Any]:
+    result, _ = evaluate(
+        victim,
+        {},
+        parse_test_sets(shared.test_sets.entries, shared.study.where),
+        baselines={'defended': defended},
+        metrics=shared.study.measure.metrics,
+        panel_images=1,
+    )
+    return measured_sets(result.sets, 'defended')
+
+
+def _seconds(shared: Shared, victim: Victim, defended: Victim) -> float:
+    images = [read_rgb(path) for path in list_images(shared.test_sets.entries[0]['lq'])[:_TIMED]]
+    return round(_fastest(defended, images) / _fastest(victim, images), 3)
+
+
+def _fastest(victim: Victim, images: Sequence[np.ndarray]) -> float:
+    """Seconds for all images, each at its quickest."""
+    total = 0.0
+    for image in images:
+        taken = []
+        for _ in range(_TIMED):
+            began = time.perf_counter()
+            victim.query([image])
+            taken.append(time.perf_counter() - began)
+        total += min(taken)
+    return total

@@ -1,0 +1,189 @@
+"""The axis of defences: cells, who is asked, what attackers and customers lose, tables and figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mea_plugin.defences.attack import AdaptedVictim
+from mea_plugin.errors import InputError
+from mea_plugin.evaluation.markup import to_csv
+from mea_plugin.metrics import find_metrics
+from mea_plugin.statistics import paired_difference
+from mea_plugin.study.finished import Results
+from mea_plugin.study.grid import Cell, study_cells
+from mea_plugin.study.matrix import attackers_losses
+from mea_plugin.study.options import load_study
+from mea_plugin.study.prepare import Asked, asked_of
+from mea_plugin.study.tables import defence_table
+from mea_plugin.victims import build_victim
+from tests.helpers import call_tool, photograph, run_tool
+from tests.study.test_collect import record
+
+METRICS = find_metrics(['psnr_rgb', 'ssim_rgb'])
+KEY = 'a key of the tests'
+DEFENCES = {'none': [], 'coarse': [{'type': 'levels', 'levels': 4}], 'noisy': [{'type': 'noise', 'key': KEY}]}
+METHODS = {
+    'baseline': {},
+    'patient': {'attack': {'repeats': 2, 'denoise': 3}},
+    'more': {'base': 'patient', 'length': 2},
+}
+
+
+def test_cells_have_defences_and_keep_their_names_without(study_file):
+    study = load_study(study_file(defences=DEFENCES, methods=METHODS, seeds=[0], budgets=[4]))
+    cells = study_cells(study)
+    assert len(cells) == 9
+    ids = [cell.id for cell in cells]
+    assert len(set(ids)) == 9
+    assert 'bicubic.psnr.photographs-4.coarse.baseline.s0' in ids
+    assert cells[3].axes['defence'] == 'coarse'
+    plain = Cell('v', 'psnr', 'nature', 5, 'both', 1)
+    assert plain.id == 'v.psnr.nature-5.both.s1'
+    assert 'defence' not in plain.axes
+
+
+def test_who_is_asked(study_file):
+    study = load_study(study_file(defences=DEFENCES, methods=METHODS, seeds=[0], budgets=[4]))
+    asked = {(cell.defence, cell.method): asked_of(study, cell) for cell in study_cells(study)}
+    assert asked['none', 'baseline'] == Asked('bicubic')
+    assert asked['coarse', 'baseline'] == Asked('bicubic', 'coarse')
+    assert asked['noisy', 'patient'] == asked['noisy', 'more'] == Asked('bicubic', 'noisy', 2, 3)
+    folders = {one.folder for one in asked.values()}
+    assert folders == {
+        *('bicubic', 'bicubic+x2+denoised-3', 'bicubic+coarse', 'bicubic+coarse+x2+denoised-3'),
+        *('bicubic+noisy', 'bicubic+noisy+x2+denoised-3'),
+    }
+
+
+@pytest.mark.parametrize(
+    ('changes', 'text'),
+    [
+        ({'defences': {'coarse': DEFENCES['coarse']}}, 'every one is a defence'),
+        ({'defences': {'a.b': []}}, 'has a dot'),
+        ({'defences': {'none': None}}, 'expected a list'),
+        ({'methods': {'a': {'attack': {'repeat': 2}}}}, "unknown option 'repeat'"),
+        ({'methods': {'a': {'attack': {'repeats': 0}}}}, 'repeats is 0'),
+        ({'defences': {'none': []}, 'exclude': [{'defence': 'jpeg'}]}, "no defence 'jpeg'"),
+    ],
+)
+def test_what_is_refused(study_file, changes, text):
+    with pytest.raises(InputError, match=text):
+        load_study(study_file(**changes))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'texts'),
+    [
+        ({'defences': {'none': [], 'bad': [{'type': 'jpeg', 'quality': 0}]}}, ['quality is 0', '.bad.baseline.s0']),
+        ({'methods': {'a': {'attack': {'repeats': 4}}}, 'budgets': [3]}, ['budget 3 is less', 'photographs-3.a.s0']),
+    ],
+)
+def test_a_cell_that_cannot_run_is_named(study_file, tmp_path, capsys, changes, texts):
+    pytest.importorskip('mea_plugin.basicsr')
+    assert call_tool('study', '-opt', study_file(**changes)) == 2
+    error = capsys.readouterr().err
+    assert all(text in error for text in texts)
+    assert error.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def planted(losses, seeds=(0, 1, 2, 3, 4), images=12):
+    """Cells whose fidelity a defence lowers by a planted number of decibels."""
+    generator = np.random.default_rng(0)
+    records = {}
+    for seed in seeds:
+        base = 30 + generator.normal(0, 2, images) + generator.normal()
+        for defence, loss in {'none': 0.0, **losses}.items():
+            for method, gain in (('baseline', 0.0), ('both', 0.5)):
+                cell = Cell('v', 'psnr', 'nature', 5, method, seed, defence=defence)
+                records[cell] = record(base + gain - loss + generator.normal(0, 0.05, images))
+    return Results(records, list(records))
+
+
+def test_attackers_lose_what_was_planted():
+    results = planted({'jpeg': 1.5, 'useless': 0.0})
+    found = {
+        (one['defence'], one['method']): one['metrics']['psnr_rgb']
+        for one in attackers_losses(results, 'none', METRICS, ['baseline', 'both'])
+    }
+    assert found.keys() == {(d, m) for d in ('jpeg', 'useless') for m in ('baseline', 'both')}
+    assert found['jpeg', 'baseline']['mean'] == pytest.approx(-1.5, abs=0.05)
+    assert found['jpeg', 'both']['verdict'] == 'worse'
+    assert found['useless', 'both']['verdict'] == 'undecided'
+    first, second = (
+        results.matrix(('v', 'psnr', 'nature', 5, defence), 'both', 'psnr_rgb', range(5))
+        for defence in ('jpeg', 'none')
+    )
+    expected = paired_difference(first - second, np.zeros(12))
+    assert found['jpeg', 'both']['interval'] == pytest.approx([expected.low, expected.high], abs=1e-4)
+    assert found['jpeg', 'both']['p_holm'] >= round(found['jpeg', 'both']['p'], 4)
+
+
+def test_the_table_has_both_losses():
+    entries = attackers_losses(planted({'jpeg': 1.5}), 'none', METRICS, ['baseline', 'both'])
+    study = {
+        'metrics': {'psnr_rgb': {'title': 'RGB-PSNR', 'unit': 'dB', 'better': 'higher', 'digits': 2}},
+        'defences': {
+            'undefended': 'none',
+            'customers': [{'victim': 'v', 'defence': 'jpeg', 'quality': {'psnr_rgb': 33.125}, 'seconds': 1.04}],
+            'attackers': entries,
+        },
+    }
+    rows = list(csv.DictReader(io.StringIO(to_csv(defence_table(study)))))
+    assert [row['method'] for row in rows] == ['baseline', 'both']
+    assert float(rows[0]['lost']) == pytest.approx(-1.5, abs=0.05)
+    assert (rows[0]['customer'], rows[0]['seconds']) == ('33.125', '1.04')
+    assert not defence_table({**study, 'defences': None}).rows
+
+
+def test_an_attacker_averages_fresh_noise_and_counts_every_question():
+    bicubic = build_victim({'type': 'bicubic', 'scale': 2})
+    image = cv2.GaussianBlur(photograph((40, 48)), (0, 0), 6)  # with texture, denoising takes more than noise
+    clean = bicubic.query([image])[0].astype(float)
+    fresh = {'type': 'noise', 'sigma': 8, 'key': KEY, 'repeat': 'fresh'}
+
+    def error(**attack):
+        defended = build_victim({'type': 'defended', 'victim': {'type': 'bicubic', 'scale': 2}, 'defences': [fresh]})
+        answer = AdaptedVictim(defended, **attack).query([image])[0]
+        return np.sqrt(((answer - clean) ** 2).mean())
+
+    assert error(repeats=16) < error() / 3
+    assert error(denoise=10) < error()
+    with pytest.raises(InputError, match='repeats is 0'):
+        AdaptedVictim(bicubic, repeats=0)
+    fingerprints = {AdaptedVictim(bicubic, repeats=n, denoise=d).fingerprint for n in (1, 2) for d in (0, 5)}
+    assert len(fingerprints | {bicubic.fingerprint}) == 5
+
+
+def test_a_study_of_defences_from_its_option_file(study_file, tmp_path):
+    pytest.importorskip('mea_plugin.basicsr')
+    file = study_file(
+        defences={'none': [], 'coarse': [{'type': 'levels', 'levels': 3}]},
+        methods={'baseline': {}, 'patient': {'attack': {'repeats': 2}}},
+        budgets=[2],
+        seeds=[0, 1],
+    )
+    done = run_tool('study', '-opt', file, '--workers', '2', '--threads', '1', timeout=400)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / 'out/results'
+    study = json.loads((results / 'study.json').read_text())
+    assert study['cells']['finished'] == 8
+    assert {one['defence'] for one in study['configurations']} == {'none', 'coarse'}
+    (customer,) = study['defences']['customers']
+    assert 10 < customer['quality']['psnr_rgb'] < 25  # three levels
+    assert customer['seconds'] > 0
+    assert {one['method'] for one in study['defences']['attackers']} == {'baseline', 'patient'}
+    # The victim that is measured against is the undefended one, for all.
+    assert len({path.name for path in (tmp_path / 'out/answers').iterdir()}) == 1
+    queries = {path.name for path in (tmp_path / 'out/queries').iterdir()} - {'ledger'}
+    assert queries >= {'bicubic', 'bicubic+coarse', 'bicubic+x2', 'bicubic+coarse+x2'}
+    assert 'What defences take' in (results / 'README.md').read_text()
+    with Image.open(results / 'defences.png') as picture:
+        assert np.ptp(np.asarray(picture.convert('L'))) > 100
