@@ -14,6 +14,7 @@ from pathlib import Path
 from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.errors import InputError
 from mea_plugin.report.job import IMAGES, LARGE, make_report
+from mea_plugin.report.prices import PRICE
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,10 +35,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='N',
         help='show at most N images of each test set, evenly spread (default: %(default)s)',
     )
+    parser.add_argument(
+        '--price',
+        type=float,
+        default=PRICE,
+        metavar='P',
+        help='of a query, for what a surrogate costs (default: %(default)s)',
+    )
     parser.add_argument('--title', help="the page's heading (default: the names of the results)")
     args = parser.parse_args(argv)
     if args.images < 0:
         raise InputError(f'{args.images} images', where='--images', do='Give 0 or more')
+    if not 0 <= args.price < 1e9:
+        raise InputError(f'the price is {args.price}', where='--price', do='Give a number of 0 or more')
     words = list(argv) if argv is not None else sys.argv[1:]
     report = make_report(
         args.results,
@@ -45,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures=args.figures,
         images=args.images,
         title=args.title,
+        price=args.price,
         command=['python', 'tools/report.py', *words],
     )
     for path in report.files:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mea_plugin.report import figures
 from mea_plugin.report.curves import read_extraction
-from mea_plugin.report.figures import Point, Reference, Style, styles_of, to_svg
+from mea_plugin.report.figures import Style, styles_of, to_svg
+from mea_plugin.report.prices import budget_curves
 from mea_plugin.report.sources import Results, Source
 from mea_plugin.report.spectra import Spectra
 from mea_plugin.report.views import KINDS
@@ -104,36 +104,11 @@ def _of_set(results: Results, index: int, test_set: Mapping[str, Any], spectra: 
 
 def _by_budget(sources: list[Source]) -> Iterator[Drawing]:
     """The first metric's fidelity over the number of queries, where extractions differ in that."""
-    asked = [source for source in sources if source.extraction and source.extraction.queries]
-    series: dict[tuple[str, str], dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
-    references: dict[tuple[str, str], dict[str, Reference]] = defaultdict(dict)
-    metrics: dict[str, Mapping[str, Any]] = {}
-    for source in asked:
-        roles = {model['name']: model['role'] for model in source.evaluation['models']}
-        metric, described = next(iter(source.evaluation['protocol']['metrics'].items()), ('', {}))
-        metrics[metric] = described
-        for test_set in source.evaluation['test_sets']:
-            for model, scores in test_set['fidelity'].items():
-                mean = scores['mean'].get(metric)
-                if mean is None:
-                    continue
-                key = test_set['name'], metric
-                if roles[model] == 'surrogate' and source.extraction and source.extraction.queries:
-                    bounds = scores['interval'].get(metric) or ()
-                    series[key][model].append(Point(source.extraction.queries, mean, *bounds))
-                elif roles[model] == 'baseline':
-                    references[key].setdefault(model, Reference(model, mean))
-    for (set_name, metric), methods in series.items():
-        if len({point.budget for points in methods.values() for point in points}) > 1:
-            unit = f' ({metrics[metric]["unit"]})' if metrics[metric]['unit'] else ''
-            figure = figures.fidelity_by_budget(
-                methods,
-                label=f'{metrics[metric]["title"]}{unit}',
-                references=list(references[set_name, metric].values()),
-                styles=_styles(asked[0]),
-            )
-            title = f'Fidelity by budget on {set_name}: {metrics[metric]["title"]} to the victim.'
-            yield Drawing(file_name(set_name, 'budget'), title, figure)
+    styles = next((_styles(source) for source in sources if source.extraction and source.extraction.queries), None)
+    for one in budget_curves(sources):
+        figure = figures.fidelity_by_budget(one.series, label=one.label, references=one.references, styles=styles)
+        title = f'Fidelity by budget on {one.test_set}: {one.about["title"]} to the victim.'
+        yield Drawing(file_name(one.test_set, 'budget'), title, figure)
 
 
 def _of_training(results: Results) -> Iterator[Drawing]:

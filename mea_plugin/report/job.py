@@ -15,6 +15,7 @@ from mea_plugin.report.figures import save
 from mea_plugin.report.images import embed, list_pictures
 from mea_plugin.report.minima import minima_table
 from mea_plugin.report.page import check_libraries, count_images, render
+from mea_plugin.report.prices import PRICE, budget_curves, price_tables
 from mea_plugin.report.sources import Results, read_results
 from mea_plugin.report.spectra import Spectra
 
@@ -57,6 +58,7 @@ def make_report(
     images: int = IMAGES,
     title: str | None = None,
     command: Sequence[str] = (),
+    price: float = PRICE,
 ) -> Report:
     """Make one self-contained HTML file out of results.
 
@@ -68,6 +70,7 @@ def make_report(
         images: At most so many of each test set are embedded, evenly spread.
         title: The heading; without one, the results' names.
         command: What makes this report again, for the page.
+        price: Of a query, for what a surrogate costs.
 
     Raises:
         InputError: A result cannot be read, a picture is missing, the file cannot be written, or a library is missing;
@@ -92,12 +95,13 @@ def make_report(
         curves=curves,
         title=title or _title(results),
         command=command,
+        price=price,
     )
     data = text.encode(errors='replace')  # half a surrogate pair in a name is no text
     files = []
     if folder:
         drawings = [one for by_set in set_figures for drawn in by_set.values() for one in drawn] + curves
-        files = [*_write_figures(drawings, folder), *_write_tables(results, folder)]
+        files = [*_write_figures(drawings, folder), *_write_tables(results, folder, price)]
     write_bytes(output, data)
     shown, total = count_images(results, pictures)
     return Report(output, len(data), shown, total, files)
@@ -108,7 +112,7 @@ def _write_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
     return [path for name, one in zip(names, drawings, strict=True) for path in save(one.figure, folder / name)]
 
 
-def _write_tables(results: Results, folder: Path) -> list[Path]:
+def _write_tables(results: Results, folder: Path, price: float) -> list[Path]:
     several = len(results.sources) > 1
     tables, names = [], []
     for source in results.sources:
@@ -118,6 +122,9 @@ def _write_tables(results: Results, folder: Path) -> list[Path]:
     for measured in results.flatness:
         tables.append(minima_table(measured))
         names.append(file_name(tables[-1].name))
+    for one in price_tables(budget_curves(results.sources), price):
+        tables.append(one)
+        names.append(file_name(one.name))
     files = []
     for name, one in zip(_different(names), tables, strict=True):
         for suffix, write in (('md', to_markdown), ('tex', to_latex), ('csv', to_csv)):

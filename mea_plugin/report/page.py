@@ -18,6 +18,7 @@ from mea_plugin.report.drawings import Drawing
 from mea_plugin.report.figures import DARK, LIGHT
 from mea_plugin.report.images import Blob
 from mea_plugin.report.minima import minima_table
+from mea_plugin.report.prices import PRICE, budget_curves, calculator_data, price_tables
 from mea_plugin.report.records import commands, records
 from mea_plugin.report.redact import HIDDEN, redact_text
 from mea_plugin.report.sources import Results
@@ -32,7 +33,7 @@ WAVE = 'db3'
 """The wavelet of the band maps: that of HighFrequencyLoss and of hf_psnr."""
 
 _TEMPLATES = Path(__file__).parent / 'templates'
-_SCRIPTS = ('maps.js', 'pictures.js', 'stage.js', 'browser.js', 'page.js')
+_SCRIPTS = ('maps.js', 'pictures.js', 'stage.js', 'browser.js', 'prices.js', 'page.js')
 
 
 def check_libraries() -> None:
@@ -55,6 +56,7 @@ def render(
     curves: Sequence[Drawing],
     title: str,
     command: Sequence[str],
+    price: float = PRICE,
 ) -> str:
     """The page's text.
 
@@ -69,6 +71,7 @@ def render(
         curves: All other figures.
         title: The heading.
         command: What makes the report again.
+        price: Of a query.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -83,6 +86,7 @@ def render(
     script = _script()
     shown, total = count_images(results, pictures)
     several = len(results.sources) > 1
+    by_budget = budget_curves(results.sources)
     return environment.get_template('page.html.j2').render(
         policy=_policy(script),
         version=__version__,
@@ -90,7 +94,9 @@ def render(
         title=redact_text(title),
         lead=[redact_text(line) for line in lead(results)],
         css=Markup(_style()),
-        sections=_sections(results, curves),
+        sections=_sections(results, curves, has_prices=bool(by_budget)),
+        costs=list(price_tables(by_budget, price)),
+        prices=Markup(_embedded_json(calculator_data(by_budget, price))),
         tiles=tiles(results),
         results=[
             {'sets': set_views(index, source, figures, named=several)}
@@ -161,9 +167,11 @@ def _set_data(test_set: Mapping[str, Any], pictures: Sequence[Mapping[str, Any]]
     return {'name': test_set['name'], 'count': test_set['count'], 'pictures': list(pictures), 'scores': scores}
 
 
-def _sections(results: Results, curves: Sequence[Drawing]) -> list[tuple[str, str]]:
+def _sections(results: Results, curves: Sequence[Drawing], *, has_prices: bool) -> list[tuple[str, str]]:
     sections = [('results', 'Results'), ('images', 'Images')] if results.sources else []
-    return [*sections, *([('curves', 'Curves')] if curves else []), ('reproduce', 'How this was made')]
+    sections += [('curves', 'Curves')] if curves else []
+    sections += [('costs', 'What a surrogate costs')] if has_prices else []
+    return [*sections, ('reproduce', 'How this was made')]
 
 
 def _style() -> str:

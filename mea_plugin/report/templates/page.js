@@ -64,12 +64,14 @@ function start() {
   const scrolls = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
   const watch = new ResizeObserver((entries) => entries.forEach((entry) => scrolls(entry.target)));
   document.querySelectorAll('.scroll').forEach((box) => watch.observe(box));
+  const calculator = document.querySelector('[data-part=calculator]');
+  if (calculator) new Calculator(calculator, JSON.parse(document.getElementById('prices').textContent));
   const root = document.querySelector('[data-part=browser]');
   if (!root) return;
   root.hidden = false;
   document.querySelector('[data-part=no-script]').hidden = true;
   const data = JSON.parse(document.getElementById('data').textContent);
-  globalThis.meaReport = { browser: new Browser(root, data), absoluteError, bandMap, colour, luma, readPixels };
+  globalThis.meaReport = { browser: new Browser(root, data), absoluteError, bandMap, colour, luma, queriesFor, readPixels };
 }
 
 start();
