@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mea_plugin.study.results import write_results
 
     run = run_study(study, find_places(args.workers, args.threads), start=not args.collect)
-    command = ['python', 'tools/study.py', *map(str, sys.argv[1:] if argv is None else argv)]
+    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+    # Collecting has made none of the cells.
+    command = ['python', 'tools/study.py', *(word for word in words if word != '--collect')]
     found, table = write_results(run, command)
     print(f'\n{table}\nresults: {study.results}')
     if found['cells']['finished'] < found['cells']['wanted']:
