@@ -127,9 +127,14 @@ def verdict_table(study: Study) -> Table:
             if found is None:
                 rest = [Cell('-'), Cell('-'), _seeds(0, entry), Cell('-'), Cell('not run')]
             else:
-                p = Cell('-') if found['p_holm'] is None else Cell(value=found['p_holm'], digits=4)
                 time = Cell('-') if entry['seconds'] is None else Cell(value=entry['seconds'])
-                rest = [_difference(found, about), p, _seeds(len(found['seeds']), entry), time, Cell(found['verdict'])]
+                rest = [
+                    _difference(found, about),
+                    _p(found['p_holm']),
+                    _seeds(len(found['seeds']), entry),
+                    time,
+                    Cell(found['verdict']),
+                ]
             rows.append([Cell(one['name']), *_axis_cells(study, entry), *rest])
     return Table('configurations', 'Comparisons by configuration', header, rows)
 
@@ -169,13 +174,12 @@ def defence_table(study: Study) -> Table:
     rows = []
     for entry in found['attackers']:
         judged, customer = entry['metrics'][metric], customers[entry['victim'], entry['defence']]
-        p = Cell('-') if judged['p_holm'] is None else Cell(value=judged['p_holm'], digits=4)
         rows.append(
             [
                 *_axis_cells(study, entry),
                 Cell(entry['method']),
                 _difference(judged, about),
-                p,
+                _p(judged['p_holm']),
                 _plain(customer['quality'][metric], about),
                 Cell(value=customer['seconds']),
             ]
@@ -227,6 +231,12 @@ def _axes(study: Study) -> list[Column]:
 def _axis_cells(study: Study, entry: Mapping[str, Any]) -> list[Cell]:
     cells = [Cell(entry['victim']), Cell(entry['surrogate']), Cell(entry['queries']), _count(entry['budget'])]
     return [*cells, Cell(entry['defence'])] if study.get('defences') else cells
+
+
+def _p(value: float | None) -> Cell:
+    if value is None:
+        return Cell('-')
+    return Cell('< 0.0001' if value < 0.0001 else '', value=value, digits=4)
 
 
 def _count(value: int) -> Cell:
