@@ -171,7 +171,8 @@ class StreamDetector:
         """
         if self._store is not None:
             with self._lock:
-                self._memory.save(self._store)
+                content = self._memory.content()
+            Memory.write(self._store, content)  # takes seconds, in which queries go on
 
 
 def _enough() -> float:

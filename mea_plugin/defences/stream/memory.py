@@ -63,22 +63,26 @@ class Memory:
         self._tags[buckets, oldest], self._queries[buckets, oldest] = tags, self._count
         self._count += 1
 
-    def save(self, path: Path) -> None:
-        """Write everything to a file that appears whole or not at all.
+    def content(self) -> dict[str, np.ndarray]:
+        """A copy of everything, for :meth:`write`."""
+        numbers = {'format': _FORMAT, 'capacity': self._capacity, 'count': self._count}
+        found = {name: np.asarray(value) for name, value in numbers.items()}
+        return {**found, **{name: array.copy() for name, array in self._arrays().items()}}
+
+    @staticmethod
+    def write(path: Path, content: dict[str, np.ndarray]) -> None:
+        """Write a copy to a file that appears whole or not at all.
 
         Raises:
             OSError: It cannot be written.
         """
         buffer = io.BytesIO()
-        numbers = {'format': _FORMAT, 'capacity': self._capacity, 'count': self._count}
-        np.savez(
-            buffer, allow_pickle=False, **{name: np.asarray(value) for name, value in numbers.items()}, **self._arrays()
-        )
+        np.savez_compressed(buffer, allow_pickle=False, **content)
         write_bytes(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path, capacity: int) -> Memory:
-        """Read a file of :meth:`save`.
+        """Read a file of :meth:`write`.
 
         Raises:
             InputError: It is damaged, or of another capacity.
