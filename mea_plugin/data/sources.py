@@ -8,13 +8,16 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mea_plugin.data.embedded import photographs
 from mea_plugin.data.lmdb_images import is_lmdb
 from mea_plugin.data.references import FileRef, ImageRef, lmdb_references, state_of
+from mea_plugin.data.resize import downscale
 from mea_plugin.errors import InputError
 from mea_plugin.images import EXTENSIONS, list_images
 
-__all__ = ['by_stem', 'image_references', 'image_source', 'merge_sources']
+__all__ = ['by_stem', 'image_references', 'image_source', 'merge_sources', 'read_shrunk']
 
 _EMBEDDED = 'embedded:'
 
@@ -93,6 +96,17 @@ def image_references(spec: str | Path | Sequence[str | Path], *, where: str = ''
                 raise _same_name(found[name], image, name, where)
             found[name] = image
     return _sorted(found)
+
+
+def read_shrunk(images: Iterable[ImageRef], shrink: int) -> Iterator[np.ndarray]:
+    """Images one after the other, made smaller by MATLAB's bicubic as they are asked about.
+
+    Args:
+        images: Which.
+        shrink: The factor; 1: as they are.
+    """
+    for image in images:
+        yield downscale(image.read(), shrink) if shrink > 1 else image.read()
 
 
 def _sorted(images: dict[str, ImageRef]) -> dict[str, ImageRef]:

@@ -18,7 +18,7 @@ SIZE = 5
 """Of the filters, in pixels of the query."""
 
 _FEATURES = 4
-_FREQUENCY = 20.0  # of the cosine: ordinary texture goes through more than one period, so that no filter comes close
+_FREQUENCY = 20.0  # of the cosine: far from linear on ordinary texture
 
 
 class KeyedMark:

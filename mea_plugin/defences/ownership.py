@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from mea_plugin.victims import Victim
 __all__ = ['FEWEST_DECOYS', 'OwnershipTest', 'verify']
 
 
+@functools.cache
 def _orbits() -> list[np.ndarray]:
     """A basis of the filters that are equal under flips and rotations by 90 degrees."""
     unit = np.eye(SIZE * SIZE, dtype=np.float32).reshape(-1, SIZE, SIZE)
     return list(np.unique((symmetric(unit) > 0).astype(np.float32), axis=0))
 
 
-_FILTERS = _orbits()
 _BATCH = 8  # images asked at once
 FEWEST_DECOYS = 99
 """With fewer, p could not be below 0.01."""
@@ -89,7 +90,7 @@ def verify(
         raise InputError(f'decoys is {decoys}', do=f'Give at least {FEWEST_DECOYS}')
     generator = np.random.default_rng(seed)
     marks = [watermark.mark, *(KeyedMark(generator) for _ in range(decoys))]
-    count, gram = 0, np.zeros((len(_FILTERS) * 3 + 1,) * 2)
+    count, gram = 0, np.zeros((len(_orbits()) * 3 + 1,) * 2)
     filtered_residual = np.zeros((len(gram), 3))
     products, norms = np.zeros(len(marks)), np.zeros(len(marks))
     filtered = np.zeros((len(marks), len(gram), 3))
@@ -118,7 +119,7 @@ def verify(
 def _linear(image: np.ndarray) -> np.ndarray:
     """What symmetric linear filters make of an image, and a constant: float32 ``(features, pixels)``."""
     channels = cv2.split(image.astype(np.float32) / 255)
-    found = [cv2.filter2D(channel, -1, one, borderType=cv2.BORDER_REFLECT) for channel in channels for one in _FILTERS]
+    found = [cv2.filter2D(channel, -1, one, borderType=cv2.BORDER_REFLECT) for channel in channels for one in _orbits()]
     return np.stack([*found, np.ones_like(channels[0])]).reshape(len(found) + 1, -1)
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mea_plugin.data.references import ImageRef
-from mea_plugin.data.resize import downscale
-from mea_plugin.data.sources import image_references
+from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.defences.invisible import InvisibleWatermark
 from mea_plugin.defences.ownership import FEWEST_DECOYS, OwnershipTest, verify
 from mea_plugin.defences.registry import build_defences
@@ -57,6 +53,7 @@ def ownership_from_options(
     if output.exists() and not output.is_dir():
         raise InputError(f'{output} is a file', where='output', do='Give another folder with --output')
     check_keys(options, _KEYS, where)
+    title = str(require(options, 'name', where))
     check_number(options, 'decoys', where, least=FEWEST_DECOYS, most=1e6, optional=True)
     check_number(options, 'seed', where, optional=True)
     check_number(options, 'shrink', where, least=1, optional=True)
@@ -74,12 +71,12 @@ def ownership_from_options(
         int(options.get(key) or other) for key, other in (('shrink', 1), ('decoys', 999), ('seed', 0))
     )
     found = {
-        name: verify(suspect, victim, watermark, _read(images, shrink), decoys=decoys, seed=seed)
+        name: verify(suspect, victim, watermark, read_shrunk(images.values(), shrink), decoys=decoys, seed=seed)
         for name, suspect in suspects.items()
     }
     content = {
         'format': FORMAT,
-        'name': str(require(options, 'name', where)),
+        'name': title,
         **provenance(command, options),
         'watermark': watermark.describe(),
         'victim': victim.fingerprint,
@@ -108,11 +105,6 @@ def _watermark(value: Any, where: str) -> InvisibleWatermark:
 
 def _recorded(value: Any, folder: Path, where: str) -> Victim:
     return RecordedVictim(build_victim(check_section(value, where), where=where), folder)
-
-
-def _read(images: Mapping[str, ImageRef], shrink: int) -> Iterator[np.ndarray]:
-    for image in images.values():
-        yield downscale(image.read(), shrink) if shrink > 1 else image.read()
 
 
 def _table(found: Mapping[str, OwnershipTest], decoys: int) -> Table:

@@ -6,8 +6,7 @@ import numpy as np
 import pywt
 
 from mea_plugin.data.references import ImageRef
-from mea_plugin.data.resize import downscale
-from mea_plugin.data.sources import image_references
+from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.errors import InputError
 from mea_plugin.metrics.planes import Y_WEIGHTS
 from mea_plugin.study.options import ImageSource
@@ -47,6 +46,5 @@ def detail(image: np.ndarray) -> float:
 def _score(image: ImageRef, shrink: int) -> float:
     key = (shrink, *image.signature())
     if key not in _SCORES:
-        pixels = image.read()
-        _SCORES[key] = detail(downscale(pixels, shrink) if shrink > 1 else pixels)
+        _SCORES[key] = detail(next(read_shrunk([image], shrink)))
     return _SCORES[key]

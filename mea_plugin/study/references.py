@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mea_plugin.data.references import ImageRef
-from mea_plugin.data.resize import downscale
+from mea_plugin.data.sources import read_shrunk
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import parse_test_sets
 from mea_plugin.files import hash_json, read_json, write_json
@@ -155,7 +155,7 @@ def _distances(
         return dict(known)
     for where, source in sources.items():
         if keys[where] not in features:
-            features[keys[where]] = image_features(_read(images[where], source.shrink))
+            features[keys[where]] = image_features(read_shrunk(images[where].values(), source.shrink))
     training, *queries = (features[one] for one in keys.values())
     halves = training.reshape(-1, PATCHES, training.shape[1])
     floor = distance_of_features(np.concatenate(halves[::2]), np.concatenate(halves[1::2]))
@@ -165,8 +165,3 @@ def _distances(
 
 def _key(images: Mapping[str, ImageRef], source: ImageSource) -> str:
     return hash_json([source.shrink, *(list(image.signature()) for image in images.values())])
-
-
-def _read(images: Mapping[str, ImageRef], shrink: int) -> Iterator[np.ndarray]:
-    for image in images.values():
-        yield downscale(image.read(), shrink) if shrink > 1 else image.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import cv2
@@ -19,7 +20,6 @@ _CELL = 4  # pixels; a place is 4 x 4 of these cells
 _REACH = 2 * _CELL
 _NEIGHBOURHOOD = 9  # pixels: the strongest point of these is a place
 _WEAKEST = np.float32(2)  # grey levels: what noise makes is no place
-_BITS = np.array([bin(value).count('1') for value in range(1 << 16)], np.uint8)
 _WEIGHTS = (1 << np.arange(64, dtype=np.uint64)).astype(np.uint64)
 
 
@@ -65,7 +65,13 @@ def distances(hashes: np.ndarray, one: np.uint64) -> np.ndarray:
     differing = np.bitwise_xor(hashes, one)
     if hasattr(np, 'bitwise_count'):  # NumPy 2
         return np.asarray(np.bitwise_count(differing))
-    return np.asarray(_BITS[differing.view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8))
+    return np.asarray(_bits()[differing.view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8))
+
+
+@functools.cache
+def _bits() -> np.ndarray:
+    """How many bits each number of 16 bits has."""
+    return np.array([bin(value).count('1') for value in range(1 << 16)], np.uint8)
 
 
 def tokens(luma: np.ndarray) -> np.ndarray:
