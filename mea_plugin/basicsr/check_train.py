@@ -17,13 +17,14 @@ from mea_plugin.basicsr.networks import check_call, check_type, find
 from mea_plugin.basicsr.optimizers import check_optimizer
 from mea_plugin.basicsr.precision import check_amp
 from mea_plugin.basicsr.schedule import check_schedule
+from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.errors import InputError
 from mea_plugin.options import check_keys, check_number, check_section, require
 
 __all__ = ['TRAIN_ONLY', 'check_reach', 'check_train']
 
 _LOOP = ('total_iter', 'warmup_iter', 'scheduler')  # what BasicSR's loop and its schedulers look up
-_OURS = ('hf_opt', 'hf_schedule', 'amp', 'accumulate', 'channels_last', 'compile', 'gan_mode')
+_OURS = ('hf_opt', 'hf_schedule', 'known_defences', 'amp', 'accumulate', 'channels_last', 'compile', 'gan_mode')
 _OF_GANS = ('gan_opt', 'gan_mode', 'optim_d', 'net_d_iters', 'net_d_init_iters', 'ldl_opt')
 
 TRAIN_ONLY = (*_OURS, *_OF_GANS)
@@ -57,6 +58,8 @@ def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where:
         raise InputError('there is neither pixel_opt nor perceptual_opt', where=at, do='Add pixel_opt')
     _check_scheduler(train, at)
     check_schedule(train, f'{at}.hf_schedule')
+    if train.get('known_defences'):
+        ThroughDefences(train['known_defences'], where=f'{at}.known_defences')
     _check_speed(opt, at)
     _check_penalty_fits(opt, where)
 

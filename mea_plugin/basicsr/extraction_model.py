@@ -24,6 +24,7 @@ from mea_plugin.basicsr.step_log import StepLog
 from mea_plugin.basicsr.training_state import load_training_state, training_state
 from mea_plugin.basicsr.turn import Terms, Turn
 from mea_plugin.basicsr.validation import validate
+from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.errors import InputError
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.speed import compile_network, to_channels_last
@@ -63,7 +64,9 @@ class ExtractionModel(SRModel):
     An optimizer that wants the loss again, at other weights, as SAM does, gets it for the same batch, with the same
     random numbers, and without the buffers moving a second time (:class:`~mea_plugin.basicsr.turn.Turn`).
 
-    Options under ``train`` besides ``SRModel``'s: ``hf_opt``, ``hf_schedule``; ``accumulate``, micro-batches that the
+    Options under ``train`` besides ``SRModel``'s: ``hf_opt``, ``hf_schedule``; ``known_defences``, a list of those on
+    the victim's answers: all terms see ``output`` as they would show it
+    (:class:`~mea_plugin.defences.through.ThroughDefences`); ``accumulate``, micro-batches that the
     loader's batch is split into; ``amp: bfloat16`` or ``float16``; ``channels_last: true``; ``compile: true`` or what
     ``torch.compile`` takes. Validation is always in full precision, and shared by all ranks.
 
@@ -82,6 +85,8 @@ class ExtractionModel(SRModel):
         train_opt = self.opt['train']
         self.cri_hf = build_loss(train_opt['hf_opt']).to(self.device) if train_opt.get('hf_opt') else None
         self.hf_schedule = train_opt.get('hf_schedule', 'constant')
+        known = train_opt.get('known_defences')
+        self.through = ThroughDefences(known, where='train.known_defences') if known else None
         self.accumulate = train_opt.get('accumulate', 1)
         self.amp = train_opt.get('amp') or None
         check_amp(self.amp, gpu=self.device.type == 'cuda', where='train.amp')
@@ -229,10 +234,14 @@ class ExtractionModel(SRModel):
         self.turn_g.take(passes, log.terms)
 
     def _objective(self, lq: Tensor, gt: Tensor, factor: float) -> tuple[Tensor, Terms]:
-        output = forward_wide(self.net_g, lq)
+        output = self._shown(forward_wide(self.net_g, lq))
         self.output = output.detach()
         losses = self._losses(output, gt, factor)
         return torch.as_tensor(sum(losses.values())), losses
+
+    def _shown(self, output: Tensor) -> Tensor:
+        """An output as the victim's answers are shown, if the defences on them are known."""
+        return self.through(output) if self.through else output
 
     def _losses(self, output: Tensor, gt: Tensor, factor: float) -> OrderedDict[str, Tensor]:
         """The terms that compare an output with the response, each with its weight."""

@@ -87,7 +87,7 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
     @torch.no_grad()
     def _fake(self, lq: Tensor) -> Tensor:
         with self.turn_g.autocast():
-            return forward_wide(self.net_g, lq)
+            return self._shown(forward_wide(self.net_g, lq))
 
     def _generators_turn(self, batches: list[tuple[Tensor, Tensor]], log: StepLog) -> list[Tensor]:
         """Returns what the first pass made, without graphs."""
@@ -105,12 +105,12 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
     def _averaged(self, lq: Tensor) -> Tensor | None:
         """What the averaged weights make, for the artifacts' term."""
         with self.turn_g.autocast():
-            return forward_wide(self.net_g_ema, lq) if self.cri_ldl else None
+            return self._shown(forward_wide(self.net_g_ema, lq)) if self.cri_ldl else None
 
     def _generators_pass(
         self, lq: Tensor, gt: Tensor, averaged: Tensor | None, factor: float, fakes: list[Tensor]
     ) -> tuple[Tensor, Terms]:
-        output = forward_wide(self.net_g, lq)
+        output = self._shown(forward_wide(self.net_g, lq))
         fakes.append(output.detach())
         losses = self._losses(output, gt, factor)
         if averaged is not None:

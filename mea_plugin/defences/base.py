@@ -15,7 +15,11 @@ __all__ = ['AnswerDefence', 'Key', 'rounded']
 
 @runtime_checkable
 class AnswerDefence(Protocol):
-    """Changes answers before they leave the service."""
+    """Changes answers before they leave the service.
+
+    Two things it may have besides say what an attacker can do about it who knows its options and not its key, see
+    :mod:`mea_plugin.defences.known`: ``imitable = True`` and ``undo(answer)``.
+    """
 
     def describe(self) -> dict[str, Any]:
         """Its options as plain values, a key as its fingerprint: another description is another victim."""

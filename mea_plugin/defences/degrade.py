@@ -22,6 +22,8 @@ class Jpeg:
         InputError: The quality is none.
     """
 
+    imitable = True
+
     def __init__(self, quality: int = 75) -> None:
         check_number({'quality': quality}, 'quality', 'defence jpeg', least=1, most=100)
         self._parameters = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
@@ -48,6 +50,8 @@ class Levels:
         InputError: The number is none of these.
     """
 
+    imitable = True
+
     def __init__(self, levels: int = 32) -> None:
         check_number({'levels': levels}, 'levels', 'defence levels', least=2, most=256)
         self._levels = int(levels)
@@ -72,6 +76,8 @@ class Resize:
     Raises:
         InputError: The factor is none of these.
     """
+
+    imitable = True
 
     def __init__(self, factor: float = 2) -> None:
         check_number({'factor': factor}, 'factor', 'defence resize', least=1.01, most=16, whole=False)

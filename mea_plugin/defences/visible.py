@@ -15,6 +15,7 @@ from mea_plugin.options import check_number
 __all__ = ['VisibleWatermark']
 
 _FONT, _LONGEST = cv2.FONT_HERSHEY_SIMPLEX, 64
+_HIDDEN = 0.98  # weight from which on a grey level of the answer is less than one of the picture
 
 
 class VisibleWatermark:
@@ -58,6 +59,12 @@ class VisibleWatermark:
         """Blend it in."""
         colour, weight = self._mark(*answer.shape[:2])
         return rounded(answer + weight * (colour - answer))
+
+    def undo(self, answer: np.ndarray) -> np.ndarray:
+        """Take it away again, up to rounding; where it hides the answer it stays."""
+        colour, weight = self._mark(*answer.shape[:2])
+        share = np.maximum(1 - weight, 1 - _HIDDEN)
+        return np.where(weight < _HIDDEN, rounded((answer - weight * colour) / share), answer)
 
     def _draw(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Grey levels and weights, float32 ``(H, W, 1)``."""

@@ -65,12 +65,13 @@ def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
 
     ``opt`` is an option file of BasicSR or MMagic, ``override`` a section that is laid over it, or a list of such
     sections; then ``length`` multiplies the iterations and all that is counted in them (a scheduler's periods and
-    milestones, warm-up, intervals between checkpoints), and ``seed`` replaces the training's.
+    milestones, warm-up, intervals between checkpoints), ``seed`` replaces the training's, and ``known_defences`` are
+    those on the victim's answers that training goes through (:mod:`mea_plugin.defences.through`).
 
     Raises:
         InputError: An option is missing or unknown, or the file cannot be read.
     """
-    check_keys(value, ('opt', 'override', 'length', 'seed'), where)
+    check_keys(value, ('opt', 'override', 'length', 'seed', 'known_defences'), where)
     opt = require(value, 'opt', where)
     if not isinstance(opt, str):
         raise InputError(f'opt is {opt!r}', where=where, do='Give an option file of BasicSR or MMagic')
@@ -81,7 +82,14 @@ def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
     checked = [check_section(one, f'{where}.override') for one in overrides]
     module, _, attribute = _LOCATIONS.get(Path(opt).suffix, _OTHER).partition(':')
     toolbox = getattr(importlib.import_module(module), attribute)
-    surrogate: Surrogate = toolbox(name, opt, checked, length=value.get('length') or 1, seed=value.get('seed'))
+    surrogate: Surrogate = toolbox(
+        name,
+        opt,
+        checked,
+        length=value.get('length') or 1,
+        seed=value.get('seed'),
+        known_defences=value.get('known_defences') or (),
+    )
     return surrogate
 
 

@@ -21,6 +21,7 @@ from mea_plugin.mmagic.check_schedule import check_schedule
 from mea_plugin.mmagic.check_training import check_training
 from mea_plugin.mmagic.check_validation import check_validation
 from mea_plugin.mmagic.config_types import build_with, check_dict, check_type, is_kind, tried
+from mea_plugin.mmagic.known_defences import through_defences
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import TranslationExtraction
 from mea_plugin.options import check_keys
@@ -73,6 +74,7 @@ def _check_model(options: Any, where: str) -> Any:
         raise InputError(
             f"no schedule '{schedule}'", where=f'{where}: model.hf_schedule', do=suggestion(str(schedule), SCHEDULES)
         )
+    through_defences(options.get('known_defences'), where=f'{where}: model.known_defences')
     if options.get('loss_config') and is_kind(model, TranslationExtraction):
         check_keys(options['loss_config'], model.loss_weights, f'{where}: model.loss_config')
     return model

@@ -36,6 +36,8 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
     Args:
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
+        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
+            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
         loss_config: ``cycle_loss_weight`` (default 10), ``id_loss_weight`` (default 0.5, not relative to the cycle's)
             and ``paired_loss_weight`` (default 0: an attacker has the pairs, but the reference leaves this term out).
         paper_discriminator_step: Take the step as the paper's code does: the generators' turn first; then the
@@ -57,6 +59,7 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
         *args: Any,
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
+        known_defences: dict[str, Any] | None = None,
         loss_config: dict[str, float] | None = None,
         paper_discriminator_step: bool = False,
         test_in_train_mode: bool = False,
@@ -64,7 +67,7 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
     ) -> None:
         check_keys(loss_config or {}, self.loss_weights, 'model.loss_config')
         super().__init__(*args, loss_config={**self.loss_weights, **(loss_config or {})}, **kwargs)
-        self._prepare(hf_loss, hf_schedule, test_in_train_mode)
+        self._prepare(hf_loss, hf_schedule, known_defences, test_in_train_mode)
         self.paper_discriminator_step = paper_discriminator_step
         self.image_buffers = {domain: ImagePool(self.buffer_size) for domain in self._reachable_domains}
 
@@ -79,8 +82,11 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
         for target in self._reachable_domains:
             source = self.get_other_domains(target)[0]
             result = self(inputs[f'img_{source}'], target_domain=target, test_mode=False)
-            images[f'real_{source}'], images[f'fake_{target}'] = result['source'], result['target']
-            back = self(result['target'], target_domain=source, test_mode=False)
+            fake = result['target']
+            if target == self._default_domain:  # the victim's answers
+                fake = self._shown(fake)
+            images[f'real_{source}'], images[f'fake_{target}'] = result['source'], fake
+            back = self(fake, target_domain=source, test_mode=False)
             images[f'cycle_{source}'] = back['target']
         return images
 

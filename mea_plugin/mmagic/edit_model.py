@@ -8,6 +8,7 @@ from mmagic.models.base_models import BaseEditModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mea_plugin.mmagic.known_defences import TrainsThrough
 from mea_plugin.mmagic.optim_wrappers import SecondPass
 from mea_plugin.mmagic.passes import Logs, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
@@ -15,7 +16,7 @@ from mea_plugin.mmagic.penalty import HighFrequencyTerm
 __all__ = ['ExtractionEditModel']
 
 
-class ExtractionEditModel(HighFrequencyTerm, BaseEditModel):
+class ExtractionEditModel(HighFrequencyTerm, TrainsThrough, BaseEditModel):
     """MMagic's ``BaseEditModel`` with the high-frequency penalty and a step that can be evaluated twice.
 
     ``img`` is the query and ``gt`` the victim's response. The objective is::
@@ -30,6 +31,8 @@ class ExtractionEditModel(HighFrequencyTerm, BaseEditModel):
         pixel_loss: Config of the pixel loss.
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
+        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
+            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
         kwargs: As ``BaseEditModel``: train_cfg, test_cfg, init_cfg, data_preprocessor.
 
     Raises:
@@ -42,14 +45,16 @@ class ExtractionEditModel(HighFrequencyTerm, BaseEditModel):
         pixel_loss: dict[str, Any],
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
+        known_defences: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(generator=generator, pixel_loss=pixel_loss, **kwargs)
         self._build_penalty(hf_loss, hf_schedule)
+        self._build_through(known_defences)
 
     def forward_train(self, inputs: Tensor, data_samples: Any = None, **kwargs: Any) -> dict[str, Tensor]:
         """The terms of the objective."""
-        output = self.forward_tensor(inputs, data_samples, **kwargs)
+        output = self._shown(self.forward_tensor(inputs, data_samples, **kwargs))
         losses = {'loss_pix': self.pixel_loss(output, data_samples.gt_img)}
         if self.hf_loss is not None:
             losses['loss_hf'] = self._penalty(output, data_samples.gt_img)

@@ -25,6 +25,8 @@ class ExtractionPix2Pix(TranslationExtraction, Pix2Pix):
     Args:
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
+        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
+            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
         loss_config: ``pixel_loss_weight`` (default 100).
         test_in_train_mode: Test as MMagic does, with dropout and the image's own batch statistics: one image at a time,
             seeded. By default networks are tested in evaluation mode.
@@ -42,13 +44,14 @@ class ExtractionPix2Pix(TranslationExtraction, Pix2Pix):
         *args: Any,
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
+        known_defences: dict[str, Any] | None = None,
         loss_config: dict[str, float] | None = None,
         test_in_train_mode: bool = False,
         **kwargs: Any,
     ) -> None:
         check_keys(loss_config or {}, self.loss_weights, 'model.loss_config')
         super().__init__(*args, loss_config={**self.loss_weights, **(loss_config or {})}, **kwargs)
-        self._prepare(hf_loss, hf_schedule, test_in_train_mode)
+        self._prepare(hf_loss, hf_schedule, known_defences, test_in_train_mode)
 
     def _domains(self) -> tuple[str, str]:
         target = self._default_domain
@@ -59,7 +62,7 @@ class ExtractionPix2Pix(TranslationExtraction, Pix2Pix):
         result = self(inputs[f'img_{source}'], target_domain=target, test_mode=False)
         return {
             f'real_{source}': result['source'],
-            f'fake_{target}': result['target'],
+            f'fake_{target}': self._shown(result['target']),
             f'real_{target}': inputs[f'img_{target}'],
         }
 

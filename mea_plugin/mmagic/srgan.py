@@ -9,6 +9,7 @@ from mmagic.models.editors import SRGAN
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
+from mea_plugin.mmagic.known_defences import TrainsThrough
 from mea_plugin.mmagic.passes import Logs, ahead, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import Terms, accumulation
@@ -18,7 +19,7 @@ from mea_plugin.training.gradients import requires_grad
 __all__ = ['ExtractionSRGAN']
 
 
-class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
+class ExtractionSRGAN(HighFrequencyTerm, TrainsThrough, SRGAN):
     """MMagic's ``SRGAN`` with the high-frequency penalty and a step that can be evaluated twice.
 
     ``img`` is the query and ``gt`` the victim's response. The generator's objective is::
@@ -37,6 +38,8 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
         discriminator: The discriminator's config, or None.
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the generator's learning rate falls.
+        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
+            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
         kwargs: As ``SRGAN``: gan_loss, pixel_loss, perceptual_loss, train_cfg, test_cfg, init_cfg, data_preprocessor.
 
     Raises:
@@ -49,10 +52,12 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
         discriminator: dict[str, Any] | None = None,
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
+        known_defences: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(generator=generator, discriminator=discriminator, **kwargs)
         self._build_penalty(hf_loss, hf_schedule)
+        self._build_through(known_defences)
         self._window: list[tuple[Tensor, Tensor]] = []
 
     def g_step(self, batch_outputs: Tensor, batch_gt_data: Tensor) -> dict[str, Tensor]:
@@ -104,7 +109,7 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
         inputs, samples = batch['inputs'], batch['data_samples']
         start = RandomState(self)
         with wrapper.optim_context(self), torch.set_grad_enabled(moves):
-            unused: list[Tensor] = [self.forward_train(inputs, samples)]
+            unused: list[Tensor] = [self._shown(self.forward_train(inputs, samples))]
         fake = unused[0].detach()
 
         def objective() -> Terms:
@@ -113,7 +118,7 @@ class ExtractionSRGAN(HighFrequencyTerm, SRGAN):
                     output = unused.pop()
                 else:
                     with start.replay():
-                        output = self.forward_train(inputs, samples)
+                        output = self._shown(self.forward_train(inputs, samples))
                 return self.parse_losses(self.g_step(output, self.extract_gt_data(samples)))
 
         if moves:

@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mea_plugin.errors import InputError
+from mea_plugin.mmagic.known_defences import TrainsThrough
 from mea_plugin.mmagic.passes import Logs, ahead, unsynchronised, update, watched
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.optim import RandomState, frozen_buffers
@@ -60,7 +61,7 @@ def accumulation(first: OptimWrapper, second: OptimWrapper) -> int:
     return int(counts[0])
 
 
-class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
+class TranslationExtraction(HighFrequencyTerm, TrainsThrough, BaseTranslationModel):
     """Mixin before MMagic's ``Pix2Pix`` or ``CycleGAN``: their objectives, in a step that can be evaluated twice.
 
     The step is MMagic's: generators forward, discriminators' turn on the detached fakes, generators' turn against the
@@ -83,8 +84,11 @@ class TranslationExtraction(HighFrequencyTerm, BaseTranslationModel):
     test_in_train_mode: bool
     _window: list[MicroBatch]
 
-    def _prepare(self, hf_loss: dict[str, Any] | None, hf_schedule: str, test_in_train_mode: bool) -> None:
+    def _prepare(
+        self, hf_loss: dict[str, Any] | None, hf_schedule: str, known_defences: Any, test_in_train_mode: bool
+    ) -> None:
         self._build_penalty(hf_loss, hf_schedule)
+        self._build_through(known_defences)
         self.test_in_train_mode = test_in_train_mode
         self._window = []
 

@@ -86,7 +86,9 @@ def _defences(
     return {
         'undefended': study.undefended,
         'customers': customers,
-        'attackers': attackers_losses(results, study.undefended, metrics, study.methods),
+        'attackers': attackers_losses(
+            results, study.undefended, metrics, {one: study.unadapted(one) for one in study.methods}
+        ),
     }
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mea_plugin.defences.known import imitated_entries
 from mea_plugin.errors import InputError
 from mea_plugin.study.options import AXES, StudyOptions
 
@@ -129,7 +130,10 @@ def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None
             if one is not None:
                 overrides += one.overrides(cell.surrogate)
                 length *= one.length
-    return {**own, 'override': overrides, 'length': length, 'seed': cell.seed}
+    section = {**own, 'override': overrides, 'length': length, 'seed': cell.seed}
+    if study.attack(cell.method).get('knows') and (imitated := imitated_entries(study.defences.get(cell.defence, []))):
+        section['known_defences'] = imitated
+    return section
 
 
 def draw(names: Iterable[str], budget: int, seed: int) -> list[str]:

@@ -57,12 +57,12 @@ def check_study(study: StudyOptions) -> dict[str, Victim]:
     """
     cells = [*trial_cells(study), *study_cells(study)]
     victims = build_victims(study, cells)
-    check_budgets(study, cells)
     check_defences(study, cells)
+    check_budgets(study, cells)
     scale = next(iter(victims.values())).scale
     seen = set()
     for cell in cells:
-        kind = (cell.surrogate, cell.method, cell.trial)
+        kind = (cell.surrogate, cell.method, cell.trial, study.attack(cell.method).get('knows') and cell.defence)
         if kind not in seen:
             seen.add(kind)
             with naming(study, cell):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,32 +56,34 @@ def customers_losses(shared: Shared, known: Mapping[str, Any]) -> dict[str, Any]
 
 
 def attackers_losses(
-    results: Results, undefended: str, metrics: Sequence[Metric], methods: Iterable[str]
+    results: Results, undefended: str, metrics: Sequence[Metric], methods: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """What a defence takes from each method: its fidelity behind the defence minus that without, by seed and image.
+
+    A method that adapts to defences is measured by what its attacker has without one, and without adapting.
 
     Args:
         results: Of the study.
         undefended: The name of the empty list of defences.
         metrics: Of the study.
-        methods: Of the study.
+        methods: Of the study, each with the one whose fidelity without defence it is measured by.
 
     Returns:
         An entry for each configuration with a defence and each method: the configuration's axes, ``method``,
         ``metrics`` (mean, interval, p, verdict; negative: lost, for a metric of which more is better).
     """
     entries: list[dict[str, Any]] = []
-    names = list(methods)
     for configuration in results.configurations:
         plain: Configuration = (*configuration[:4], undefended)
-        for method in names if configuration[4] != undefended else ():
-            one, other = results.seeds(configuration, method), results.seeds(plain, method)
+        for method, unadapted in methods.items() if configuration[4] != undefended else ():
+            one, other = results.seeds(configuration, method), results.seeds(plain, unadapted)
             seeds = sorted(one.keys() & other.keys())
             if seeds:
                 judged = {}
                 for metric in metrics:
                     with_defence, without = (
-                        results.matrix(where, method, metric.name, seeds) for where in (configuration, plain)
+                        results.matrix(where, name, metric.name, seeds)
+                        for where, name in ((configuration, method), (plain, unadapted))
                     )
                     judged[metric.name] = judge(with_defence - without, metric, seeds)
                 axes = dict(zip(CONFIGURATION, configuration, strict=True))

@@ -74,8 +74,9 @@ class Method:
         surrogates: By surrogate, laid over that.
         length: Factor on the iterations.
         base: The method that this one is laid over, with what tuning chose for it.
-        attack: How answers are taken, where that is more than asking once: ``repeats`` and ``denoise`` of
-            :class:`~mea_plugin.defences.attack.AdaptedVictim`.
+        attack: How the attacker adapts to defences: ``repeats`` and ``denoise`` of
+            :class:`~mea_plugin.defences.attack.AdaptedVictim`, and ``knows``: their options, so that those with an
+            inverse are undone, and training goes through others (:mod:`mea_plugin.defences.known`).
         trials: Candidates of the tuning, by name.
     """
 
@@ -156,6 +157,11 @@ class StudyOptions:
     def attack(self, method: str) -> dict[str, Any]:
         """How a method takes answers: what the methods that it is laid over say, and then its own."""
         return {key: value for name in self.chain(method) for key, value in self.methods[name].attack.items()}
+
+    def unadapted(self, method: str) -> str:
+        """What a method would be without defences: what it is laid over without ``attack``, else itself."""
+        plain = [name for name in self.chain(method) if not self.attack(name)]
+        return plain[-1] if plain else method
 
     def chain(self, method: str) -> list[str]:
         """A method and what it is laid over, the first one first.
@@ -301,7 +307,9 @@ def _method(value: Any, where: str, *, is_trial: bool = False) -> Method:
 def _attack(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
-    check_keys(value, ('repeats', 'denoise'), where)
+    check_keys(value, ('repeats', 'denoise', 'knows'), where)
+    if not isinstance(value.get('knows', False), bool):
+        raise InputError(f'knows is {value["knows"]!r}', where=where, do='Write true or false')
     check_number(value, 'repeats', where, least=1, most=1000, optional=True)
     check_number(value, 'denoise', where, most=100, whole=False, optional=True)
     return {key: one for key, one in value.items() if one is not None}

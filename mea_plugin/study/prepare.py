@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mea_plugin.data.references import ImageRef
+from mea_plugin.defences.known import can_be_undone
+from mea_plugin.defences.registry import build_defences
+from mea_plugin.defences.victim import DefendedVictim
 from mea_plugin.errors import InputError
 from mea_plugin.extract.test_sets import prepare_test_sets
 from mea_plugin.files import hash_array, hash_json
@@ -16,6 +19,7 @@ from mea_plugin.images import list_images, read_rgb
 from mea_plugin.locks import locked
 from mea_plugin.query import run_queries
 from mea_plugin.query.query_set import Pair
+from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.study.grid import Cell, draw, naming
 from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.study.picking import source_images
@@ -42,17 +46,20 @@ class Asked(NamedTuple):
         defence: Likewise; empty without that axis.
         repeats: How often each image is asked about.
         denoise: What is done to the answers; see :class:`~mea_plugin.defences.attack.AdaptedVictim`.
+        undo: Whether known defences that have an inverse are undone.
     """
 
     victim: str
     defence: str = ''
     repeats: int = 1
     denoise: float = 0.0
+    undo: bool = False
 
     @property
     def folder(self) -> str:
         """A name that can be a folder's."""
-        attack = [f'x{self.repeats}'] if self.repeats > 1 else []
+        attack = ['undone'] if self.undo else []
+        attack += [f'x{self.repeats}'] if self.repeats > 1 else []
         attack += [f'denoised-{self.denoise:g}'] if self.denoise else []
         return '+'.join([self.victim, *([self.defence] if self.defence else []), *attack])
 
@@ -60,7 +67,8 @@ class Asked(NamedTuple):
 def asked_of(study: StudyOptions, cell: Cell) -> Asked:
     """Who answers a cell's queries; without a defence that is the victim alone, whatever that is called."""
     attack, defence = study.attack(cell.method), cell.defence if study.defences.get(cell.defence) else ''
-    return Asked(cell.victim, defence, int(attack.get('repeats', 1)), float(attack.get('denoise', 0)))
+    undo = bool(attack.get('knows') and defence and any(map(can_be_undone, build_defences(study.defences[defence]))))
+    return Asked(cell.victim, defence, int(attack.get('repeats', 1)), float(attack.get('denoise', 0)), undo)
 
 
 @dataclass(frozen=True)
@@ -169,8 +177,6 @@ def check_defences(study: StudyOptions, cells: Iterable[Cell]) -> None:
         first.setdefault(cell.defence, cell)
     for name, defences in study.defences.items():
         if defences and name in first:
-            from mea_plugin.defences import build_defences  # needs OpenCV, which studies do not
-
             with naming(study, first[name]):
                 build_defences(defences, where=f'defences.{name}')
 
@@ -222,20 +228,21 @@ def _query_folder(study: StudyOptions, asked: Asked, source: str) -> Path:
 
 def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Victim:
     """The victim itself, or that behind the defence and the attacker's way of asking."""
+    if study.defences:  # behind each of them it is asked about the same images
+        victim = RecordedVictim(victim, study.output / 'answers' / asked.victim)
     with naming(study, cell):
         victim = _defended(study, victim, asked.defence)
-    if asked.repeats > 1 or asked.denoise:
-        from mea_plugin.defences.attack import AdaptedVictim
+    if asked.repeats > 1 or asked.denoise or asked.undo:
+        from mea_plugin.defences.attack import AdaptedVictim  # needs OpenCV, which other studies do not
 
-        victim = AdaptedVictim(victim, repeats=asked.repeats, denoise=asked.denoise)
+        known = build_defences(study.defences[asked.defence]) if asked.undo else ()
+        victim = AdaptedVictim(victim, repeats=asked.repeats, denoise=asked.denoise, known=known)
     return victim
 
 
 def _defended(study: StudyOptions, victim: Victim, defence: str) -> Victim:
     if not study.defences.get(defence):
         return victim
-    from mea_plugin.defences import DefendedVictim  # needs OpenCV, which studies do not
-
     return DefendedVictim(victim, study.defences[defence])
 
 

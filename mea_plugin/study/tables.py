@@ -185,7 +185,8 @@ def defence_table(study: Study) -> Table:
             ]
         )
     legend = [
-        "Attacker: the surrogate's fidelity to the undefended victim with the defence minus without [95 % interval].",
+        "Attacker: the surrogate's fidelity to the undefended victim with the defence minus without [95 % interval]; "
+        'of a method that adapts, minus that of what it is laid over.',
         "Customer: the defended answer's distance to the undefended one. Seconds: times a query without defence.",
     ]
     return Table('defences', 'What defences take', header, rows, legend=legend)

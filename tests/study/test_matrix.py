@@ -17,7 +17,7 @@ from mea_plugin.evaluation.markup import to_csv
 from mea_plugin.metrics import find_metrics
 from mea_plugin.statistics import paired_difference
 from mea_plugin.study.finished import Results
-from mea_plugin.study.grid import Cell, study_cells
+from mea_plugin.study.grid import Cell, study_cells, surrogate_section
 from mea_plugin.study.matrix import attackers_losses
 from mea_plugin.study.options import load_study
 from mea_plugin.study.prepare import Asked, asked_of
@@ -70,6 +70,7 @@ def test_who_is_asked(study_file):
         ({'defences': {'none': None}}, 'expected a list'),
         ({'methods': {'a': {'attack': {'repeat': 2}}}}, "unknown option 'repeat'"),
         ({'methods': {'a': {'attack': {'repeats': 0}}}}, 'repeats is 0'),
+        ({'methods': {'a': {'attack': {'knows': 'all'}}}}, "knows is 'all'"),
         ({'defences': {'none': []}, 'exclude': [{'defence': 'jpeg'}]}, "no defence 'jpeg'"),
     ],
 )
@@ -111,7 +112,7 @@ def test_attackers_lose_what_was_planted():
     results = planted({'jpeg': 1.5, 'useless': 0.0})
     found = {
         (one['defence'], one['method']): one['metrics']['psnr_rgb']
-        for one in attackers_losses(results, 'none', METRICS, ['baseline', 'both'])
+        for one in attackers_losses(results, 'none', METRICS, {'baseline': 'baseline', 'both': 'both'})
     }
     assert found.keys() == {(d, m) for d in ('jpeg', 'useless') for m in ('baseline', 'both')}
     assert found['jpeg', 'baseline']['mean'] == pytest.approx(-1.5, abs=0.05)
@@ -126,8 +127,41 @@ def test_attackers_lose_what_was_planted():
     assert found['jpeg', 'both']['p_holm'] >= round(found['jpeg', 'both']['p'], 4)
 
 
+def test_who_adapts_is_measured_by_who_need_not(study_file):
+    study = load_study(study_file(defences=DEFENCES, methods={**METHODS, 'plus': {'base': 'baseline', 'length': 2}}))
+    assert [study.unadapted(one) for one in ('baseline', 'patient', 'more', 'plus')] == [
+        *('baseline', 'patient', 'more', 'plus')
+    ]
+    methods = {'baseline': {}, 'knowing': {'base': 'baseline', 'attack': {'knows': True}}}
+    assert load_study(study_file(defences=DEFENCES, methods=methods)).unadapted('knowing') == 'baseline'
+    # 'both' is planted 0.5 dB above the baseline: adapting gives back some of what the defence takes
+    (found,) = attackers_losses(planted({'jpeg': 1.5}), 'none', METRICS, {'both': 'baseline'})
+    assert found['method'] == 'both'
+    assert found['metrics']['psnr_rgb']['mean'] == pytest.approx(-1.0, abs=0.05)
+
+
+def test_who_knows_the_defences_undoes_them_and_trains_through_them(study_file):
+    defences = {
+        'none': [],
+        'marked': [{'type': 'visible_watermark', 'text': 'mea'}, {'type': 'levels', 'levels': 4}],
+        'noisy': DEFENCES['noisy'],
+    }
+    methods = {'baseline': {}, 'knowing': {'base': 'baseline', 'attack': {'knows': True}}}
+    study = load_study(study_file(defences=defences, methods=methods, seeds=[0], budgets=[4]))
+    cells = {(cell.defence, cell.method): cell for cell in study_cells(study)}
+    asked = {key: asked_of(study, cell) for key, cell in cells.items()}
+    assert asked['marked', 'knowing'] == Asked('bicubic', 'marked', undo=True)
+    assert asked['marked', 'knowing'].folder == 'bicubic+marked+undone'
+    assert asked['noisy', 'knowing'] == asked['noisy', 'baseline']
+    assert asked['none', 'knowing'] == Asked('bicubic')
+    sections = {key: surrogate_section(study, cell) for key, cell in cells.items()}
+    assert sections['marked', 'knowing']['known_defences'] == [{'type': 'levels', 'levels': 4}]
+    assert all('known_defences' not in section for key, section in sections.items() if key != ('marked', 'knowing'))
+
+
 def test_the_table_has_both_losses():
-    entries = attackers_losses(planted({'jpeg': 1.5}), 'none', METRICS, ['baseline', 'both'])
+    methods = {'baseline': 'baseline', 'both': 'both'}
+    entries = attackers_losses(planted({'jpeg': 1.5}), 'none', METRICS, methods)
     study = {
         'metrics': {'psnr_rgb': {'title': 'RGB-PSNR', 'unit': 'dB', 'better': 'higher', 'digits': 2}},
         'defences': {
@@ -166,7 +200,11 @@ def test_a_study_of_defences_from_its_option_file(study_file, tmp_path):
     pytest.importorskip('mea_plugin.basicsr')
     file = study_file(
         defences={'none': [], 'coarse': [{'type': 'levels', 'levels': 3}]},
-        methods={'baseline': {}, 'patient': {'attack': {'repeats': 2}}},
+        methods={
+            'baseline': {},
+            'patient': {'attack': {'repeats': 2}},
+            'knowing': {'base': 'baseline', 'attack': {'knows': True}},
+        },
         budgets=[2],
         seeds=[0, 1],
     )
@@ -174,12 +212,16 @@ def test_a_study_of_defences_from_its_option_file(study_file, tmp_path):
     assert done.returncode == 0, done.stderr
     results = tmp_path / 'out/results'
     study = json.loads((results / 'study.json').read_text())
-    assert study['cells']['finished'] == 8
+    assert study['cells']['finished'] == 12
+    records = [json.loads(path.read_text()) for path in (results / 'cells').iterdir()]
+    assert len(records) == 10  # without a defence there is nothing to know
+    knowing = [one for one in records if one['axes']['method'] == 'knowing']
+    assert all(one['options']['train']['known_defences'] == [{'type': 'levels', 'levels': 3}] for one in knowing)
     assert {one['defence'] for one in study['configurations']} == {'none', 'coarse'}
     (customer,) = study['defences']['customers']
     assert 10 < customer['quality']['psnr_rgb'] < 25  # three levels
     assert customer['seconds'] > 0
-    assert {one['method'] for one in study['defences']['attackers']} == {'baseline', 'patient'}
+    assert {one['method'] for one in study['defences']['attackers']} == {'baseline', 'patient', 'knowing'}
     # The victim that is measured against is the undefended one, for all.
     assert len({path.name for path in (tmp_path / 'out/answers').iterdir()}) == 1
     queries = {path.name for path in (tmp_path / 'out/queries').iterdir()} - {'ledger'}
