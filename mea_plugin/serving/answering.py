@@ -73,10 +73,14 @@ class Answerer:
         """Decode an image: uint8 ``(H, W, 3)``, RGB.
 
         Raises:
-            Refusal: It is none, or has too many pixels.
+            Refusal: It is none, or too large or too small.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoder, decode, content, self._options.limits.pixels)
+        return await loop.run_in_executor(self._decoder, self._decode, content)
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        limits = self._options.limits
+        return decode(content, limits.pixels, max_side=limits.max_side, min_side=limits.min_side)
 
     def close(self, timeout_s: float) -> None:
         """End the threads; a victim that hangs is left behind after ``timeout_s`` seconds."""

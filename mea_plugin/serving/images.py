@@ -24,18 +24,21 @@ _JPEG = b'\xff\xd8'
 _SCANS = 64  # ordinary progressive files have about ten
 
 
-def decode(content: bytes, max_pixels: int) -> np.ndarray:
+def decode(content: bytes, max_pixels: int, *, max_side: int | None = None, min_side: int = 1) -> np.ndarray:
     """Decode an image, after checks that cost next to nothing whatever the content.
 
     Args:
         content: An encoded image.
         max_pixels: The largest width times height.
+        max_side: The largest width or height; None for any.
+        min_side: The smallest.
 
     Returns:
         uint8 array ``(H, W, 3)``, RGB.
 
     Raises:
-        Refusal: 400 for anything but a plain 8-bit PNG or JPEG, 413 for too many pixels.
+        Refusal: 400 for anything but a plain 8-bit PNG or JPEG, 413 for one that is too large, 422 for
+            one that is too small.
     """
     if not content.startswith((_PNG, _JPEG)):
         raise Refusal(400, 'the body is not a PNG or JPEG image')
@@ -46,6 +49,10 @@ def decode(content: bytes, max_pixels: int) -> np.ndarray:
     width, height = _size(content)
     if width * height > max_pixels:
         raise Refusal(413, f'the image has {width}x{height} pixels, more than the {max_pixels} that are answered')
+    if max_side is not None and max(width, height) > max_side:
+        raise Refusal(413, f'the image has {width}x{height} pixels, and sides above {max_side} are not answered')
+    if min(width, height) < min_side:
+        raise Refusal(422, f'the image has {width}x{height} pixels, and sides below {min_side} are not answered')
     try:
         return decode_rgb(content, where='image')
     except InputError as error:

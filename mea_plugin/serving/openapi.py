@@ -36,6 +36,8 @@ class Info(BaseModel):
     formats: list[str]
     max_body_bytes: int
     max_pixels: int
+    max_side: int | None
+    min_side: int
 
 
 class Usage(BaseModel):
@@ -125,9 +127,9 @@ _ERRORS = {
     404: 'No such job',
     408: 'The body took too long to arrive',
     409: 'The job is not done',
-    413: 'Too many bytes or pixels',
+    413: 'Too many bytes or pixels, or too long a side',
     415: 'Another content type than those of the request body',
-    422: 'The Idempotency-Key is not 1 to 255 visible ASCII characters, or was used for another request',
+    422: 'The image is too small; or the Idempotency-Key is not 1 to 255 visible ASCII characters, or was used before',
     429: 'Above the rate of the key, or the queue is full; see Retry-After',
     500: 'The model failed',
     503: 'The service is stopping; see Retry-After',

@@ -42,12 +42,16 @@ class LimitOptions:
     Attributes:
         body_bytes: The largest body of a request.
         pixels: The largest image, width times height.
+        max_side: The largest width or height; None for any that has no more pixels.
+        min_side: The smallest: tiny queries tell more of a model for each pixel.
         queue: Requests that wait or are being answered at once, and jobs that wait; more are told to come back.
         body_timeout_s: How long a body, or the head of a request, may take to arrive.
     """
 
     body_bytes: int = 8 << 20
     pixels: int = 1 << 20
+    max_side: int | None = None
+    min_side: int = 1
     queue: int = 64
     body_timeout_s: float = 30.0
 
@@ -151,10 +155,14 @@ def _output(options: Any, where: str) -> OutputOptions:
 
 
 def _limits(options: Any, where: str) -> LimitOptions:
-    check_keys(options, ('body_bytes', 'pixels', 'queue', 'body_timeout_s'), where)
+    check_keys(options, ('body_bytes', 'pixels', 'max_side', 'min_side', 'queue', 'body_timeout_s'), where)
+    min_side = _whole(options, 'min_side', LimitOptions.min_side, where)
+    max_side = None if options.get('max_side') is None else _whole(options, 'max_side', 1, where, low=min_side)
     return LimitOptions(
         body_bytes=_whole(options, 'body_bytes', LimitOptions.body_bytes, where),
         pixels=_whole(options, 'pixels', LimitOptions.pixels, where),
+        max_side=max_side,
+        min_side=min_side,
         queue=_whole(options, 'queue', LimitOptions.queue, where),
         body_timeout_s=_number(options, 'body_timeout_s', LimitOptions.body_timeout_s, where),
     )

@@ -145,6 +145,8 @@ async def info(service: TheService, customer: Caller) -> dict[str, Any]:
         'formats': list(FORMATS),
         'max_body_bytes': service.options.limits.body_bytes,
         'max_pixels': service.options.limits.pixels,
+        'max_side': service.options.limits.max_side,
+        'min_side': service.options.limits.min_side,
     }
 
 

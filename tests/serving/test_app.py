@@ -129,6 +129,7 @@ def test_info_and_usage(store, victim):
     info, usage = in_service(main, options(store, limits={'pixels': 99}), victim, key)
     assert len(info.pop('model')) == 16
     expected = {'name': 'test', 'scale': 2, 'formats': ['png', 'jpeg'], 'max_body_bytes': 8 << 20, 'max_pixels': 99}
+    expected.update(max_side=None, min_side=1)
     assert info == expected
     assert usage == {'name': 'me', 'billed': 1, 'quota': 5, 'rate': 50.0}
 
@@ -189,6 +190,8 @@ REFUSED = {
     'empty': ({'content': b'', 'headers': PNG_HEADERS}, 400, 'empty'),
     'garbage': ({'content': bytes(500), 'headers': PNG_HEADERS}, 400, 'not a PNG or JPEG'),
     'pixels': ({'content': png((4, 200)), 'headers': PNG_HEADERS}, 413, '200x4 pixels'),
+    'long': ({'content': png((1, 61)), 'headers': PNG_HEADERS}, 413, 'sides above 60'),
+    'small': ({'content': png((1, 20)), 'headers': PNG_HEADERS}, 422, 'sides below 2'),
     'bytes': ({'content': bytes(5000), 'headers': PNG_HEADERS}, 413, 'more than 4096 bytes'),
     'no json': ({'content': b'{', 'headers': {'Content-Type': 'application/json'}}, 400, 'not JSON'),
     'deep json': ({'content': b'[' * 4000, 'headers': {'Content-Type': 'application/json'}}, 400, 'JSON'),
@@ -224,7 +227,8 @@ def test_bad_requests_are_refused_and_not_billed(store, key, victim, path):
             assert response.status_code == status, case
             check_refusal(response, status, text)
 
-    in_service(main, options(store, limits={'body_bytes': 4096, 'pixels': 600}), victim, key)
+    limits = {'body_bytes': 4096, 'pixels': 600, 'max_side': 60, 'min_side': 2}
+    in_service(main, options(store, limits=limits), victim, key)
     assert (billed(store), reserved(store)) == (0, 0)
     assert not victim.batches
 

@@ -44,6 +44,8 @@ def test_an_empty_section_is_its_default():
         ({'output': 'png'}, "x.yml: output: expected a section, got 'png'"),
         ({'limits': {'body_bytes': 0}}, 'x.yml: limits: body_bytes is 0. Give a whole number, 1 or more'),
         ({'limits': {'pixels': 1.5}}, 'pixels is 1.5'),
+        ({'limits': {'min_side': 0}}, 'min_side is 0'),
+        ({'limits': {'min_side': 20, 'max_side': 10}}, 'max_side is 10'),
         ({'limits': {'body': 1}}, "x.yml: limits: unknown option 'body'"),
         ({'limits': {'queue': None}}, 'queue is None'),
         ({'limits': {'body_timeout_s': float('nan')}}, 'body_timeout_s is nan. Give a number above 0'),
