@@ -12,8 +12,8 @@ from mea_plugin.cli import ToolParser, run_tool
 from mea_plugin.errors import InputError, RunError
 from mea_plugin.evaluation.markup import to_markdown
 from mea_plugin.files import read_json
-from mea_plugin.study.options import load_study
 from mea_plugin.study.places import find_places
+from mea_plugin.study.reading import load_study
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import pywt
 
+from mea_plugin.data.texture import PATCH, patch_features
 from mea_plugin.errors import InputError
-from mea_plugin.metrics.planes import Y_WEIGHTS
 
-__all__ = ['distance_of_features', 'domain_distance', 'frechet_distance', 'image_features', 'patch_features']
+__all__ = ['distance_of_features', 'domain_distance', 'frechet_distance', 'image_features']
 
-PATCH = 24
 PATCHES = 16
-_LEVELS = 2
-_WAVE = 'haar'  # short enough for two levels of a small patch without much of its border
-_FLOOR = 0.25  # energy of rounding to whole grey levels, roughly: flat patches do not differ by their noise
 
 
 def domain_distance(queries: Iterable[np.ndarray], training: Iterable[np.ndarray], *, seed: int = 0) -> float:
@@ -60,24 +55,6 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     # tr((C1 C2)^(1/2)) is that of the symmetric (C1^(1/2) C2 C1^(1/2))^(1/2).
     inner = np.sqrt(np.clip(np.linalg.eigvalsh(root @ other @ root), 0, None)).sum()
     return float(np.sqrt(max(0.0, means @ means + np.trace(one) + np.trace(other) - 2 * inner)))
-
-
-def patch_features(patches: np.ndarray) -> np.ndarray:
-    """What is measured of patches.
-
-    Args:
-        patches: float64 ``(n, size, size, 3)``, RGB, grey levels from 0 to 255.
-
-    Returns:
-        ``(n, 10)``: logarithms of the mean squares of the horizontal, vertical and diagonal bands of two levels of
-        luma; then luma's mean and the logarithm of its standard deviation, and the means of B - Y and of R - Y.
-    """
-    luma = patches @ np.asarray(Y_WEIGHTS)
-    bands = pywt.wavedec2(luma, _WAVE, mode='periodization', level=_LEVELS, axes=(1, 2))
-    energies = [np.log((band**2).mean(axis=(1, 2)) + _FLOOR) for level in bands[1:] for band in level]
-    means = [luma.mean(axis=(1, 2)), np.log(luma.std(axis=(1, 2)) + 1)]
-    colours = [(patches[..., channel] - luma).mean(axis=(1, 2)) for channel in (2, 0)]
-    return np.stack([*energies, *means, *colours], axis=1)
 
 
 def image_features(images: Iterable[np.ndarray], *, seed: int = 0) -> np.ndarray:

@@ -74,7 +74,7 @@ def run_study(study: StudyOptions, places: Places, *, start: bool = True) -> Stu
     """Run what is not finished.
 
     Args:
-        study: From :func:`~mea_plugin.study.options.load_study`.
+        study: From :func:`~mea_plugin.study.reading.load_study`.
         places: Where cells run.
         start: False to look only at what is finished.
 

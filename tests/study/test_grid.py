@@ -6,7 +6,7 @@ import pytest
 
 from mea_plugin.errors import InputError
 from mea_plugin.study.grid import Cell, draw, study_cells, surrogate_section, trial_cells
-from mea_plugin.study.options import load_study
+from mea_plugin.study.reading import load_study
 
 
 def test_seed_by_seed_every_point_of_the_grid(study_file):

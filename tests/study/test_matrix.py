@@ -19,8 +19,8 @@ from mea_plugin.statistics import paired_difference
 from mea_plugin.study.finished import Results
 from mea_plugin.study.grid import Cell, study_cells, surrogate_section
 from mea_plugin.study.matrix import attackers_losses
-from mea_plugin.study.options import load_study
 from mea_plugin.study.prepare import Asked, asked_of
+from mea_plugin.study.reading import load_study
 from mea_plugin.study.tables import defence_table
 from mea_plugin.victims import build_victim
 from tests.helpers import call_tool, photograph, run_tool

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mea_plugin.errors import InputError
-from mea_plugin.study.options import load_study
 from mea_plugin.study.placing import place_data
+from mea_plugin.study.reading import load_study
 
 TRIALS = {'a': {'length': 1}, 'b': {'length': 2}}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mea_plugin.study.grid import study_cells
-from mea_plugin.study.options import load_study
 from mea_plugin.study.prepare import build_victims, prepare
+from mea_plugin.study.reading import load_study
 from mea_plugin.study.references import measure_references
 from tests.helpers import save
 

@@ -8,8 +8,8 @@ import pytest
 from skimage import data
 
 from mea_plugin.study.job import check_study, run_study
-from mea_plugin.study.options import load_study
 from mea_plugin.study.places import Places
+from mea_plugin.study.reading import load_study
 from mea_plugin.study.results import write_results
 from tests.helpers import call_tool, run_tool, save
 

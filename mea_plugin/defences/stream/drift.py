@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from mea_plugin.data.texture import FEATURES, PATCH, patch_features
 from mea_plugin.errors import InputError
-from mea_plugin.study.distance import PATCH, patch_features
 
 __all__ = ['Ordinary', 'content_features']
 
-FEATURES = 10
 _SIDE = 4  # patches per row and column of a grid over the image
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mea_plugin.data.resize import downscale
+from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.defences.stream.detector import Calibration, calibrate
 from mea_plugin.errors import InputError
-from mea_plugin.images import list_images, read_rgb
 
 __all__ = ['calibrate_from_folders']
 
@@ -18,19 +17,17 @@ __all__ = ['calibrate_from_folders']
 class _Stream:
     """Images that are read when they are wanted: memory does not grow with a customer's history."""
 
-    def __init__(self, paths: Sequence[Path], shrink: int) -> None:
-        self._paths, self._shrink = paths, shrink
+    def __init__(self, folder: Path, shrink: int) -> None:
+        self._images, self._shrink = list(image_references(folder).values()), shrink
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._images)
 
     def __contains__(self, image: object) -> bool:
         return any(image is one for one in self)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for path in self._paths:
-            image = read_rgb(path)
-            yield downscale(image, self._shrink) if self._shrink > 1 else image
+        return read_shrunk(self._images, self._shrink)
 
 
 def calibrate_from_folders(folder: Path, *, false_alarm: float, shrink: int = 1) -> tuple[Calibration, int]:
@@ -54,5 +51,5 @@ def calibrate_from_folders(folder: Path, *, false_alarm: float, shrink: int = 1)
     if not folder.is_dir():
         raise InputError('there is no such folder', where=folder, do='Give one that holds a folder per customer')
     customers = sorted(path for path in folder.iterdir() if path.is_dir())
-    streams = [_Stream(list_images(path), shrink) for path in customers]
+    streams = [_Stream(path, shrink) for path in customers]
     return calibrate(streams, false_alarm=false_alarm), len(streams)
