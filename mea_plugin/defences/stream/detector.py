@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from mea_plugin.defences.stream.drift import FEATURES, Ordinary, content_features
+from mea_plugin.data.texture import FEATURES
+from mea_plugin.defences.stream.drift import Ordinary, content_features
 from mea_plugin.defences.stream.fingerprints import fingerprint
 from mea_plugin.defences.stream.memory import Memory
 from mea_plugin.errors import InputError
