@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from mea_plugin.benchmarks.watch import attackers, ordinary_customers, until_alarm
 from mea_plugin.defences.stream import Calibration, Response, StreamDetector, calibrate
 from mea_plugin.defences.stream.drift import Ordinary, content_features
 from mea_plugin.defences.stream.fingerprints import Fingerprint, distances, image_hash, tokens
@@ -277,3 +278,17 @@ def test_folders_that_are_refused(tmp_path, monkeypatch, capsys, arguments, text
     assert call_tool('calibrate_watch', *arguments, '--output', 'x.json') == 2
     assert text in capsys.readouterr().err
     assert not (tmp_path / 'x.json').exists()
+
+
+def test_the_benchmark_tells_customers_from_attackers():
+    generator = np.random.default_rng(0)
+    images = [photograph((64, 80), seed=seed) for seed in range(60)]
+    customers = ordinary_customers(images, 12, generator, theme=0.0)
+    for stream in customers:
+        assert len({image.tobytes() for image in stream}) == len(stream) == 25
+    calibration = calibrate(customers)
+    makers = attackers(images, others=[255 - image for image in images[:12]])
+    found = {name: until_alarm(make(generator), calibration) for name, make in makers.items()}
+    assert found['crops of one image'] == 10  # as soon as anybody is judged
+    assert found['another kind of images, each once'] is not None
+    assert found['synthetic patterns'] is not None
