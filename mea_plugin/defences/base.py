@@ -18,7 +18,7 @@ class AnswerDefence(Protocol):
     """Changes answers before they leave the service.
 
     Two things it may have besides say what an attacker can do about it who knows its options and not its key, see
-    :mod:`mea_plugin.defences.known`: ``imitable = True`` and ``undo(answer)``.
+    :mod:`mea_plugin.defences.known`: ``undo(answer)`` and ``operators(height, width)``.
     """
 
     def describe(self) -> dict[str, Any]:

@@ -22,8 +22,6 @@ class Jpeg:
         InputError: The quality is none.
     """
 
-    imitable = True
-
     def __init__(self, quality: int = 75) -> None:
         check_number({'quality': quality}, 'quality', 'defence jpeg', least=1, most=100)
         self._parameters = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
@@ -50,8 +48,6 @@ class Levels:
         InputError: The number is none of these.
     """
 
-    imitable = True
-
     def __init__(self, levels: int = 32) -> None:
         check_number({'levels': levels}, 'levels', 'defence levels', least=2, most=256)
         self._levels = int(levels)
@@ -77,8 +73,6 @@ class Resize:
         InputError: The factor is none of these.
     """
 
-    imitable = True
-
     def __init__(self, factor: float = 2) -> None:
         check_number({'factor': factor}, 'factor', 'defence resize', least=1.01, most=16, whole=False)
         self._factor = float(factor)
@@ -94,3 +88,16 @@ class Resize:
         return cv2.resize(
             cv2.resize(answer, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_CUBIC
         )
+
+    def operators(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same as matrices: rounding aside, ``apply`` is ``A @ answer @ B.T`` for each channel.
+
+        Returns:
+            float32 ``(height, height)`` and ``(width, width)``.
+        """
+        return self._operator(height), self._operator(width)
+
+    def _operator(self, size: int) -> np.ndarray:
+        small = max(1, round(size / self._factor))
+        down = cv2.resize(np.eye(size, dtype=np.float32), (size, small), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(down, (size, size), interpolation=cv2.INTER_CUBIC))

@@ -19,8 +19,8 @@ def can_be_undone(defence: AnswerDefence) -> bool:
 
 
 def can_be_imitated(defence: AnswerDefence) -> bool:
-    """Whether it says ``imitable = True``: ``apply`` looks at the answer alone, and may be used on a part."""
-    return bool(getattr(defence, 'imitable', False))
+    """Whether it has ``operators(height, width)``, the matrices that do the same to an image's columns and rows."""
+    return callable(getattr(defence, 'operators', None))
 
 
 def undo(defences: Sequence[AnswerDefence], answer: np.ndarray) -> np.ndarray:

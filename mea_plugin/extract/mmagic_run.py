@@ -72,8 +72,7 @@ class MMagicSurrogate:
             raise InputError(f'override does not fit ({error})', where=name, do='Correct the override') from error
         changed = config.to_dict()
         if known_defences:
-            order = find_generator(changed).channel_order
-            known = {'defences': [dict(one) for one in known_defences], 'channel_order': order}
+            known = [dict(one) for one in known_defences]
             changed['model'] = {**changed['model'], 'known_defences': known}
         if length != 1:
             changed.update({key: stretch(changed[key], _ITERATIONS, length) for key in _SECTIONS if changed.get(key)})

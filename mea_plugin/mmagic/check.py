@@ -12,6 +12,7 @@ from typing import Any
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 
+from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.errors import InputError, suggestion
 from mea_plugin.losses import HighFrequencyLoss
 from mea_plugin.losses.schedule import SCHEDULES
@@ -21,7 +22,6 @@ from mea_plugin.mmagic.check_schedule import check_schedule
 from mea_plugin.mmagic.check_training import check_training
 from mea_plugin.mmagic.check_validation import check_validation
 from mea_plugin.mmagic.config_types import build_with, check_dict, check_type, is_kind, tried
-from mea_plugin.mmagic.known_defences import through_defences
 from mea_plugin.mmagic.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.translation import TranslationExtraction
 from mea_plugin.options import check_keys
@@ -74,7 +74,8 @@ def _check_model(options: Any, where: str) -> Any:
         raise InputError(
             f"no schedule '{schedule}'", where=f'{where}: model.hf_schedule', do=suggestion(str(schedule), SCHEDULES)
         )
-    through_defences(options.get('known_defences'), where=f'{where}: model.known_defences')
+    if options.get('known_defences'):
+        ThroughDefences(options['known_defences'], where=f'{where}: model.known_defences')
     if options.get('loss_config') and is_kind(model, TranslationExtraction):
         check_keys(options['loss_config'], model.loss_weights, f'{where}: model.loss_config')
     return model

@@ -36,8 +36,8 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
     Args:
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
-        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
-            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
+        known_defences: ``[dict(type='resize', ...)]``: those on the victim's answers, which training goes through
+            (:class:`~mea_plugin.defences.through.ThroughDefences`).
         loss_config: ``cycle_loss_weight`` (default 10), ``id_loss_weight`` (default 0.5, not relative to the cycle's)
             and ``paired_loss_weight`` (default 0: an attacker has the pairs, but the reference leaves this term out).
         paper_discriminator_step: Take the step as the paper's code does: the generators' turn first; then the
@@ -59,7 +59,7 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
         *args: Any,
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
-        known_defences: dict[str, Any] | None = None,
+        known_defences: list[dict[str, Any]] | None = None,
         loss_config: dict[str, float] | None = None,
         paper_discriminator_step: bool = False,
         test_in_train_mode: bool = False,

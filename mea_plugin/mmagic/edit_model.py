@@ -31,8 +31,8 @@ class ExtractionEditModel(HighFrequencyTerm, TrainsThrough, BaseEditModel):
         pixel_loss: Config of the pixel loss.
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
-        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
-            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
+        known_defences: ``[dict(type='resize', ...)]``: those on the victim's answers, which training goes through
+            (:class:`~mea_plugin.defences.through.ThroughDefences`).
         kwargs: As ``BaseEditModel``: train_cfg, test_cfg, init_cfg, data_preprocessor.
 
     Raises:
@@ -45,7 +45,7 @@ class ExtractionEditModel(HighFrequencyTerm, TrainsThrough, BaseEditModel):
         pixel_loss: dict[str, Any],
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
-        known_defences: dict[str, Any] | None = None,
+        known_defences: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(generator=generator, pixel_loss=pixel_loss, **kwargs)

@@ -25,8 +25,8 @@ class ExtractionPix2Pix(TranslationExtraction, Pix2Pix):
     Args:
         hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
         hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
-        known_defences: ``dict(defences=[...], channel_order='rgb')``: those on the victim's answers; training goes
-            through them (:class:`~mea_plugin.defences.through.ThroughDefences`); None for none.
+        known_defences: ``[dict(type='resize', ...)]``: those on the victim's answers, which training goes through
+            (:class:`~mea_plugin.defences.through.ThroughDefences`).
         loss_config: ``pixel_loss_weight`` (default 100).
         test_in_train_mode: Test as MMagic does, with dropout and the image's own batch statistics: one image at a time,
             seeded. By default networks are tested in evaluation mode.
@@ -44,7 +44,7 @@ class ExtractionPix2Pix(TranslationExtraction, Pix2Pix):
         *args: Any,
         hf_loss: dict[str, Any] | None = None,
         hf_schedule: str = 'constant',
-        known_defences: dict[str, Any] | None = None,
+        known_defences: list[dict[str, Any]] | None = None,
         loss_config: dict[str, float] | None = None,
         test_in_train_mode: bool = False,
         **kwargs: Any,

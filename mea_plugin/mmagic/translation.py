@@ -85,7 +85,11 @@ class TranslationExtraction(HighFrequencyTerm, TrainsThrough, BaseTranslationMod
     _window: list[MicroBatch]
 
     def _prepare(
-        self, hf_loss: dict[str, Any] | None, hf_schedule: str, known_defences: Any, test_in_train_mode: bool
+        self,
+        hf_loss: dict[str, Any] | None,
+        hf_schedule: str,
+        known_defences: list[dict[str, Any]] | None,
+        test_in_train_mode: bool,
     ) -> None:
         self._build_penalty(hf_loss, hf_schedule)
         self._build_through(known_defences)

@@ -51,7 +51,7 @@ class Method:
         base: The method that this one is laid over, with what tuning chose for it.
         attack: How the attacker adapts to defences: ``repeats`` and ``denoise`` of
             :class:`~mea_plugin.defences.attack.AdaptedVictim`, and ``knows``: their options, so that those with an
-            inverse are undone, and training goes through others (:mod:`mea_plugin.defences.known`).
+            inverse are undone, and training goes through linear ones (:mod:`mea_plugin.defences.known`).
         trials: Candidates of the tuning, by name.
     """
 

@@ -29,6 +29,7 @@ from tests.study.test_collect import record
 METRICS = find_metrics(['psnr_rgb', 'ssim_rgb'])
 KEY = 'a key of the tests'
 DEFENCES = {'none': [], 'coarse': [{'type': 'levels', 'levels': 4}], 'noisy': [{'type': 'noise', 'key': KEY}]}
+RESIZE = {'type': 'resize', 'factor': 2}
 METHODS = {
     'baseline': {},
     'patient': {'attack': {'repeats': 2, 'denoise': 3}},
@@ -143,7 +144,7 @@ def test_who_adapts_is_measured_by_who_need_not(study_file):
 def test_who_knows_the_defences_undoes_them_and_trains_through_them(study_file):
     defences = {
         'none': [],
-        'marked': [{'type': 'visible_watermark', 'text': 'mea'}, {'type': 'levels', 'levels': 4}],
+        'marked': [{'type': 'visible_watermark', 'text': 'mea'}, {'type': 'resize'}, {'type': 'levels'}],
         'noisy': DEFENCES['noisy'],
     }
     methods = {'baseline': {}, 'knowing': {'base': 'baseline', 'attack': {'knows': True}}}
@@ -155,7 +156,7 @@ def test_who_knows_the_defences_undoes_them_and_trains_through_them(study_file):
     assert asked['noisy', 'knowing'] == asked['noisy', 'baseline']
     assert asked['none', 'knowing'] == Asked('bicubic')
     sections = {key: surrogate_section(study, cell) for key, cell in cells.items()}
-    assert sections['marked', 'knowing']['known_defences'] == [{'type': 'levels', 'levels': 4}]
+    assert sections['marked', 'knowing']['known_defences'] == [{'type': 'resize'}]
     assert all('known_defences' not in section for key, section in sections.items() if key != ('marked', 'knowing'))
 
 
@@ -199,7 +200,7 @@ def test_an_attacker_averages_fresh_noise_and_counts_every_question():
 def test_a_study_of_defences_from_its_option_file(study_file, tmp_path):
     pytest.importorskip('mea_plugin.basicsr')
     file = study_file(
-        defences={'none': [], 'coarse': [{'type': 'levels', 'levels': 3}]},
+        defences={'none': [], 'coarse': [{'type': 'levels', 'levels': 3}, RESIZE]},
         methods={
             'baseline': {},
             'patient': {'attack': {'repeats': 2}},
@@ -216,7 +217,7 @@ def test_a_study_of_defences_from_its_option_file(study_file, tmp_path):
     records = [json.loads(path.read_text()) for path in (results / 'cells').iterdir()]
     assert len(records) == 10  # without a defence there is nothing to know
     knowing = [one for one in records if one['axes']['method'] == 'knowing']
-    assert all(one['options']['train']['known_defences'] == [{'type': 'levels', 'levels': 3}] for one in knowing)
+    assert all(one['options']['train']['known_defences'] == [RESIZE] for one in knowing)
     assert {one['defence'] for one in study['configurations']} == {'none', 'coarse'}
     (customer,) = study['defences']['customers']
     assert 10 < customer['quality']['psnr_rgb'] < 25  # three levels
