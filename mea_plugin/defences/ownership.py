@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -15,7 +15,7 @@ from mea_plugin.defences.invisible import SIZE, InvisibleWatermark, KeyedMark, s
 from mea_plugin.errors import InputError
 from mea_plugin.victims import Victim
 
-__all__ = ['FEWEST_DECOYS', 'OwnershipTest', 'verify']
+__all__ = ['FEWEST_DECOYS', 'OwnershipTest', 'verify', 'verify_all']
 
 
 @functools.cache
@@ -61,7 +61,20 @@ def verify(
     decoys: int = 999,
     seed: int = 0,
 ) -> OwnershipTest:
-    """Test whether a suspect carries the mark of a key.
+    """Test whether one suspect carries the mark of a key; see :func:`verify_all`."""
+    return verify_all({'suspect': suspect}, victim, watermark, images, decoys=decoys, seed=seed)['suspect']
+
+
+def verify_all(
+    suspects: Mapping[str, Victim],
+    victim: Victim,
+    watermark: InvisibleWatermark,
+    images: Iterable[np.ndarray],
+    *,
+    decoys: int = 999,
+    seed: int = 0,
+) -> dict[str, OwnershipTest]:
+    """Test whether suspects carry the mark of a key; a hundred take little longer than one.
 
     Of the difference ``r`` of both answers, averaged over the pixels of the query, the statistic of a mark ``m`` is
 
@@ -73,47 +86,54 @@ def verify(
     ``p = (1 + number of decoys with T at least as large) / (1 + decoys)`` is exact, whatever the suspect is like.
 
     Args:
-        suspect: The network in question.
+        suspects: The networks in question, by name.
         victim: The owner's, without the watermark.
         watermark: That its answers had.
-        images: uint8 ``(h, w, 3)``, RGB: any that both can be asked about, better not those of the suspect's training.
+        images: uint8 ``(h, w, 3)``, RGB: any that all can be asked about, better not those of a suspect's training.
         decoys: How many other keys to try.
         seed: Of the decoys. Fix it, and all else, before you look: who tries several has tested several times.
 
     Raises:
         InputError: The scales differ, there are no images, or fewer than 99 decoys.
     """
-    if suspect.scale != victim.scale:
-        what = f'the suspect has scale {suspect.scale}, the victim {victim.scale}'
-        raise InputError(what, do='Compare networks of one task')
+    for name, suspect in suspects.items():
+        if suspect.scale != victim.scale:
+            what = f'{name} has scale {suspect.scale}, the victim {victim.scale}'
+            raise InputError(what, do='Compare networks of one task')
     if decoys < FEWEST_DECOYS:
         raise InputError(f'decoys is {decoys}', do=f'Give at least {FEWEST_DECOYS}')
     generator = np.random.default_rng(seed)
     marks = [watermark.mark, *(KeyedMark(generator) for _ in range(decoys))]
-    count, gram = 0, np.zeros((len(_orbits()) * 3 + 1,) * 2)
-    filtered_residual = np.zeros((len(gram), 3))
-    products, norms = np.zeros(len(marks)), np.zeros(len(marks))
-    filtered = np.zeros((len(marks), len(gram), 3))
-    for image, residual in _residuals(suspect, victim, images):
+    features = len(_orbits()) * 3 + 1
+    count, gram = 0, np.zeros((features, features))
+    products, filtered_residuals = np.zeros((len(suspects), len(marks))), np.zeros((len(suspects), features, 3))
+    norms, filtered = np.zeros(len(marks)), np.zeros((len(marks), features, 3))
+    for image, residuals in _residuals(suspects.values(), victim, images):
         count += 1
         linear = _linear(image)
         gram += linear @ linear.T
-        filtered_residual += linear @ residual
+        filtered_residuals += linear @ residuals
+        flat = residuals.reshape(len(suspects), -1)
         for number, mark in enumerate(marks):
             drawn = mark.draw(image, 1).reshape(-1, 3)
-            products[number] += np.vdot(residual, drawn)
+            products[:, number] += flat @ drawn.ravel()
             norms[number] += np.vdot(drawn, drawn)
             filtered[number] += linear @ drawn
     if count == 0:
         raise InputError('there are no images to ask about', do='Give some')
     inverse = np.linalg.pinv(gram, hermitian=True)
-    products -= np.einsum('kic,ij,jc->k', filtered, inverse, filtered_residual, optimize=True)
+    products -= np.einsum('kic,ij,sjc->sk', filtered, inverse, filtered_residuals, optimize=True)
     norms -= np.einsum('kic,ij,kjc->k', filtered, inverse, filtered, optimize=True)
     statistics = products / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
+    return {name: _test(row, count) for name, row in zip(suspects, statistics, strict=True)}
+
+
+def _test(statistics: np.ndarray, images: int) -> OwnershipTest:
+    """From the statistics of the key, which is the first, and of the decoys."""
     own, others = statistics[0], statistics[1:]
-    p = (1 + int((others >= own).sum())) / (1 + decoys)
+    p = (1 + int((others >= own).sum())) / len(statistics)
     deviation = float(others.std(ddof=1))
-    return OwnershipTest(p, float(own - others.mean()) / deviation if deviation > 0 else 0.0, count, decoys)
+    return OwnershipTest(p, float(own - others.mean()) / deviation if deviation > 0 else 0.0, images, len(others))
 
 
 def _linear(image: np.ndarray) -> np.ndarray:
@@ -124,13 +144,20 @@ def _linear(image: np.ndarray) -> np.ndarray:
 
 
 def _residuals(
-    suspect: Victim, victim: Victim, images: Iterable[np.ndarray]
+    suspects: Iterable[Victim], victim: Victim, images: Iterable[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images, and the difference of the answers at their size, float32."""
+    """Images, and the differences of the answers at their size: float32 ``(suspects, pixels, 3)``."""
+    networks = list(suspects)
     for batch in _batches(images):
-        for image, one, other in zip(batch, suspect.query(batch), victim.query(batch), strict=True):
-            difference = one.astype(np.float32) - other
-            yield image, cv2.resize(difference, image.shape[1::-1], interpolation=cv2.INTER_AREA).reshape(-1, 3)
+        own = victim.query(batch)
+        answers = [suspect.query(batch) for suspect in networks]
+        for number, (image, answer) in enumerate(zip(batch, own, strict=True)):
+            size = image.shape[1::-1]
+            differences = [
+                cv2.resize(each[number].astype(np.float32) - answer, size, interpolation=cv2.INTER_AREA)
+                for each in answers
+            ]
+            yield image, np.stack(differences).reshape(len(networks), -1, 3)
 
 
 def _batches(images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:

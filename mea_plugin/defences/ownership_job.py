@@ -9,7 +9,7 @@ from typing import Any
 
 from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.defences.invisible import InvisibleWatermark
-from mea_plugin.defences.ownership import FEWEST_DECOYS, OwnershipTest, verify
+from mea_plugin.defences.ownership import FEWEST_DECOYS, OwnershipTest, verify_all
 from mea_plugin.defences.registry import build_defences
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation.markup import to_markdown
@@ -70,10 +70,7 @@ def ownership_from_options(
     shrink, decoys, seed = (
         int(options.get(key) or other) for key, other in (('shrink', 1), ('decoys', 999), ('seed', 0))
     )
-    found = {
-        name: verify(suspect, victim, watermark, read_shrunk(images.values(), shrink), decoys=decoys, seed=seed)
-        for name, suspect in suspects.items()
-    }
+    found = verify_all(suspects, victim, watermark, read_shrunk(images.values(), shrink), decoys=decoys, seed=seed)
     content = {
         'format': FORMAT,
         'name': title,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mea_plugin.defences.invisible import InvisibleWatermark, KeyedMark
-from mea_plugin.defences.ownership import verify
+from mea_plugin.defences.ownership import verify, verify_all
 from mea_plugin.defences.ownership_job import ownership_from_options
 from mea_plugin.errors import InputError
 from mea_plugin.victims import build_victim
@@ -60,6 +60,18 @@ def test_false_alarms_are_as_many_as_p_says():
     ]
     assert 4 <= sum(p <= 0.2 for p in ps) <= 21  # P < 0.002 beyond
     assert np.mean(ps) == pytest.approx(0.5, abs=0.13)
+
+
+def test_many_suspects_are_each_tested_as_if_alone():
+    watermark = InvisibleWatermark(amplitude=2, key='the key of an owner')
+    suspects = {'thief': Suspect(watermark.mark, share=1), 'innocent': Suspect(seed=1), 'bicubic': VICTIM}
+    found = verify_all(suspects, VICTIM, watermark, iter(IMAGES), decoys=99, seed=5)
+    assert list(found) == list(suspects)
+    for name, suspect in suspects.items():
+        alone = verify(suspect, VICTIM, watermark, IMAGES, decoys=99, seed=5)
+        assert (found[name].p, found[name].images) == (alone.p, 3)
+        assert found[name].z == pytest.approx(alone.z, rel=1e-5)
+    assert found['bicubic'].p == 1  # it differs in nothing
 
 
 def test_the_mark_cannot_be_told_by_a_linear_filter():
