@@ -15,16 +15,22 @@ from mea_plugin.errors import InputError
 __all__ = ['ThroughDefences']
 
 _SIZES = 8  # of crops; a training has one or two
+_KEPT = 0.5  # w
 
 
 class ThroughDefences:
     """Shows a surrogate's output as the victim's answers are shown, so that it learns what was before the defences.
 
-    With ``D`` the defences and ``G`` the surrogate, training compares ``D(G(lq))``, instead of ``G(lq)``, with the
-    answer ``D(V(lq))``. ``D`` is linear, along columns and rows (``operators`` of the defence), and its gradient exact.
-    A straight-through estimate for defences that round (JPEG, levels) is not offered: with an L1 loss the surrogate
-    drifts away in what ``D`` removes, and as noise on the answers they hardly hurt it in the first place
-    (docs/results/defences_x4).
+    With ``D`` the defences and ``G`` the surrogate, training compares, instead of ``G(lq)``,
+
+        w G(lq) + (1 - w) D(G(lq)),   w = 1/2,
+
+    with the answer ``D(V(lq))``. ``D`` is linear, along columns and rows (``operators`` of the defence), and its
+    gradient exact. Of a detail that ``D`` weakens by a factor ``g`` the answer holds ``g``, and the surrogate learns
+    ``g / (w + (1 - w) g)``: that is a regularised inverse. With ``w = 0`` nothing would hold what ``D`` removes
+    altogether, and training drifts away in it. So it does with straight-through gradients of defences that round (JPEG,
+    levels), which are not offered; as noise on the answers these hardly hurt a surrogate in the first place
+    (docs/results/README.md has the numbers).
 
     A training crop is treated as if it were the whole answer: near its edges, and where the crop's offset is not a
     multiple of the defence's factor, that is an approximation.
@@ -49,7 +55,7 @@ class ThroughDefences:
         """Float ``(N, C, H, W)`` of any range."""
         vertical, horizontal = self._operators(output.shape[-2], output.shape[-1], output.device, output.dtype)
         with torch.autocast(output.device.type, enabled=False):
-            return vertical @ output @ horizontal
+            return _KEPT * output + (1 - _KEPT) * (vertical @ output @ horizontal)
 
     def _build(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         vertical, horizontal = torch.eye(height), torch.eye(width)

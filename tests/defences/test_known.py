@@ -85,7 +85,8 @@ def test_outputs_are_shown_as_answers_are(factor, size):
         expected = defence.apply(expected, expected, 0)
     for low, high in ((0.0, 1.0), (-1.0, 1.0)):
         output = torch.from_numpy(smooth).permute(2, 0, 1)[None].double() / 255 * (high - low) + low
-        seen = (ThroughDefences(entries, where='x')(output) - low) / (high - low) * 255
+        seen = 2 * ThroughDefences(entries, where='x')(output) - output  # half of it is the output itself
+        seen = (seen - low) / (high - low) * 255
         found = seen[0].permute(1, 2, 0).numpy()
         assert np.abs(found - expected).max() <= 2.5
         assert np.abs(found - expected).mean() <= 0.6
@@ -97,32 +98,35 @@ def test_the_gradient_is_that_of_the_matrices():
     assert torch.autograd.gradcheck(through, output.requires_grad_())
 
 
-def test_training_through_a_defence_finds_what_was_before_it():
-    """Between the answer as it is shown (0) and as it was (1), who knows the defence ends at 1, who does not at 0."""
-    entries = [{'type': 'resize', 'factor': 3}]
+def test_training_through_a_defence_gives_back_some_of_what_it_took():
+    """Of a detail that the defence weakens by g, who knows it learns 2 g / (1 + g), who does not g."""
+    entries = [{'type': 'resize', 'factor': 2}]
     (defence,) = build_defences(entries)
-    shown, truth = (
-        torch.from_numpy(one).permute(2, 0, 1)[None].float() / 255 for one in (defence.apply(ANSWER, ANSWER, 0), ANSWER)
-    )
+    wave = np.cos(2 * np.pi * np.arange(96) / 6)  # periods of six pixels
+    truth = torch.from_numpy(np.broadcast_to(wave, (1, 3, 96, 96)).copy())
+    vertical, horizontal = (torch.from_numpy(one).double() for one in defence.operators(96, 96))
+    answer = vertical @ truth @ horizontal.T
+    gain = float((answer * truth).sum() / truth.square().sum())
+    assert 0.3 < gain < 0.9
 
     def learnt(see):
-        share = torch.full((1,), 0.5, requires_grad=True)
+        share = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.Adam([share], lr=0.05)
-        for _ in range(100):
+        for _ in range(200):
             optimizer.zero_grad()
-            (see(torch.lerp(shown, truth, share)) - shown).square().mean().backward()
+            (see(share * truth) - answer).square().mean().backward()
             optimizer.step()
         return float(share.detach())
 
-    assert learnt(ThroughDefences(entries, where='x')) == pytest.approx(1, abs=0.1)
-    assert learnt(lambda output: output) == pytest.approx(0, abs=0.02)
+    assert learnt(lambda output: output) == pytest.approx(gain, abs=0.01)
+    assert learnt(ThroughDefences(entries, where='x')) == pytest.approx(2 * gain / (1 + gain), abs=0.03)
 
 
 def shown(images):
-    """What the service makes of float images in [0, 1], before it rounds."""
+    """The mean of float images and of what the service makes of them, before it rounds."""
     down = torch.nn.functional.avg_pool2d(images, 2)
     up = [cv2.resize(one.permute(1, 2, 0).numpy(), images.shape[:1:-1], interpolation=cv2.INTER_CUBIC) for one in down]
-    return torch.from_numpy(np.stack(up)).permute(0, 3, 1, 2)
+    return (images + torch.from_numpy(np.stack(up)).permute(0, 3, 1, 2)) / 2
 
 
 def test_basicsr_s_losses_and_critic_see_what_is_shown():
