@@ -9,6 +9,7 @@ from mea_plugin.evaluation.table import Cell, Column, Table
 
 __all__ = [
     'comparison_table',
+    'customer_table',
     'defence_table',
     'fidelity_table',
     'queries_table',
@@ -32,7 +33,7 @@ _LEGEND = [
 def study_tables(study: Study) -> list[Table]:
     """All tables, the most important first; one without rows is left out."""
     tables = [comparison_table(study), fidelity_table(study), verdict_table(study), queries_table(study)]
-    tables += [defence_table(study), tuning_table(study)]
+    tables += [defence_table(study), customer_table(study), tuning_table(study)]
     return [table for table in tables if table.rows]
 
 
@@ -190,6 +191,28 @@ def defence_table(study: Study) -> Table:
         "Customer: the defended answer's distance to the undefended one. Seconds: times a query without defence.",
     ]
     return Table('defences', 'What defences take', header, rows, legend=legend)
+
+
+def customer_table(study: Study) -> Table:
+    """How far defended answers are from the undefended ones, in every metric, and what a query costs."""
+    metrics = study['metrics']
+    header = [
+        Column('victim', 'victim', is_number=False),
+        Column('defence', 'defence', is_number=False),
+        *(Column(name, one['title'] + (f' ({one["unit"]})' if one['unit'] else '')) for name, one in metrics.items()),
+        Column('seconds', 'seconds per query'),
+    ]
+    rows = [
+        [
+            Cell(one['victim']),
+            Cell(one['defence']),
+            *(_plain(one['quality'][name], about) for name, about in metrics.items()),
+            Cell(value=one['seconds']),
+        ]
+        for one in (study.get('defences') or {'customers': []})['customers']
+    ]
+    legend = ["Defended answers against undefended ones, on the test sets' inputs. Seconds: times one without defence."]
+    return Table('customers', 'What defences cost a customer', header, rows, legend=legend)
 
 
 def tuning_table(study: Study) -> Table:

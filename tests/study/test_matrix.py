@@ -5,25 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from mea_plugin.defences import DefendedVictim
 from mea_plugin.defences.attack import AdaptedVictim
 from mea_plugin.errors import InputError
 from mea_plugin.evaluation.markup import to_csv
+from mea_plugin.extract.test_sets import prepare_test_sets
 from mea_plugin.metrics import find_metrics
 from mea_plugin.statistics import paired_difference
 from mea_plugin.study.finished import Results
 from mea_plugin.study.grid import Cell, study_cells, surrogate_section
-from mea_plugin.study.matrix import attackers_losses
-from mea_plugin.study.prepare import Asked, asked_of
+from mea_plugin.study.matrix import attackers_losses, customers_losses
+from mea_plugin.study.prepare import Asked, TestSets, asked_of
 from mea_plugin.study.reading import load_study
-from mea_plugin.study.tables import defence_table
+from mea_plugin.study.references import mean_of
+from mea_plugin.study.tables import customer_table, defence_table
 from mea_plugin.victims import build_victim
 from tests.helpers import call_tool, photograph, run_tool
+from tests.learned import squeezenet
 from tests.study.test_collect import record
 
 METRICS = find_metrics(['psnr_rgb', 'ssim_rgb'])
@@ -176,6 +181,50 @@ def test_the_table_has_both_losses():
     assert float(rows[0]['lost']) == pytest.approx(-1.5, abs=0.05)
     assert (rows[0]['customer'], rows[0]['seconds']) == ('33.125', '1.04')
     assert not defence_table({**study, 'defences': None}).rows
+    (row,) = csv.DictReader(io.StringIO(to_csv(customer_table(study))))
+    assert row == {'victim': 'v', 'defence': 'jpeg', 'psnr_rgb': '33.125', 'seconds': '1.04'}
+    assert not customer_table({**study, 'defences': None}).rows
+
+
+def test_what_customers_lose_in_psnr_ssim_and_lpips(study_file, tmp_path, monkeypatch):
+    pytest.importorskip('lpips')
+    defences = {'none': [], 'fine': [{'type': 'levels', 'levels': 64}], 'coarse': [{'type': 'levels', 'levels': 4}]}
+    file = study_file(
+        defences=defences,
+        metrics=['psnr_rgb', 'ssim_rgb', 'lpips_squeeze'],
+        weights={'folder': squeezenet(monkeypatch, tmp_path)},
+    )
+    study = load_study(file)
+    victim = build_victim({'type': 'bicubic', 'scale': 4})
+    entries = prepare_test_sets(study.test_sets, tmp_path / 'sets', 4, where='test')
+    asked = []
+
+    class Counted:
+        name, scale, fingerprint = victim.name, victim.scale, victim.fingerprint
+
+        def query(self, images):
+            asked.extend(images)
+            return victim.query(images)
+
+    shared = SimpleNamespace(
+        study=study,
+        victims={'bicubic': Counted()},
+        test_sets=TestSets(entries, 'fingerprint'),
+        defended=lambda name, defence: DefendedVictim(victim, defences[defence]),
+    )
+    found = customers_losses(shared, {})
+    means = {
+        defence: {name: mean_of(one['test_sets'], name) for name in ('psnr_rgb', 'ssim_rgb', 'lpips_squeeze')}
+        for defence, one in found['bicubic'].items()
+    }
+    assert means.keys() == {'fine', 'coarse'}
+    assert means['fine']['psnr_rgb'] > 40 > means['coarse']['psnr_rgb']
+    assert means['fine']['ssim_rgb'] > means['coarse']['ssim_rgb']
+    assert 0 < means['fine']['lpips_squeeze'] < means['coarse']['lpips_squeeze']
+    assert all(0 < one['seconds'] < 100 for one in found['bicubic'].values())
+    asked.clear()
+    assert customers_losses(shared, found) == found  # nothing is measured twice
+    assert not asked
 
 
 def test_an_attacker_averages_fresh_noise_and_counts_every_question():
