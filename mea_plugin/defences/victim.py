@@ -59,11 +59,12 @@ class DefendedVictim:
             first = self._count
             self._count += len(images)
         return [
-            self._defend(image, answer, first + number)
+            self.defend(image, answer, first + number)
             for number, (image, answer) in enumerate(zip(images, self.victim.query(images), strict=True))
         ]
 
-    def _defend(self, query: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
+    def defend(self, query: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
+        """What the victim's own answer becomes; see :class:`~mea_plugin.defences.base.AnswerDefence`."""
         for defence in self._defences:
             answer = defence.apply(query, answer, count)
         return answer

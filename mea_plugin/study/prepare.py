@@ -97,9 +97,13 @@ class Shared:
         """Where a query set lies."""
         return _query_folder(self.study, asked, source)
 
-    def defended(self, victim: str, defence: str) -> Victim:
-        """A victim behind a defence, as a customer sees it."""
-        return _defended(self.study, self.victims[victim], defence)
+    def recorded(self, victim: str) -> Victim:
+        """A victim whose answers to test images are kept."""
+        return _recorded(self.study, self.victims[victim], victim)
+
+    def defended(self, victim: str, defence: str) -> DefendedVictim:
+        """The same behind a defence, as a customer sees it."""
+        return DefendedVictim(self.recorded(victim), self.study.defences[defence])
 
     def drawn(self, cell: Cell) -> list[Pair]:
         """The pairs that a cell is trained on."""
@@ -229,9 +233,10 @@ def _query_folder(study: StudyOptions, asked: Asked, source: str) -> Path:
 def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Victim:
     """The victim itself, or that behind the defence and the attacker's way of asking."""
     if study.defences:  # behind each of them it is asked about the same images
-        victim = RecordedVictim(victim, study.output / 'answers' / asked.victim)
-    with naming(study, cell):
-        victim = _defended(study, victim, asked.defence)
+        victim = _recorded(study, victim, asked.victim)
+    if asked.defence:
+        with naming(study, cell):
+            victim = DefendedVictim(victim, study.defences[asked.defence])
     if asked.repeats > 1 or asked.denoise or asked.undo:
         from mea_plugin.defences.attack import AdaptedVictim  # needs OpenCV, which other studies do not
 
@@ -240,10 +245,8 @@ def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Vic
     return victim
 
 
-def _defended(study: StudyOptions, victim: Victim, defence: str) -> Victim:
-    if not study.defences.get(defence):
-        return victim
-    return DefendedVictim(victim, study.defences[defence])
+def _recorded(study: StudyOptions, victim: Victim, name: str) -> Victim:
+    return RecordedVictim(victim, study.output / 'answers' / name)
 
 
 def _ask(study: StudyOptions, asked: Asked, victim: Victim, source: str, cells: Iterable[Cell]) -> dict[str, Pair]:

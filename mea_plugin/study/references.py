@@ -15,7 +15,6 @@ from mea_plugin.evaluation.options import parse_test_sets
 from mea_plugin.files import hash_json, read_json, write_json
 from mea_plugin.images import read_rgb
 from mea_plugin.query import QuerySet
-from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.matrix import customers_losses
@@ -111,7 +110,7 @@ def _trivial(shared: Shared, name: str, victim: Victim, known: Mapping[str, Any]
     if victim.scale == 1:
         models['one colour'] = _OneColour(_answers(shared, name))
     result, _ = evaluate(
-        RecordedVictim(victim, study.output / 'answers' / name),
+        shared.recorded(name),
         {},
         parse_test_sets(shared.test_sets.entries, study.where),
         baselines=models,
