@@ -12,41 +12,45 @@ __all__ = ['reproduction']
 
 
 def reproduction(found: Mapping[str, Any], stated: Mapping[str, Any]) -> tuple[Table, bool]:
-    """Compare the differences over all configurations of two study.json.
+    """Compare two study.json: the differences over all configurations, and what each defence takes from each method.
 
     Args:
         found: Of this run.
         stated: The published one.
 
     Returns:
-        A row per comparison, and whether each mean that was found lies in the interval that was stated. A comparison
+        A row per difference, and whether each mean that was found lies in the interval that was stated. A difference
         that one of the two lacks, or that was stated without an interval, does not.
     """
     metric = next(iter(stated['metrics']))
     about = stated['metrics'][metric]
-    ours = {one['name']: one for one in found['comparisons']}
+    theirs, ours = (_differences(study, metric) for study in (stated, found))
     header = [
-        Column('comparison', 'comparison', is_number=False),
+        Column('difference', 'difference', is_number=False),
         Column('stated', f'stated, {about["title"]}', has_interval=True),
         Column('found', 'found', has_interval=True),
         Column('reproduced', 'reproduced', is_number=False),
     ]
-    rows, all_reproduced = [], bool(stated['comparisons'])
-    for one in stated['comparisons']:
-        theirs = _pooled(one, metric)
-        mine = _pooled(ours.get(one['name']), metric)
-        low, high = theirs.get('interval') or (math.inf, -math.inf)
+    rows, all_reproduced = [], bool(theirs)
+    for name, one in theirs.items():
+        mine = ours.get(name, {})
+        low, high = one.get('interval') or (math.inf, -math.inf)
         is_in = mine.get('mean') is not None and low <= mine['mean'] <= high
         all_reproduced &= is_in
-        cells = [_cell(of, about['digits']) for of in (theirs, mine)]
-        rows.append([Cell(one['name']), *cells, Cell('yes' if is_in else 'no')])
+        cells = [_cell(of, about['digits']) for of in (one, mine)]
+        rows.append([Cell(name), *cells, Cell('yes' if is_in else 'no')])
     return Table('reproduction', 'Reproduction of the stated differences', header, rows), all_reproduced
 
 
-def _pooled(comparison: Mapping[str, Any] | None, metric: str) -> Mapping[str, Any]:
-    if comparison is None or 'all' not in comparison['pooled']:
-        return {}
-    found: Mapping[str, Any] = comparison['pooled']['all']['metrics'].get(metric, {})
+def _differences(study: Mapping[str, Any], metric: str) -> dict[str, Mapping[str, Any]]:
+    """Mean and interval by what they are of."""
+    found = {}
+    for one in study['comparisons']:
+        pooled = one['pooled'].get('all')
+        found[one['name']] = pooled['metrics'].get(metric, {}) if pooled else {}
+    for one in (study.get('defences') or {'attackers': []})['attackers']:
+        place = f'{one["victim"]}, {one["surrogate"]}, {one["queries"]} {one["budget"]}'
+        found[f'{one["defence"]}, {one["method"]} ({place})'] = one['metrics'].get(metric, {})
     return found
 
 

@@ -150,3 +150,16 @@ def test_a_run_reproduces_what_lies_in_the_stated_interval(study):
     assert not reproduction(moved, study)[1]
     moved['comparisons'] = []
     assert not reproduction(study, moved)[1]
+
+
+def test_what_defences_take_is_reproduced_too(study):
+    axes = {'victim': 'v', 'surrogate': 'psnr', 'queries': 'nature', 'budget': 5, 'defence': 'jpeg', 'method': 'both'}
+    loss = {**axes, 'metrics': {'psnr_rgb': {'mean': -0.5, 'interval': [-0.8, -0.1]}}}
+    stated = {**study, 'defences': {'attackers': [loss]}}
+    table, is_reproduced = reproduction(stated, stated)
+    assert is_reproduced
+    assert table.rows[-1][0].text == 'jpeg, both (v, psnr, nature 5)'
+    other = copy.deepcopy(stated)
+    other['defences']['attackers'][0]['metrics']['psnr_rgb']['mean'] = 0.0
+    assert not reproduction(other, stated)[1]
+    assert not reproduction(study, stated)[1]
