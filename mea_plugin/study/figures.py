@@ -17,12 +17,13 @@ from mea_plugin.report.figures.style import (
     legend,
     style_for,
 )
+from mea_plugin.study.tradeoff import by_defence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['by_budget', 'by_defence', 'by_distance', 'by_time', 'forest', 'study_figures']
+__all__ = ['by_budget', 'by_distance', 'by_time', 'forest', 'study_figures']
 
 Study = Mapping[str, Any]
 
@@ -43,53 +44,6 @@ def study_figures(study: Study) -> dict[str, Figure]:
     if study.get('defences') and study['defences']['attackers']:
         found['defences'] = by_defence(study)
     return found
-
-
-@drawing
-def by_defence(study: Study) -> Figure:
-    """What an attacker loses by what a customer loses, a panel per victim and surrogate, a line per method.
-
-    A defence pays where it takes more from the attacker than another that costs the customer as much: high and to the
-    left. The customer's loss is that of the deciding metric against the undefended answer.
-    """
-    metric = next(iter(study['metrics']))
-    about = study['metrics'][metric]
-    sign = -1 if about['better'] == 'higher' else 1
-    customers = {(one['victim'], one['defence']): one['quality'][metric] for one in study['defences']['customers']}
-    panels: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-    for one in study['defences']['attackers']:
-        panels.setdefault((one['victim'], one['surrogate'], one['budget']), []).append(one)
-    figure, axes = grid_of_axes(len(panels), 2, PAGE, 2.6)
-    for axis, ((victim, surrogate, budget), entries) in zip(axes, panels.items(), strict=False):
-        for method in study['methods']:
-            style = style_for(method, study['methods'], None)
-            points = [
-                (customers[victim, one['defence']], sign * one['metrics'][metric]['mean'], one)
-                for one in entries
-                if one['method'] == method and one['metrics'][metric]['mean'] is not None
-            ]
-            known = [point for point in points if point[0] is not None]
-            if known:
-                x, y, _ = zip(*known, strict=True)
-                axis.plot(x, y, color=style.colour, marker=style.marker, linestyle='none', label=label_of(method))
-        for defence in dict.fromkeys(one['defence'] for one in entries):
-            losses = [
-                sign * one['metrics'][metric]['mean']
-                for one in entries
-                if one['defence'] == defence and one['metrics'][metric]['mean'] is not None
-            ]
-            if losses and customers[victim, defence] is not None:
-                place = (customers[victim, defence], max(losses))
-                axis.annotate(label_of(defence), place, (0, 4), textcoords='offset points', ha='center', fontsize=6.5)
-        axis.axhline(0, color=INK, linewidth=0.8)
-        if about['better'] == 'higher':
-            axis.invert_xaxis()  # the less a customer loses, the further to the left
-        axis.set_title(f'{label_of(victim)}\n{label_of(f"{surrogate}, {budget} queries")}')
-        axis.set_xlabel(f'customer: {about["title"]} of the answer' + (f' ({about["unit"]})' if about['unit'] else ''))
-        axis.set_ylabel(f'attacker: {about["title"]} lost' + (f' ({about["unit"]})' if about['unit'] else ''))
-        axis.grid()
-    legend(figure, axes, study['methods'], columns=7)
-    return figure
 
 
 @drawing
