@@ -13,7 +13,7 @@ from mea_plugin.defences.known import imitated_entries, undo
 from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.errors import InputError
 from mea_plugin.victims import build_victim
-from tests.helpers import photograph
+from tests.helpers import ROOT, photograph
 
 ANSWER = photograph((120, 160), seed=2)
 HALF = [{'type': 'resize', 'factor': 2}]
@@ -203,3 +203,20 @@ def test_an_mmagic_config_with_a_defence_that_cannot_be_imitated_is_refused():
     _check_model(tiny.edit_config(known_defences=HALF), 'file.py')
     with pytest.raises(InputError, match=r'file.py: model.known_defences\[0\]: noise cannot be imitated'):
         _check_model(tiny.edit_config(known_defences=[SECRET]), 'file.py')
+
+
+@pytest.mark.parametrize(
+    ('toolbox', 'file', 'section'),
+    [('basicsr', 'x4_psnr.yml', 'train'), ('mmagic', 'pix2pix.py', 'model'), ('mmagic', 'cyclegan.py', 'model')],
+)
+def test_a_study_s_surrogate_gets_what_its_attacker_knows(toolbox, file, section):
+    pytest.importorskip(f'mea_plugin.{toolbox}')
+    from mea_plugin.extract.toolboxes import read_surrogate
+
+    options = {'opt': str(ROOT / 'options/study/surrogates' / file)}
+    knowing = read_surrogate('surrogate', {**options, 'known_defences': HALF}, where='test')
+    assert knowing.options[section]['known_defences'] == HALF
+    assert 'known_defences' not in read_surrogate('surrogate', options, where='test').options[section]
+    knowing.check(4 if toolbox == 'basicsr' else 1, 'test')
+    with pytest.raises(InputError, match='noise cannot be imitated'):
+        read_surrogate('surrogate', {**options, 'known_defences': [SECRET]}, where='test').check(4, 'test')
