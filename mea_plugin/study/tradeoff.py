@@ -18,6 +18,7 @@ Study = Mapping[str, Any]
 _FRONTIER = 'frontier, best attacker'
 _CROWDED = 6  # defences in a panel that is as wide as the page
 _OFFSETS = (6, -6, 14, -14, 22, 30, 38, 46)  # points, of labels
+_LEADER = {'arrowstyle': '-', 'color': QUIET, 'linewidth': 0.5, 'shrinkA': 0, 'shrinkB': 2}
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,10 @@ def _write_names(axis: Axes, points: Sequence[Point]) -> None:
             is_free = box[1] >= floor and not any(_overlap(box, other) for other in taken)
             if is_free or offset == _OFFSETS[-1]:
                 taken.append(box)
+                if abs(offset) > _OFFSETS[0]:
+                    place = (point.customer, ends[offset < 0])
+                    leader = axis.annotate('', place, (0, offset), textcoords='offset points', arrowprops=_LEADER)
+                    leader.set_in_layout(False)
                 break
             text.remove()
 

@@ -64,7 +64,7 @@ def test_of_two_that_cost_as_much_the_stronger_pays():
 def test_names_do_not_cover_each_other():
     figure = by_defence(study())
     (axis,) = figure.axes
-    boxes = {text.get_text(): text.get_window_extent() for text in axis.texts}
+    boxes = {text.get_text(): text.get_window_extent() for text in axis.texts if text.get_text()}
     assert boxes.keys() == DEFENCES.keys()
     for one, other in itertools.combinations(boxes.values(), 2):
         assert not one.overlaps(other)
