@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +22,26 @@ _REACH = 2 * _CELL
 _NEIGHBOURHOOD = 9  # pixels: the strongest point of these is a place
 _WEAKEST = np.float32(2)  # grey levels: what noise makes is no place
 _WEIGHTS = (1 << np.arange(64, dtype=np.uint64)).astype(np.uint64)
+
+
+class _Work(threading.local):
+    """A thread's arrays of an image's size: to allocate them for each image would take longer than to fill them."""
+
+    def __init__(self) -> None:
+        self._make((0, 0))
+
+    def _make(self, shape: tuple[int, ...]) -> None:
+        self.values, self.fine, self.coarse, self.response = (np.empty(shape, np.float32) for _ in range(4))
+        self.mask = np.empty(shape, np.uint8)
+
+    def of(self, shape: tuple[int, ...]) -> _Work:
+        """Those for images of a size; what they hold is of no meaning."""
+        if self.values.shape != shape:
+            self._make(shape)
+        return self
+
+
+_WORK = _Work()
 
 
 class Fingerprint(NamedTuple):
@@ -60,9 +81,9 @@ def image_hash(luma: np.ndarray) -> np.uint64:
     return np.uint64(_WEIGHTS[(small[:, 1:] > small[:, :-1]).ravel()].sum())
 
 
-def distances(hashes: np.ndarray, one: np.uint64) -> np.ndarray:
-    """How many bits of each hash, uint64 ``(n,)``, differ from those of ``one``."""
-    differing = np.bitwise_xor(hashes, one)
+def distances(hashes: np.ndarray, one: np.uint64, work: np.ndarray | None = None) -> np.ndarray:
+    """How many bits of each hash, uint64 ``(n,)``, differ from those of ``one``; ``work``: a like array to write to."""
+    differing = np.bitwise_xor(hashes, one, out=work)
     if hasattr(np, 'bitwise_count'):  # NumPy 2
         return np.asarray(np.bitwise_count(differing))
     return np.asarray(_bits()[differing.view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8))
@@ -92,17 +113,19 @@ def tokens(luma: np.ndarray) -> np.ndarray:
     if min(height, width) < 2 * _REACH + 2:
         return np.empty(0, np.uint64)
     inner = slice(_REACH, -_REACH)
-    fine = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), 1.0)
-    coarse = cv2.GaussianBlur(fine, (0, 0), 1.7)
-    response = cv2.absdiff(fine, coarse)
-    strongest = cv2.dilate(response, np.ones((_NEIGHBOURHOOD, _NEIGHBOURHOOD), np.uint8))
+    work = _WORK.of(luma.shape)
+    np.copyto(work.values, luma)
+    fine = cv2.GaussianBlur(work.values, (0, 0), 1.0, dst=work.fine)
+    coarse = cv2.GaussianBlur(fine, (0, 0), 1.7, dst=work.coarse)
+    response = cv2.absdiff(fine, coarse, dst=work.response)
+    strongest = cv2.dilate(response, np.ones((_NEIGHBOURHOOD, _NEIGHBOURHOOD), np.uint8), dst=work.fine)
     # OpenCV's comparisons are several times quicker than NumPy's on masks of a whole image.
-    is_place = cv2.compare(response, np.maximum(strongest, _WEAKEST), cv2.CMP_GE)[inner, inner]
-    places = cv2.findNonZero(is_place)
+    is_place = cv2.compare(response, np.maximum(strongest, _WEAKEST, out=work.fine), cv2.CMP_GE, dst=work.mask)
+    places = cv2.findNonZero(is_place[inner, inner])
     if places is None:
         return np.empty(0, np.uint64)
     columns, rows = places.reshape(-1, 2).T + _REACH
-    cells = cv2.blur(coarse, (_CELL, _CELL), anchor=(0, 0))
+    cells = cv2.blur(coarse, (_CELL, _CELL), anchor=(0, 0), dst=work.values)
     steps = np.arange(-_REACH, _REACH, _CELL)
     values = cells[(rows[:, None, None] + steps[:, None]), (columns[:, None, None] + steps)]
     bits = np.concatenate(

@@ -31,7 +31,7 @@ class Memory:
         self._capacity = capacity
         buckets = 1 << max(4, int(np.ceil(np.log2(capacity * TOKENS / 2))))
         self._count = 0
-        self._hashes = np.zeros(capacity, np.uint64)
+        self._hashes, self._work = np.zeros(capacity, np.uint64), np.zeros(capacity, np.uint64)
         self._thumbnails = np.zeros((capacity, THUMBNAIL), np.uint8)
         self._customers = np.full(capacity, -1, np.int64)
         self._tags = np.zeros((buckets, _WAYS), np.uint32)
@@ -43,7 +43,7 @@ class Memory:
     def seen(self, customer: int, image: Fingerprint) -> bool:
         """Whether a customer has asked before about nearly this image, one that it is a part of, or a part of it."""
         known = slice(len(self))
-        is_near = distances(self._hashes[known], image.whole) <= _NEAR
+        is_near = distances(self._hashes[known], image.whole, self._work[known]) <= _NEAR
         near = np.flatnonzero(is_near & (self._customers[known] == customer))
         differences = self._thumbnails[near].astype(np.float32) - image.thumbnail
         if len(near) and (differences**2).mean(axis=1).min() <= _ALIKE**2:
