@@ -10,15 +10,15 @@ import numpy as np
 
 from mea_plugin.errors import InputError
 
-__all__ = ['AnswerDefence', 'Key', 'rounded']
+__all__ = ['AnswerDefence', 'Key', 'Linear', 'Undoable', 'rounded']
 
 
 @runtime_checkable
 class AnswerDefence(Protocol):
     """Changes answers before they leave the service.
 
-    Two things it may have besides say what an attacker can do about it who knows its options and not its key, see
-    :mod:`mea_plugin.defences.known`: ``undo(answer)`` and ``operators(height, width)``.
+    One that is :class:`Undoable` or :class:`Linear` besides says what an attacker can do about it who knows its options
+    and not its key, see :mod:`mea_plugin.defences.known`.
     """
 
     def describe(self) -> dict[str, Any]:
@@ -36,6 +36,24 @@ class AnswerDefence(Protocol):
         Returns:
             uint8 ``(H, W, 3)``, RGB.
         """
+        ...
+
+
+@runtime_checkable
+class Undoable(Protocol):
+    """A defence that can be taken away again."""
+
+    def undo(self, answer: np.ndarray) -> np.ndarray:
+        """The answer as it was, as far as it can be had without the key: uint8 ``(H, W, 3)``, RGB."""
+        ...
+
+
+@runtime_checkable
+class Linear(Protocol):
+    """A defence that is linear along an answer's columns and rows."""
+
+    def operators(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Float32 ``A``, ``(height, height)``, and ``B``, ``(width, width)``: of each channel it makes ``A x B.T``."""
         ...
 
 

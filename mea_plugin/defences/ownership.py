@@ -74,7 +74,7 @@ def verify_all(
     decoys: int = 999,
     seed: int = 0,
 ) -> dict[str, OwnershipTest]:
-    """Test whether suspects carry the mark of a key; a hundred take little longer than one.
+    """Test whether suspects carry the mark of a key; the marks are drawn once for all of them.
 
     Of the difference ``r`` of both answers, averaged over the pixels of the query, the statistic of a mark ``m`` is
 

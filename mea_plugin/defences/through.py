@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mea_plugin.defences.known import can_be_imitated
+from mea_plugin.defences.base import Linear
 from mea_plugin.defences.registry import build_defences
 from mea_plugin.errors import InputError
 
@@ -44,11 +44,12 @@ class ThroughDefences:
     """
 
     def __init__(self, entries: Any, *, where: str) -> None:
-        self._defences = build_defences(entries, where=where)
-        for number, defence in enumerate(self._defences):
-            if not can_be_imitated(defence):
+        self._defences: list[Linear] = []
+        for number, defence in enumerate(build_defences(entries, where=where)):
+            if not isinstance(defence, Linear):
                 what = f'{defence.describe()["type"]} cannot be imitated in training'
                 raise InputError(what, where=f'{where}[{number}]', do='Remove it')
+            self._defences.append(defence)
         self._operators = functools.lru_cache(_SIZES)(self._build)
 
     def __call__(self, output: Tensor) -> Tensor:
@@ -60,6 +61,6 @@ class ThroughDefences:
     def _build(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         vertical, horizontal = torch.eye(height), torch.eye(width)
         for defence in self._defences:
-            rows, columns = map(torch.from_numpy, defence.operators(height, width))  # type: ignore[attr-defined]
+            rows, columns = map(torch.from_numpy, defence.operators(height, width))
             vertical, horizontal = rows @ vertical, horizontal @ columns.T
         return vertical.to(device, dtype), horizontal.to(device, dtype)

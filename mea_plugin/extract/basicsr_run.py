@@ -27,25 +27,17 @@ class BasicSRSurrogate:
         overrides: Laid over it in their order, section by section.
         length: Factor on the iterations.
         seed: Instead of ``manual_seed``.
-        known_defences: Becomes ``train.known_defences``.
     """
 
+    section = 'train'
+
     def __init__(
-        self,
-        name: str,
-        opt: str,
-        overrides: Sequence[Mapping[str, Any]],
-        *,
-        length: float = 1,
-        seed: int | None = None,
-        known_defences: Sequence[Mapping[str, Any]] = (),
+        self, name: str, opt: str, overrides: Sequence[Mapping[str, Any]], *, length: float = 1, seed: int | None = None
     ) -> None:
         self.name = name
         options = load_options(opt)
         for override in overrides:
             options = merge(options, override)
-        if known_defences:
-            options = merge(options, {'train': {'known_defences': [dict(one) for one in known_defences]}})
         self.options = stretch(options, _ITERATIONS, length) if length != 1 else options
         if seed is not None:
             self.options = self.seeded(seed)

@@ -50,18 +50,12 @@ class MMagicSurrogate:
         overrides: Laid over it in their order, as MMEngine merges configs; ``_delete_: true`` replaces a section.
         length: Factor on the iterations.
         seed: Instead of ``randomness.seed``.
-        known_defences: Become ``model.known_defences``.
     """
 
+    section = 'model'
+
     def __init__(
-        self,
-        name: str,
-        opt: str,
-        overrides: Sequence[Mapping[str, Any]],
-        *,
-        length: float = 1,
-        seed: int | None = None,
-        known_defences: Sequence[Mapping[str, Any]] = (),
+        self, name: str, opt: str, overrides: Sequence[Mapping[str, Any]], *, length: float = 1, seed: int | None = None
     ) -> None:
         self.name = name
         config = copy.deepcopy(_load(opt, Path(opt).stat().st_mtime_ns if Path(opt).is_file() else 0))
@@ -71,9 +65,6 @@ class MMagicSurrogate:
         except Exception as error:  # as MMEngine raises it, of many kinds
             raise InputError(f'override does not fit ({error})', where=name, do='Correct the override') from error
         changed = config.to_dict()
-        if known_defences:
-            known = [dict(one) for one in known_defences]
-            changed['model'] = {**changed['model'], 'known_defences': known}
         if length != 1:
             changed.update({key: stretch(changed[key], _ITERATIONS, length) for key in _SECTIONS if changed.get(key)})
         if seed is not None:

@@ -25,11 +25,13 @@ class Surrogate(Protocol):
         name: How tables call it.
         options: Its options as JSON-like values, overrides applied: what its training depends on, beside the queries.
         total: Iterations of training.
+        section: Of its option file: where ``known_defences`` stand.
     """
 
     name: str
     options: dict[str, Any]
     total: int
+    section: str
 
     def seeded(self, seed: int) -> dict[str, Any]:
         """Its options with another seed."""
@@ -82,14 +84,9 @@ def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
     checked = [check_section(one, f'{where}.override') for one in overrides]
     module, _, attribute = _LOCATIONS.get(Path(opt).suffix, _OTHER).partition(':')
     toolbox = getattr(importlib.import_module(module), attribute)
-    surrogate: Surrogate = toolbox(
-        name,
-        opt,
-        checked,
-        length=value.get('length') or 1,
-        seed=value.get('seed'),
-        known_defences=value.get('known_defences') or (),
-    )
+    if value.get('known_defences'):
+        checked.append({toolbox.section: {'known_defences': [dict(one) for one in value['known_defences']]}})
+    surrogate: Surrogate = toolbox(name, opt, checked, length=value.get('length') or 1, seed=value.get('seed'))
     return surrogate
 
 

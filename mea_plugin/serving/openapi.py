@@ -129,7 +129,8 @@ _ERRORS = {
     409: 'The job is not done',
     413: 'Too many bytes or pixels, or too long a side',
     415: 'Another content type than those of the request body',
-    422: 'The image is too small; or the Idempotency-Key is not 1 to 255 visible ASCII characters, or was used before',
+    422: 'The image is too small; or the Idempotency-Key is not 1 to 255 visible ASCII characters, or was used for '
+    'another request',
     429: 'Above the rate of the key, or the queue is full; see Retry-After',
     500: 'The model failed',
     503: 'The service is stopping; see Retry-After',

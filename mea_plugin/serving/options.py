@@ -43,7 +43,7 @@ class LimitOptions:
         body_bytes: The largest body of a request.
         pixels: The largest image, width times height.
         max_side: The largest width or height; None for any that has no more pixels.
-        min_side: The smallest: tiny queries tell more of a model for each pixel.
+        min_side: The smallest.
         queue: Requests that wait or are being answered at once, and jobs that wait; more are told to come back.
         body_timeout_s: How long a body, or the head of a request, may take to arrive.
     """

@@ -41,15 +41,13 @@ def customers_losses(shared: Shared, known: Mapping[str, Any]) -> dict[str, Any]
     names = [metric.name for metric in study.measure.metrics]
     found: dict[str, Any] = {}
     for name, victim in shared.victims.items():
-        recorded, plain = shared.recorded(name), None
+        recorded, timed = shared.recorded(name), None
         for defence in (one for one, defences in study.defences.items() if defences):
             defended = shared.defended(name, defence)
             key = hash_json([defended.fingerprint, shared.test_sets.fingerprint, names])
             entry = known.get(name, {}).get(defence, {})
             if entry.get('key') != key:
-                images = [read_rgb(path) for path in list_images(shared.test_sets.entries[0]['lq'])[:_TIMED]]
-                plain = plain or _fastest(functools.partial(_ask, victim), images)
-                pairs = list(zip(images, recorded.query(images), strict=True))
+                plain, pairs = timed = timed or _timed(shared, victim, recorded)
                 added = _fastest(functools.partial(_defend, defended), pairs)
                 test_sets = _distance(shared, recorded, defended)
                 entry = {'key': key, 'test_sets': test_sets, 'seconds': round(1 + added / plain, 3)}
@@ -105,6 +103,12 @@ def _distance(shared: Shared, victim: Victim, defended: Victim) -> dict[str, Any
         panel_images=1,
     )
     return measured_sets(result.sets, 'defended')
+
+
+def _timed(shared: Shared, victim: Victim, recorded: Victim) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
+    """Seconds of a victim for some test images, and these with its answers."""
+    images = [read_rgb(path) for path in list_images(shared.test_sets.entries[0]['lq'])[:_TIMED]]
+    return _fastest(functools.partial(_ask, victim), images), list(zip(images, recorded.query(images), strict=True))
 
 
 def _ask(victim: Victim, image: np.ndarray) -> None:

@@ -67,7 +67,7 @@ class Asked(NamedTuple):
 def asked_of(study: StudyOptions, cell: Cell) -> Asked:
     """Who answers a cell's queries; without a defence that is the victim alone, whatever that is called."""
     attack, defence = study.attack(cell.method), cell.defence if study.defences.get(cell.defence) else ''
-    undo = bool(attack.get('knows') and defence and any(map(can_be_undone, build_defences(study.defences[defence]))))
+    undo = bool(attack.get('knows') and defence and can_be_undone(study.defences[defence]))
     return Asked(cell.victim, defence, int(attack.get('repeats', 1)), float(attack.get('denoise', 0)), undo)
 
 

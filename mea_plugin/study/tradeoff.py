@@ -10,6 +10,7 @@ from mea_plugin.report.figures.style import INK, PAGE, QUIET, drawing, grid_of_a
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ['Point', 'by_defence', 'frontier', 'panels_of']
 
@@ -87,7 +88,7 @@ def frontier(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
 
 
 @drawing
-def by_defence(study: Study) -> Any:
+def by_defence(study: Study) -> Figure:
     """What an attacker loses by what a customer loses, a panel per configuration, a marker per method.
 
     A defence pays where it takes more from the attacker than another that costs the customer as much: high and to the

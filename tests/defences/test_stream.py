@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from skimage import data
 from mea_plugin.benchmarks.watch import attackers, ordinary_customers, until_alarm
 from mea_plugin.defences.stream import Calibration, Response, StreamDetector, calibrate
 from mea_plugin.defences.stream.drift import Ordinary, content_features
-from mea_plugin.defences.stream.fingerprints import Fingerprint, distances, image_hash, tokens
+from mea_plugin.defences.stream.fingerprints import Fingerprint, distances, fingerprint, image_hash, tokens
 from mea_plugin.defences.stream.memory import Memory
 from mea_plugin.errors import InputError
 from tests.helpers import call_tool, photograph, save
@@ -292,3 +294,12 @@ def test_the_benchmark_tells_customers_from_attackers():
     assert found['crops of one image'] == 10  # as soon as anybody is judged
     assert found['another kind of images, each once'] is not None
     assert found['synthetic patterns'] is not None
+
+
+def test_fingerprints_share_no_memory_between_sizes_and_threads():
+    images = [photograph(size, seed=seed) for seed in range(4) for size in ((64, 96), (120, 80), (12, 12))]
+    alone = [tokens(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).tolist() for image in images]
+    assert len({tuple(one) for one in alone}) == 9  # none of the smallest has any
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda image: fingerprint(image).parts.tolist(), images * 8))
+    assert together == alone * 8
