@@ -43,10 +43,11 @@ test: env-dev  ## Run all tests in the modern environment
 test-classic: env-classic  ## Run all tests in the classic environment (needs Python 3.11)
 	@$(ONE_THREAD) $(CLASSIC) $(PYTEST)
 
-lint: env-dev  ## Check style and types
+lint: env-dev  ## Check style, types and what may import what
 	@$(MODERN) -m ruff check $(CHECKED)
 	@$(MODERN) -m ruff format --check $(CHECKED)
 	@$(MODERN) -m mypy
+	@.venv/bin/lint-imports --no-cache
 
 bench: env-dev  ## Measure losses, optimizers, training, query runs, the service and evaluation beside their peers, as ratios
 	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve evaluate

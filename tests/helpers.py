@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from mea_plugin import cli
+from mea_plugin.core import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mea_plugin.files import hash_file
+from mea_plugin.core.files import hash_file
 
 SQUEEZE = 'squeezenet1_1-b8a52dc0.pth'
 
 
 def hide(monkeypatch, folder: Path) -> None:
     """Let no weights be on this machine, and let what is missing be said as if for the first time."""
-    from mea_plugin.training.logged import logged_metric
+    from mea_plugin.training.logged_metrics import logged_metric
 
     monkeypatch.setenv('TORCH_HOME', str(folder / 'nothing'))
     monkeypatch.delenv('MEA_METRIC_WEIGHTS', raising=False)
@@ -25,7 +25,7 @@ def squeezenet(monkeypatch, folder: Path) -> str:
     """A folder with random weights for LPIPS on SqueezeNet, which for this test are the published ones."""
     from torchvision.models import squeezenet1_1
 
-    from mea_plugin.metric_weights import KNOWN
+    from mea_plugin.metrics.published_weights import KNOWN
 
     hide(monkeypatch, folder)
     torch.manual_seed(0)
@@ -60,7 +60,7 @@ def moments(monkeypatch, folder: Path) -> Moments:
     """Let FID and KID compare moments of colours."""
     from mea_plugin.metrics import fid_kid
     from mea_plugin.metrics.inception import WEIGHTS
-    from mea_plugin.metrics.weights import WeightSource
+    from mea_plugin.metrics.weight_source import WeightSource
 
     hide(monkeypatch, folder)
     extractor = Moments()

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.errors import InputError
 
 SMALLEST_SIDE = 20
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from mea_plugin.benchmarks.machine import describe_machine
+    from mea_plugin.core.machine import describe_machine
 
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('no CUDA device is at hand', where='--device', do='Use --device cpu')

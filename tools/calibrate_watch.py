@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.defences.stream import calibrate_from_folders
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.serving.watch import calibrate_from_folders
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from mea_plugin import __version__
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.doctor import examine, installed_versions, mediapipe_lacks_solutions, report
-from mea_plugin.doctor_machine import (
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.doctor.machine import (
     examine_folders,
     examine_gpu,
     examine_metric_weights,
@@ -19,6 +18,7 @@ from mea_plugin.doctor_machine import (
     python_to_type,
     used_folders,
 )
+from mea_plugin.doctor.report import examine, installed_versions, mediapipe_lacks_solutions, report
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.options import load_options, require
 from mea_plugin.evaluation import evaluate_from_options
-from mea_plugin.options import load_options, require
 
 
 def main(argv: Sequence[str] | None = None) -> None:

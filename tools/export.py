@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.export import FORMATS, Exported, export_surrogate, load_surrogate
 from mea_plugin.export.exporter import TOLERANCE
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.extract import extract, load_extraction
 
 

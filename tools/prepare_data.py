@@ -14,14 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.embedded import SPLITS
 from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
-from mea_plugin.data.query_set_crops import crop_query_set
-from mea_plugin.data.query_set_lmdb import export_lmdb
-from mea_plugin.data.query_set_mmagic import export_mmagic
-from mea_plugin.data.query_set_split import parse_parts, split_query_set
+from mea_plugin.query_sets.crops import crop_query_set
+from mea_plugin.query_sets.lmdb import export_lmdb
+from mea_plugin.query_sets.mmagic_folders import export_mmagic
+from mea_plugin.query_sets.split import parse_parts, split_query_set
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mea_plugin.cli import ToolParser, run_tool
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.launch import is_first_process
+from mea_plugin.core.options import load_options
 from mea_plugin.data.sources import image_references
-from mea_plugin.launch import is_first_process
-from mea_plugin.options import load_options
 from mea_plugin.query import run_queries
 from mea_plugin.query.options import QueryOptions
 from mea_plugin.query.status import dry_run, status

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.errors import InputError
 from mea_plugin.report.job import IMAGES, LARGE, make_report
 from mea_plugin.report.prices import PRICE
 

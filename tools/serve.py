@@ -12,9 +12,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError
-from mea_plugin.options import load_options
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import load_options
 from mea_plugin.serving import ServeOptions
 from mea_plugin.serving.database import open_store
 from mea_plugin.serving.keys import create_key, list_keys, revoke_key

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError, RunError
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.errors import InputError, RunError
+from mea_plugin.core.files import read_json
 from mea_plugin.evaluation.markup import to_markdown
-from mea_plugin.files import read_json
-from mea_plugin.study.places import find_places
 from mea_plugin.study.reading import load_study
+from mea_plugin.study.workers import find_places
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,12 +4,12 @@
 import sys
 from collections.abc import Sequence
 
-from mea_plugin.cli import run_tool
+from mea_plugin.core.cli import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
-    from mea_plugin.mmagic.train import main as train  # takes seconds, in which Ctrl-C may come, too
+    from mea_plugin.mmagic.run.train import main as train  # takes seconds, in which Ctrl-C may come, too
 
     train(argv)
 

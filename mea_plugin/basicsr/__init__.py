@@ -1,6 +1,6 @@
 """Adapter for BasicSR: importing it registers what this package adds to the toolbox."""
 
-from mea_plugin.basicsr import compat
+from mea_plugin.toolboxes import basicsr_compat as compat
 
 compat.apply()
 

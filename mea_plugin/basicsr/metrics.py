@@ -12,9 +12,9 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.options import check_number
-from mea_plugin.training.logged import check_weights, logged_metric, to_rgb
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_number
+from mea_plugin.training.logged_metrics import check_weights, logged_metric, to_rgb
 
 __all__ = [
     *('METRICS', 'announce_missing', 'better_value', 'calculate_hf_psnr', 'calculate_lpips', 'calculate_ms_ssim'),

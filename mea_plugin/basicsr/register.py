@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
-from mea_plugin.basicsr.cached_dataset import CachedPairedImageDataset
-from mea_plugin.basicsr.extraction_model import ExtractionModel
-from mea_plugin.basicsr.fidelity_dataset import FidelityDataset
-from mea_plugin.basicsr.gan_model import ExtractionGANModel
+from mea_plugin.basicsr.data.cached_dataset import CachedPairedImageDataset
+from mea_plugin.basicsr.data.fidelity_dataset import FidelityDataset
 from mea_plugin.basicsr.metrics import METRICS
+from mea_plugin.basicsr.models.extraction_model import ExtractionModel
+from mea_plugin.basicsr.models.gan_model import ExtractionGANModel
 from mea_plugin.losses import HighFrequencyLoss
 
 __all__ = ['register_all']

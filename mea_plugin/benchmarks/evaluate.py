@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from mea_plugin.benchmarks.timing import compare, format_table
+from mea_plugin.core.options import load_options
 from mea_plugin.data.prepare import make_benchmark
 from mea_plugin.evaluation import EvaluationSet, evaluate_from_options
 from mea_plugin.evaluation.pairs import list_pairs, load_pair
 from mea_plugin.evaluation.stream import worker_count
-from mea_plugin.metrics import to_y
-from mea_plugin.options import load_options
+from mea_plugin.metrics.planes import to_y
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.embedded import EMBEDDED
 
@@ -99,7 +99,7 @@ def _option(test_set: EvaluationSet) -> dict[str, str]:
 
 def _models(folder: Path) -> dict[str, Any]:
     """The embedded victim, and an untrained surrogate of its size: speed does not depend on what is learned."""
-    from mea_plugin.basicsr.networks import build_network
+    from mea_plugin.toolboxes.basicsr_networks import build_network
 
     network_g = load_options(EMBEDDED.with_suffix('.yml'))['network_g']
     torch.manual_seed(0)

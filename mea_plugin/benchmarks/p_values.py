@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mea_plugin.statistics import paired_difference
+from mea_plugin.evaluation.statistics import paired_difference
 
 __all__ = ['ratios']
 

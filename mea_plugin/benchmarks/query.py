@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from mea_plugin.benchmarks.timing import compare, format_table
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import encode_png
 from mea_plugin.data.sources import image_references
-from mea_plugin.files import hash_array
-from mea_plugin.images import encode_png
 from mea_plugin.query import run_queries
 from mea_plugin.query.engine import claim, ledger_folder
 from mea_plugin.query.ledger import Ledger
@@ -70,7 +70,7 @@ def noise_images(count: int, size: tuple[int, int], folder: Path) -> Path:
 
 def large_victim(folder: Path) -> dict[str, Any]:
     """Options of 1.5 million parameters, untrained: how fast a network is does not depend on what it has learned."""
-    from mea_plugin.basicsr.networks import build_network
+    from mea_plugin.toolboxes.basicsr_networks import build_network
 
     torch.manual_seed(0)
     weights = folder / 'large.pth'

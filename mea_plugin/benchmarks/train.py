@@ -70,7 +70,7 @@ def run(rounds: int = 5, quick: bool = False, device: str = 'cpu') -> tuple[str,
 
 def _describe(size: Mapping[str, int], device: str) -> str:
     network = _network(size)
-    from mea_plugin.basicsr.networks import build_network
+    from mea_plugin.toolboxes.basicsr_networks import build_network
 
     count = sum(param.numel() for param in build_network(network).parameters()) / 1e6
     return f'MSRResNet of {count:.2f} million parameters, x4, batch {size["batch"]}, {size["lq"]}-pixel crops, {device}'
@@ -265,8 +265,8 @@ def _mmagic_model(
 
 def _loaders(folder: Path, size: Mapping[str, int], quick: bool) -> tuple[str, list[dict[str, object]]]:
     """Batches per second of BasicSR's data sets behind the resumable loader, and what a step waits for them."""
-    from mea_plugin.basicsr.data import train_loader
-    from mea_plugin.data.query_set_lmdb import export_lmdb
+    from mea_plugin.basicsr.data.loaders import train_loader
+    from mea_plugin.query_sets.lmdb import export_lmdb
     from mea_plugin.training.ranks import Ranks
 
     queries = _query_set(folder, 4 if quick else 40)
@@ -313,7 +313,7 @@ def _waits(model: Any, batches: Any, steps: int) -> tuple[float, float]:
 
 def _resume(folder: Path, size: Mapping[str, int], quick: bool) -> tuple[str, list[dict[str, object]]]:
     """Seconds from asking for a loader to its first batch, at the start and far on."""
-    from mea_plugin.basicsr.data import train_loader
+    from mea_plugin.basicsr.data.loaders import train_loader
     from mea_plugin.training.ranks import Ranks
 
     queries = folder / 'queries'

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from mea_plugin.data.sources import image_references, read_shrunk
-from mea_plugin.defences.stream import Calibration, StreamDetector, calibrate
-from mea_plugin.defences.stream.drift import content_features
+from mea_plugin.serving.watch import Calibration, StreamDetector, calibrate
+from mea_plugin.serving.watch.drift import content_features
 
 __all__ = ['attackers', 'ordinary_customers', 'until_alarm']
 

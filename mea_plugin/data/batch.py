@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file, hash_json
+from mea_plugin.core.images import EXTENSIONS, read_rgb, write_png
 from mea_plugin.data.batch_state import BatchState, Made
 from mea_plugin.data.parallel import mapper
 from mea_plugin.data.recipes import Recipe
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_file, hash_json
-from mea_plugin.images import EXTENSIONS, read_rgb, write_png
 
 __all__ = ['BatchResult', 'run_batch']
 

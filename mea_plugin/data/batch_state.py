@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import read_json, write_json, write_text
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import read_json, write_json, write_text
 
 __all__ = ['BatchState', 'Made']
 

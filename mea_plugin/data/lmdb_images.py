@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['META', 'LmdbEntry', 'is_lmdb', 'lmdb_bytes', 'lmdb_entries', 'lmdb_library']
 

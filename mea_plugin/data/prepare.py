@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import list_images
 from mea_plugin.data.batch import BatchResult, run_batch
 from mea_plugin.data.recipes import BenchmarkRecipe, BicubicRecipe, SubImageRecipe
 from mea_plugin.data.resize import Like, check_scale
 from mea_plugin.data.sources import by_stem, image_source, merge_sources
-from mea_plugin.errors import InputError
-from mea_plugin.images import list_images
 
 __all__ = ['make_benchmark', 'make_bicubic', 'make_sub_images']
 

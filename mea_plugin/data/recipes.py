@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import check_pair
 from mea_plugin.data.resize import Like, downscale, mod_crop
-from mea_plugin.errors import InputError
-from mea_plugin.images import check_pair
 
 __all__ = ['BenchmarkRecipe', 'BicubicRecipe', 'Recipe', 'SubImageRecipe', 'crop_starts']
 

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import decode_rgb, decode_size, image_size, read_rgb
 from mea_plugin.data.lmdb_images import lmdb_bytes, lmdb_entries
-from mea_plugin.errors import InputError
-from mea_plugin.images import decode_rgb, decode_size, image_size, read_rgb
 
 __all__ = ['FileRef', 'ImageRef', 'LmdbRef', 'lmdb_references']
 
@@ -31,7 +31,7 @@ class ImageRef(Protocol):
         """The pixels, uint8 ``(H, W, 3)``, RGB.
 
         Raises:
-            InputError: As :func:`~mea_plugin.images.read_rgb`.
+            InputError: As :func:`~mea_plugin.core.images.read_rgb`.
         """
         ...
 
@@ -39,7 +39,7 @@ class ImageRef(Protocol):
         """Height and width, from the header.
 
         Raises:
-            InputError: As :func:`~mea_plugin.images.image_size`.
+            InputError: As :func:`~mea_plugin.core.images.image_size`.
         """
         ...
 

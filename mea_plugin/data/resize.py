@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['Like', 'bicubic', 'check_scale', 'downscale', 'mod_crop']
 
@@ -106,7 +106,7 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
 def _toolbox() -> ModuleType:
     if importlib.util.find_spec('basicsr') is None:
         raise InputError('bicubic resizing needs BasicSR', do='Install it with: pip install -e ".[basicsr]"')
-    from mea_plugin.basicsr import compat
+    from mea_plugin.toolboxes import basicsr_compat as compat
 
     compat.apply()
     return importlib.import_module('basicsr.utils.matlab_functions')

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import EXTENSIONS, list_images
 from mea_plugin.data.embedded import photographs
 from mea_plugin.data.lmdb_images import is_lmdb
 from mea_plugin.data.references import FileRef, ImageRef, lmdb_references, state_of
 from mea_plugin.data.resize import downscale
-from mea_plugin.errors import InputError
-from mea_plugin.images import EXTENSIONS, list_images
 
 __all__ = ['by_stem', 'image_references', 'image_source', 'merge_sources', 'read_shrunk']
 

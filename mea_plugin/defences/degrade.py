@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mea_plugin.options import check_number
+from mea_plugin.core.options import check_number
 
 __all__ = ['Jpeg', 'Levels', 'Resize']
 

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mea_plugin.core.options import check_number
 from mea_plugin.defences.base import Key, rounded
-from mea_plugin.options import check_number
 
 __all__ = ['SIZE', 'InvisibleWatermark', 'KeyedMark', 'symmetric']
 
@@ -84,7 +84,7 @@ def symmetric(filters: np.ndarray) -> np.ndarray:
 class InvisibleWatermark:
     """Adds the mark of a key to the answers, at the strength of a grey level or two.
 
-    Whether a suspect network carries it is what :func:`~mea_plugin.defences.ownership.verify` says.
+    Whether a suspect network carries it is what :func:`~mea_plugin.ownership.verify.verify` says.
 
     Args:
         amplitude: In grey levels: the largest root mean square that the mark has, where the query is full of texture.

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pywt
 
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_number
 from mea_plugin.defences.base import Key, rounded
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.options import check_number
 
 __all__ = ['DetailNoise', 'Noise']
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.registry import Factories
 from mea_plugin.defences.base import AnswerDefence
-from mea_plugin.errors import InputError
-from mea_plugin.factories import Factories
 
 __all__ = ['build_defences', 'defence_types', 'register_defence']
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.defences.base import Linear
 from mea_plugin.defences.registry import build_defences
-from mea_plugin.errors import InputError
 
 __all__ = ['ThroughDefences']
 

@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import check_number
 from mea_plugin.defences.base import rounded
-from mea_plugin.errors import InputError
-from mea_plugin.options import check_number
 
 __all__ = ['VisibleWatermark']
 

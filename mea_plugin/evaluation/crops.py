@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.metrics.planes import to_y
 
 __all__ = ['CONTEXT_SIDE', 'CROP_SIDES', 'PanelRow', 'choose_rows', 'cut_row', 'most_detailed']

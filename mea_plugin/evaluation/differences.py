@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.metrics import Metric
-from mea_plugin.statistics import PairedDifference, holm, paired_difference
+from mea_plugin.evaluation.statistics import PairedDifference, holm, paired_difference
+from mea_plugin.metrics.metric import Metric
 
 __all__ = ['Difference', 'compare_models', 'compared_pairs']
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_json
+from mea_plugin.core.images import read_rgb
 from mea_plugin.evaluation.crops import PanelRow, choose_rows
 from mea_plugin.evaluation.differences import compare_models, compared_pairs
 from mea_plugin.evaluation.measure import (
@@ -29,9 +31,9 @@ from mea_plugin.evaluation.pictures import PictureFolder, SavedPictures
 from mea_plugin.evaluation.results import KINDS, Comparison, EvaluationResult, Kind, Protocol, SetResult
 from mea_plugin.evaluation.sets import CheckedSet, check_sets
 from mea_plugin.evaluation.stream import stream
-from mea_plugin.files import hash_json
-from mea_plugin.images import read_rgb
-from mea_plugin.metrics import DEFAULT, Metric, fid_kid, find_metrics
+from mea_plugin.metrics import fid_kid
+from mea_plugin.metrics.catalogue import DEFAULT, find_metrics
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.victims import Victim
 
 __all__ = ['VICTIM', 'SavedImages', 'evaluate']
@@ -77,7 +79,7 @@ def evaluate(
         surrogates: Networks trained to behave like it, by name.
         test_sets: Where the images are; task quality is measured on those with ground truth.
         baselines: Models to beat, such as bicubic interpolation, by name.
-        metrics: From :func:`mea_plugin.metrics.find_metrics`; by default PSNR and SSIM on Y and on RGB.
+        metrics: From :func:`mea_plugin.metrics.catalogue.find_metrics`; by default PSNR and SSIM on Y and on RGB.
         seeds: Names of surrogates that differ in their seed alone, by the group that they are compared as.
         ceiling: Whether the victim's answers with noise of one grey level are a row, above which agreement means
             nothing.

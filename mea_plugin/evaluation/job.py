@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_json, write_text
+from mea_plugin.core.images import write_png
+from mea_plugin.core.options import check_keys, check_section
+from mea_plugin.core.provenance import provenance
 from mea_plugin.data.resize import check_scale
-from mea_plugin.errors import InputError
 from mea_plugin.evaluation.crops import PanelRow
 from mea_plugin.evaluation.document import document, summary
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
@@ -20,10 +24,6 @@ from mea_plugin.evaluation.panel import draw_panel
 from mea_plugin.evaluation.pictures import FOLDER, RESULT, check_pictures, results_in
 from mea_plugin.evaluation.results import EvaluationResult
 from mea_plugin.evaluation.sets import check_folders
-from mea_plugin.files import write_json, write_text
-from mea_plugin.images import write_png
-from mea_plugin.options import check_keys, check_section
-from mea_plugin.provenance import provenance
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.remote import RemoteVictim

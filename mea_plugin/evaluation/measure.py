@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array, hash_json
 from mea_plugin.evaluation.crops import PanelRow, cut_row
 from mea_plugin.evaluation.models import CEILING, VICTIM, Models
 from mea_plugin.evaluation.pairs import ImagePair
 from mea_plugin.evaluation.pictures import SavedPictures
 from mea_plugin.evaluation.results import Comparison, Kind, Protocol
-from mea_plugin.files import hash_array, hash_json
-from mea_plugin.metrics import Metric, Planes
+from mea_plugin.metrics.metric import Metric
+from mea_plugin.metrics.planes import Planes
 from mea_plugin.metrics.psnr_ssim import plane_psnr
 
 __all__ = ['Asked', 'Measured', 'SetFeatures', 'ask_models', 'by_model', 'measure_image', 'metrics_of']

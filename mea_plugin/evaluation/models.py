@@ -8,9 +8,9 @@ from importlib import import_module
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_json
 from mea_plugin.evaluation.results import EvaluatedModel
-from mea_plugin.files import hash_json
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim
 from mea_plugin.victims.remote import RemoteVictim

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys, check_section, require
 from mea_plugin.evaluation.models import check_seeds
 from mea_plugin.evaluation.pairs import EvaluationSet
-from mea_plugin.metrics import DEFAULT, Metric, WeightSource, find_metrics, metric_names
-from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.metrics.catalogue import DEFAULT, find_metrics, metric_names
+from mea_plugin.metrics.metric import Metric
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['MEASURE_KEYS', 'MeasureOptions', 'check_model', 'parse_test_sets']
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import ImageHeader, check_pair, image_header, list_images, read_rgb
 from mea_plugin.data.resize import downscale, mod_crop
-from mea_plugin.errors import InputError
-from mea_plugin.images import ImageHeader, check_pair, image_header, list_images, read_rgb
 from mea_plugin.metrics.planes import check_size
 
 __all__ = ['EvaluationSet', 'ImagePair', 'bare_name', 'check_colours', 'check_pairs', 'list_pairs', 'load_pair']

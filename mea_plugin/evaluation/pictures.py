@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import read_json
-from mea_plugin.images import encode_png
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import read_json
+from mea_plugin.core.images import encode_png
 
 __all__ = ['FOLDER', 'RESULT', 'PictureFolder', 'SavedPictures', 'check_pictures', 'file_names', 'results_in']
 

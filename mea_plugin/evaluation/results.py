@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mea_plugin.evaluation.benchmarks import BenchmarkCheck
+from mea_plugin.evaluation.benchmark_sets import BenchmarkCheck
 from mea_plugin.evaluation.differences import Difference
 from mea_plugin.evaluation.pictures import SavedPictures
-from mea_plugin.metrics import Metric
-from mea_plugin.statistics import mean_interval
+from mea_plugin.evaluation.statistics import mean_interval
+from mea_plugin.metrics.metric import Metric
 
 __all__ = [
     *('FORMAT', 'KINDS', 'Comparison', 'EvaluatedModel', 'EvaluationResult', 'Kind', 'Mean', 'Protocol', 'SetResult'),

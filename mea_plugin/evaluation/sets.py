@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mea_plugin.errors import InputError
-from mea_plugin.evaluation.benchmarks import BenchmarkCheck, check_benchmark, find_benchmark
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import image_header, list_images
+from mea_plugin.evaluation.benchmark_sets import BenchmarkCheck, check_benchmark, find_benchmark
 from mea_plugin.evaluation.pairs import EvaluationSet, ImagePair, check_colours, check_pairs, list_pairs
-from mea_plugin.images import image_header, list_images
 
 __all__ = ['CheckedSet', 'check_folders', 'check_sets']
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from mea_plugin.evaluation.markup import to_csv, to_latex, to_markdown
 from mea_plugin.evaluation.remarks import IMAGE_LEGEND, difference_legend, left_out, mean_legend, setting
+from mea_plugin.evaluation.statistics import paired_difference
 from mea_plugin.evaluation.table import Cell, Column, Table
-from mea_plugin.statistics import paired_difference
 
 __all__ = [
     'KINDS',

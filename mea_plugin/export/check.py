@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mea_plugin.errors import InputError
-from mea_plugin.networks import probe_size
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.networks import probe_size
 from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.network import NetworkVictim
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.files import write_bytes
 from mea_plugin.export.check import Difference, measure, smallest_size
 from mea_plugin.export.onnx import check_onnx, to_onnx
 from mea_plugin.export.program import program_metadata
@@ -21,7 +22,6 @@ from mea_plugin.export.surrogate import Surrogate
 from mea_plugin.export.torch_export import check_torch_export, to_torch_export
 from mea_plugin.export.torchscript import check_torchscript, to_torchscript
 from mea_plugin.export.weights import check_safetensors, to_basicsr, to_safetensors
-from mea_plugin.files import write_bytes
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.network import NetworkVictim

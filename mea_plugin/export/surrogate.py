@@ -12,11 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from mea_plugin import __version__
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_file
-from mea_plugin.options import load_options, require
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file
+from mea_plugin.core.options import load_options, require
+from mea_plugin.core.weights import read_checkpoint, select
 from mea_plugin.victims.network import NetworkVictim
-from mea_plugin.weights import read_checkpoint, select
 
 __all__ = ['Surrogate', 'load_basicsr', 'load_mmagic', 'load_surrogate']
 
@@ -156,9 +156,9 @@ def load_mmagic(
 
     def build() -> tuple[dict[str, Any], Path, NetworkVictim]:
         import mea_plugin.mmagic  # noqa: F401 - registers
-        from mea_plugin.mmagic.config import load_config
-        from mea_plugin.mmagic.networks import find_generator
-        from mea_plugin.mmagic.train import WEIGHTS
+        from mea_plugin.mmagic.run.train import WEIGHTS
+        from mea_plugin.toolboxes.mmagic_config import load_config
+        from mea_plugin.toolboxes.mmagic_networks import find_generator
         from mea_plugin.victims.mmagic import MMagicVictim
 
         content: dict[str, Any] = load_config(config).to_dict()

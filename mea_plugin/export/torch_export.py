@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.export.program import Settled, make_program
 from mea_plugin.export.surrogate import Surrogate
 

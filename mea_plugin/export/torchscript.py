@@ -7,7 +7,7 @@ import json
 
 import torch
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.export.program import ImageProgram, Settled, portable
 from mea_plugin.export.surrogate import Surrogate
 from mea_plugin.export.windows import window_mask

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_text
+from mea_plugin.core.options import dump_options, load_options, merge
 from mea_plugin.extract.toolboxes import stretch
-from mea_plugin.files import write_text
-from mea_plugin.options import dump_options, load_options, merge
-from mea_plugin.query import QuerySet
+from mea_plugin.query_sets import QuerySet
 
 __all__ = ['BasicSRSurrogate']
 
@@ -53,7 +53,7 @@ class BasicSRSurrogate:
 
     def check(self, scale: int, where: str) -> None:
         """Check keys, names and values, and that the scale is the victim's."""
-        from mea_plugin.basicsr.check import check_options
+        from mea_plugin.basicsr.checks.check import check_options
 
         check_options(self.options, where=where, data=False)
         if self.options.get('scale') != scale:
@@ -81,7 +81,15 @@ class BasicSRSurrogate:
 
     def command(self, option_file: Path, output: Path, resume: bool) -> list[str]:
         """``tools/train_basicsr.py`` by another name."""
-        command = [sys.executable, '-m', 'mea_plugin.basicsr.train', '-opt', str(option_file), '--root', str(output)]
+        command = [
+            sys.executable,
+            '-m',
+            'mea_plugin.basicsr.run.train',
+            '-opt',
+            str(option_file),
+            '--root',
+            str(output),
+        ]
         return [*command, '--auto_resume'] if resume else command
 
     def as_victim(self, output: Path) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_text
+from mea_plugin.core.options import require
 from mea_plugin.extract.toolboxes import stretch
-from mea_plugin.files import write_text
-from mea_plugin.mmagic.check import check_config
-from mea_plugin.mmagic.config import load_config
-from mea_plugin.mmagic.networks import find_generator, find_scale
-from mea_plugin.mmagic.train import WEIGHTS
-from mea_plugin.options import require
-from mea_plugin.query import QuerySet
+from mea_plugin.mmagic.checks.check import check_config
+from mea_plugin.mmagic.run.train import WEIGHTS
+from mea_plugin.query_sets import QuerySet
+from mea_plugin.toolboxes.mmagic_config import load_config
+from mea_plugin.toolboxes.mmagic_networks import find_generator, find_scale
 
 __all__ = ['MMagicSurrogate']
 
@@ -111,7 +111,7 @@ class MMagicSurrogate:
     def command(self, option_file: Path, output: Path, resume: bool) -> list[str]:
         """``tools/train_mmagic.py`` by another name."""
         folder = str(self.weights(output).parent)
-        command = [sys.executable, '-m', 'mea_plugin.mmagic.train', str(option_file), '--work-dir', folder]
+        command = [sys.executable, '-m', 'mea_plugin.mmagic.run.train', str(option_file), '--work-dir', folder]
         return [*command, '--resume'] if resume else command
 
     def as_victim(self, output: Path) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.core.options import check_keys, load_options
 from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions
 from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
-from mea_plugin.options import check_keys, load_options
 from mea_plugin.query.options import QueryOptions, check_name, section
 
 __all__ = ['ExtractionOptions', 'load_extraction']

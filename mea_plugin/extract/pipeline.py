@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.core.files import hash_file, write_text
+from mea_plugin.core.images import list_images
+from mea_plugin.core.options import require
 from mea_plugin.data.sources import image_references
 from mea_plugin.evaluation import evaluate_from_options
 from mea_plugin.extract.options import ExtractionOptions
 from mea_plugin.extract.record import Record
 from mea_plugin.extract.test_sets import prepare_test_sets
 from mea_plugin.extract.training import train_surrogate
-from mea_plugin.files import hash_file, write_text
-from mea_plugin.images import list_images
-from mea_plugin.options import require
-from mea_plugin.query import QuerySet, run_queries
+from mea_plugin.query import run_queries
+from mea_plugin.query_sets import QuerySet
 from mea_plugin.victims import Victim, build_victim
 
 __all__ = ['ExtractionResult', 'extract']

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb, write_png
+from mea_plugin.core.options import check_keys, check_section, require
 from mea_plugin.data.prepare import make_benchmark
 from mea_plugin.data.resize import downscale
 from mea_plugin.data.sources import image_source
-from mea_plugin.errors import InputError
 from mea_plugin.evaluation.options import parse_test_sets
 from mea_plugin.evaluation.results import Protocol
 from mea_plugin.evaluation.sets import check_sets
-from mea_plugin.images import read_rgb, write_png
-from mea_plugin.options import check_keys, check_section, require
 
 __all__ = ['prepare_test_sets']
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from mea_plugin.errors import InputError
-from mea_plugin.options import check_keys, check_number, check_section, require
-from mea_plugin.query import QuerySet
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import check_keys, check_number, check_section, require
+from mea_plugin.query_sets import QuerySet
 
 __all__ = ['Surrogate', 'read_surrogate', 'stretch']
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file
 from mea_plugin.extract.record import Record
 from mea_plugin.extract.toolboxes import Surrogate
-from mea_plugin.files import hash_file
-from mea_plugin.query import QuerySet
+from mea_plugin.query_sets import QuerySet
 
 __all__ = ['Trained', 'train_surrogate']
 

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.networks import check_call
+from mea_plugin.core.options import check_keys, check_number, check_section
 from mea_plugin.losses import HighFrequencyLoss
 from mea_plugin.losses.wavelet import analysis, discrete_wavelet, smallest_size
-from mea_plugin.networks import check_call
-from mea_plugin.options import check_keys, check_number, check_section
 
 __all__ = ['KINDS', 'Criterion']
 

@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 import mea_plugin
-from mea_plugin.data.query_sets import FinishedSet
-from mea_plugin.errors import InputError
-from mea_plugin.files import write_bytes, write_json
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_bytes, write_json
+from mea_plugin.core.provenance import provenance
 from mea_plugin.flatness.measure import Measure, measures, run_measure
 from mea_plugin.flatness.objective import Objective
 from mea_plugin.flatness.options import FlatnessOptions
@@ -25,7 +25,7 @@ from mea_plugin.flatness.results import FORMAT, flatness_table
 from mea_plugin.flatness.runs import Run
 from mea_plugin.flatness.samples import Samples, check_crop, load_samples
 from mea_plugin.flatness.trajectory import Checkpoint
-from mea_plugin.provenance import provenance
+from mea_plugin.query_sets.finished import FinishedSet
 from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.network import NetworkVictim
 

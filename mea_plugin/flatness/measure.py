@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.flatness.hessian import hessian_trace, top_eigenvalue
 from mea_plugin.flatness.landscape import line, plane, spread
 from mea_plugin.flatness.objective import Objective

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys, check_number, require
 from mea_plugin.flatness.criterion import Criterion
 from mea_plugin.flatness.runs import Run, read_runs
-from mea_plugin.options import check_keys, check_number, require
 from mea_plugin.query.options import check_name
 
 __all__ = ['FlatnessOptions', 'radius_key']

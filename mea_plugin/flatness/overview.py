@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['check_matplotlib', 'draw_overview']
 

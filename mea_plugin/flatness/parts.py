@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.files import hash_json, read_json, write_json
+from mea_plugin.core.files import hash_json, read_json, write_json
 
 __all__ = ['Parts', 'plain']
 

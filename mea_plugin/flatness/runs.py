@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import check_section, require
 from mea_plugin.flatness.trajectory import Checkpoint, find_checkpoints
-from mea_plugin.options import check_section, require
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.network import NetworkVictim
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mea_plugin.data.query_sets import FinishedSet, read_pair
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array, hash_json
-from mea_plugin.query.query_set import Pair
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array, hash_json
+from mea_plugin.query_sets.finished import FinishedSet, read_pair
+from mea_plugin.query_sets.layout import Pair
 
 __all__ = ['Samples', 'check_crop', 'load_samples']
 

@@ -18,7 +18,7 @@ import pywt
 import torch
 from torch import Tensor
 
-from mea_plugin.errors import suggestion
+from mea_plugin.core.errors import suggestion
 
 __all__ = ['MODES', 'Analysis', 'Banded', 'Run', 'analysis', 'discrete_wavelet', 'smallest_size']
 

@@ -12,7 +12,7 @@ import pywt
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.planes import Planes, check_same_size
 from mea_plugin.metrics.psnr_ssim import Y, to_db
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['BANDS', 'DETAILS', 'LEVELS', 'METRICS', 'SMALLEST', 'WAVE', 'band_psnr', 'bands_of', 'decompose']
 

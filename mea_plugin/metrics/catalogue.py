@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.metrics import bands, ceiling, fid_kid, flips, lpips, ms_ssim, niqe, patches, psnr_ssim, spectrum
 from mea_plugin.metrics.metric import Maker, Metric
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['DEFAULT', 'find_metrics', 'metric_names']
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mea_plugin.files import hash_array
+from mea_plugin.core.files import hash_array
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.planes import Planes
 from mea_plugin.metrics.psnr_ssim import Y, plane_psnr
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['METRICS', 'noisy', 'plane_ceiling_gap']
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mea_plugin.errors import InputError
-from mea_plugin.metric_weights import WeightFile
+from mea_plugin.core.errors import InputError
+from mea_plugin.metrics.published_weights import WeightFile
 
 __all__ = ['download']
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['FeatureCache']
 

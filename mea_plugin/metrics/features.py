@@ -12,7 +12,7 @@ from typing import IO, Protocol
 
 import numpy as np
 
-from mea_plugin.files import hash_array
+from mea_plugin.core.files import hash_array
 from mea_plugin.metrics.feature_cache import FeatureCache
 
 __all__ = ['Extractor', 'ImageFeatures']

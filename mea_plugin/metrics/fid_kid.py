@@ -11,7 +11,7 @@ import numpy as np
 from mea_plugin.metrics.features import ImageFeatures
 from mea_plugin.metrics.inception import WEIGHTS, InceptionExtractor, shared_extractor
 from mea_plugin.metrics.metric import Maker, Metric
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['METRICS', 'SEED', 'SUBSETS', 'SUBSET_SIZE', 'fid', 'kid', 'remark']
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.psnr_ssim import to_db
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['METRICS', 'flip_psnr']
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_file, hash_json
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file, hash_json
 from mea_plugin.metrics.features import ImageFeatures
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class InceptionExtractor:
         import torch
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        from mea_plugin.weights import fit, read_checkpoint, select
+        from mea_plugin.core.weights import fit, read_checkpoint, select
 
         state = select(read_checkpoint(self.path), (), self.path)
         # The constructor reads a file in the way that executes code in it, so it is given one without content.

@@ -15,7 +15,7 @@ import numpy as np
 
 from mea_plugin.metrics.metric import Maker, Metric, cannot_measure
 from mea_plugin.metrics.planes import Planes, check_same_size
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,7 +86,7 @@ class Lpips:
         import torch
         import torchvision
 
-        from mea_plugin.weights import fit, read_checkpoint, select
+        from mea_plugin.core.weights import fit, read_checkpoint, select
 
         # On no device nothing is drawn at random and nothing waits to be overwritten: every tensor comes from a file.
         with torch.device('meta'), warnings.catch_warnings():

@@ -14,7 +14,7 @@ import numpy as np
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.planes import Channel, Planes, check_same_size
 from mea_plugin.metrics.psnr_ssim import RGB, WANG, Y, local_of
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 from mea_plugin.metrics.windows import WINDOW, Local, local, similarity
 
 __all__ = ['EXPONENTS', 'METRICS', 'SMALLEST', 'halve', 'plane_ms_ssim', 'scales_of']

@@ -13,7 +13,7 @@ import numpy as np
 
 from mea_plugin.metrics.metric import Maker, Metric, cannot_measure
 from mea_plugin.metrics.planes import Planes
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['BLOCK', 'METRICS', 'basicsr_niqe', 'measure_niqe', 'mmagic_niqe']
 
@@ -53,7 +53,7 @@ def basicsr_niqe() -> Niqe:
     Raises:
         ImportError: BasicSR is not installed.
     """
-    from mea_plugin.basicsr import compat
+    from mea_plugin.toolboxes import basicsr_compat as compat
 
     compat.apply()
     return partial(importlib.import_module('basicsr.metrics.niqe').calculate_niqe, crop_border=0, convert_to='y')
@@ -65,7 +65,7 @@ def mmagic_niqe() -> Niqe:
     Raises:
         ImportError: MMagic is not installed.
     """
-    from mea_plugin.mmagic import compat
+    from mea_plugin.toolboxes import mmagic_compat as compat
 
     compat.apply()
     return partial(importlib.import_module('mmagic.evaluation.metrics.niqe').niqe, crop_border=0, convert_to='y')

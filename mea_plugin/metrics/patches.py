@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter1d
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.planes import Planes, check_same_size
 from mea_plugin.metrics.psnr_ssim import Y, to_db
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['METRICS', 'PATCH', 'plane_worst_patch_psnr']
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.metrics.windows import WINDOW
 
 __all__ = ['PEAK', 'Y_WEIGHTS', 'Channel', 'Planes', 'check_same_size', 'check_size', 'to_y']

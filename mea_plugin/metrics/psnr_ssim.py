@@ -9,7 +9,7 @@ import numpy as np
 
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.planes import PEAK, Channel, Planes, check_same_size
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 from mea_plugin.metrics.windows import Local, local, similarity, strips
 
 __all__ = ['METRICS', 'RGB', 'WANG', 'Y', 'local_of', 'plane_psnr', 'plane_ssim', 'psnr', 'ssim', 'to_db']

@@ -10,7 +10,7 @@ from scipy.fft import rfft2
 from mea_plugin.metrics.metric import Maker, Metric
 from mea_plugin.metrics.planes import Y_WEIGHTS, Planes, check_same_size, to_y
 from mea_plugin.metrics.psnr_ssim import Y
-from mea_plugin.metrics.weights import WeightSource
+from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['FLOOR', 'METRICS', 'plane_spectrum_error', 'radial_spectrum']
 

@@ -1,6 +1,6 @@
 """Adapter for MMagic: importing it registers the losses, optimizers and models of this package into the toolbox."""
 
-from mea_plugin.mmagic import compat
+from mea_plugin.toolboxes import mmagic_compat as compat
 
 compat.apply()
 

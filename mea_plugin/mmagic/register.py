@@ -8,18 +8,18 @@ from mmagic.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS, RUNNERS
 
 from mea_plugin.losses import HighFrequencyLoss
-from mea_plugin.mmagic.cyclegan import ExtractionCycleGAN
-from mea_plugin.mmagic.edit_model import ExtractionEditModel
-from mea_plugin.mmagic.fidelity_dataset import FidelityDataset
-from mea_plugin.mmagic.metrics import PAIR_METRICS
-from mea_plugin.mmagic.model_wrapper import ExtractionDistributedDataParallel
-from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
-from mea_plugin.mmagic.pix2pix import ExtractionPix2Pix
-from mea_plugin.mmagic.query_set_dataset import QuerySetDataset
-from mea_plugin.mmagic.runner import ExtractionRunner
-from mea_plugin.mmagic.set_metrics import SET_METRICS
-from mea_plugin.mmagic.srgan import ExtractionSRGAN
-from mea_plugin.mmagic.transforms import LoadCachedImageFromFile, RandomChannelOrder
+from mea_plugin.mmagic.data.fidelity_dataset import FidelityDataset
+from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset
+from mea_plugin.mmagic.data.transforms import LoadCachedImageFromFile, RandomChannelOrder
+from mea_plugin.mmagic.metrics.pair_metrics import PAIR_METRICS
+from mea_plugin.mmagic.metrics.set_metrics import SET_METRICS
+from mea_plugin.mmagic.models.cyclegan import ExtractionCycleGAN
+from mea_plugin.mmagic.models.edit_model import ExtractionEditModel
+from mea_plugin.mmagic.models.pix2pix import ExtractionPix2Pix
+from mea_plugin.mmagic.models.srgan import ExtractionSRGAN
+from mea_plugin.mmagic.optim.model_wrapper import ExtractionDistributedDataParallel
+from mea_plugin.mmagic.optim.wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
+from mea_plugin.mmagic.run.runner import ExtractionRunner
 from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 
 __all__ = ['register_all']

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mea_plugin.optim.around import Around
 from mea_plugin.optim.ascent import NonFiniteGradientError, collect, joint_norm
 from mea_plugin.optim.options import check_momentum
 from mea_plugin.optim.sam import SAM
+from mea_plugin.optim.sam_base import Around
 
 __all__ = ['MomentumSAM']
 

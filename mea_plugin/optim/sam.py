@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mea_plugin.optim.around import Around
 from mea_plugin.optim.ascent import Bundle, NonFiniteGradientError, collect, describe_non_finite, joint_norm
 from mea_plugin.optim.memory import Beside
 from mea_plugin.optim.options import check_count, check_first_pass, group_options
+from mea_plugin.optim.sam_base import Around
 
 __all__ = ['SAM']
 

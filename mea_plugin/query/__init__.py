@@ -1,6 +1,5 @@
-"""Asking the victim: the engine that sends queries, and the query set that keeps what came back."""
+"""Asking a victim within a budget; every answer is kept as soon as it is there."""
 
 from mea_plugin.query.engine import run_queries
-from mea_plugin.query.query_set import QuerySet, check_complete
 
-__all__ = ['QuerySet', 'check_complete', 'run_queries']
+__all__ = ['run_queries']

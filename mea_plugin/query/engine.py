@@ -12,16 +12,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_json
+from mea_plugin.core.launch import is_first_process, process_share
+from mea_plugin.core.locks import locked
 from mea_plugin.data.references import FileRef, ImageRef
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_json
-from mea_plugin.launch import is_first_process, process_share
-from mea_plugin.locks import locked
 from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
 from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
-from mea_plugin.query.query_set import MANIFEST, PairFiles, QuerySet
 from mea_plugin.query.remote import OUTCOMES, RemoteSender
+from mea_plugin.query_sets.layout import MANIFEST, PairFiles, QuerySet
 from mea_plugin.victims import Victim
 from mea_plugin.victims.remote import RemoteVictim
 

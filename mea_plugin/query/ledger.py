@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.query.ledger_file import LedgerFile
 from mea_plugin.query.owners import Owner, is_alive
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['LedgerFile']
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mea_plugin.files import hash_array, sync_folder, write_bytes
-from mea_plugin.images import encode_png
+from mea_plugin.core.files import hash_array, sync_folder, write_bytes
+from mea_plugin.core.images import encode_png
 from mea_plugin.query.ledger import Attempt, Ledger, Settled
 from mea_plugin.query.plan import Plan, Wanted, read_query
 from mea_plugin.victims import Victim

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.options import check_keys, check_section, require
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys, check_section, require
 
 __all__ = ['QueryOptions', 'check_name', 'section']
 

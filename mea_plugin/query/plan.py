@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array, is_temporary
+from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.resize import downscale
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array, is_temporary
-from mea_plugin.images import read_rgb, write_png
 from mea_plugin.query.ledger import Ledger
 
 __all__ = ['Counts', 'PairRow', 'Plan', 'Wanted', 'check_headers', 'read_query']

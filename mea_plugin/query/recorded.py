@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
-from mea_plugin.images import read_rgb
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import read_rgb
 from mea_plugin.query.engine import answer_all
 from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.victims import Victim

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
 from mea_plugin.query.interrupts import run_interruptibly
 from mea_plugin.query.ledger import Attempt, InDoubt, Ledger, Settled
 from mea_plugin.query.local import Answered, sync_pairs, write_pair

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
-from mea_plugin.images import encode_png, read_rgb
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import encode_png, read_rgb
 from mea_plugin.report.sources import Source
 
 __all__ = ['Blob', 'Look', 'Picture', 'embed', 'evenly', 'list_pictures']

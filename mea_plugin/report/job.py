@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_bytes, write_text
 from mea_plugin.evaluation.tables import all_tables, to_csv, to_latex, to_markdown
-from mea_plugin.files import write_bytes, write_text
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
 from mea_plugin.report.figures import save
 from mea_plugin.report.images import embed, list_pictures

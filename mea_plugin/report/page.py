@@ -13,7 +13,7 @@ from typing import Any
 import pywt
 
 from mea_plugin import __version__
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.report.drawings import Drawing
 from mea_plugin.report.figures import DARK, LIGHT
 from mea_plugin.report.images import Blob

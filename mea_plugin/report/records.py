@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mea_plugin.core.options import dump_options
 from mea_plugin.evaluation.table import Cell, Column, Table
-from mea_plugin.options import dump_options
 from mea_plugin.report.redact import redact, redact_command, redact_text
 from mea_plugin.report.sources import Results, Source
 from mea_plugin.report.views import plural

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.cli import ToolParser, run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.core.cli import ToolParser, run_tool
+from mea_plugin.core.errors import InputError
 
 __all__ = ['main']
 

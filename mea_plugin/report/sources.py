@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import read_json
-from mea_plugin.options import load_options
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import read_json
+from mea_plugin.core.options import load_options
 
 __all__ = ['Extraction', 'Results', 'Source', 'read_results']
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mea_plugin.images import image_size
+from mea_plugin.core.images import image_size
 from mea_plugin.report.images import Picture
 
 __all__ = ['Spectra']

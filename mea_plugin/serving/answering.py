@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mea_plugin.serving.batching import Batcher
+from mea_plugin.serving.billing import Reply
 from mea_plugin.serving.images import decode, encode
-from mea_plugin.serving.ledger import Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.victims import Victim
 from mea_plugin.victims.base import check_answer
 
 if TYPE_CHECKING:
-    from mea_plugin.defences.stream import Action
-    from mea_plugin.serving.watching import Watch
+    from mea_plugin.serving.enforcement import Watch
+    from mea_plugin.serving.watch import Action
 
 __all__ = ['Answerer', 'VictimError']
 

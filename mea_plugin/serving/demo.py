@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mea_plugin.cli import run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.core.cli import run_tool
+from mea_plugin.core.errors import InputError
 
 __all__ = ['main']
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
-from mea_plugin.serving.ledger import ConflictError
+from mea_plugin.serving.billing import ConflictError
 
 __all__ = ['Flights']
 

@@ -8,9 +8,9 @@ import struct
 import numpy as np
 from PIL import Image
 
-from mea_plugin.errors import InputError
-from mea_plugin.images import decode_rgb, encode_png, without_warnings
-from mea_plugin.serving.ledger import Reply
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import decode_rgb, encode_png, without_warnings
+from mea_plugin.serving.billing import Reply
 from mea_plugin.serving.options import OutputOptions
 from mea_plugin.serving.refusal import Refusal
 

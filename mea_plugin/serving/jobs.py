@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 from dataclasses import dataclass
 
-from mea_plugin.serving.ledger import Reply, bill, find_reply, release, reserve
+from mea_plugin.serving.billing import Reply, bill, find_reply, release, reserve
 
 __all__ = ['FullError', 'Job', 'add_job', 'claim_jobs', 'count_waiting', 'find_job', 'finish_job', 'requeue']
 

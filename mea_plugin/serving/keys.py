@@ -12,7 +12,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
 
 __all__ = ['Customer', 'admit', 'create_key', 'ensure_anonymous', 'find_customer', 'list_keys', 'revoke_key']
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.factories import missing
-from mea_plugin.options import check_keys, require
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys, require
+from mea_plugin.core.registry import missing
 from mea_plugin.query.options import check_name, section
 
 if TYPE_CHECKING:
-    from mea_plugin.defences.stream import WatchOptions
+    from mea_plugin.serving.watch import WatchOptions
 
 __all__ = ['BatchOptions', 'LimitOptions', 'OutputOptions', 'ServeOptions']
 
@@ -140,7 +140,7 @@ def _watch(options: Any, where: str, store: Path) -> WatchOptions | None:
     if options is None:
         return None
     try:
-        from mea_plugin.defences.stream import WatchOptions  # needs OpenCV, which the service does not
+        from mea_plugin.serving.watch import WatchOptions  # needs OpenCV, which the service does not
     except ModuleNotFoundError as error:
         raise missing('watch', error, where) from error
     return WatchOptions.parse(options, where, store=store)

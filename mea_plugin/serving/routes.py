@@ -12,11 +12,11 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from mea_plugin.serving.billing import Reply
 from mea_plugin.serving.bodies import extract_image
 from mea_plugin.serving.images import FORMATS
 from mea_plugin.serving.jobs import Job
 from mea_plugin.serving.keys import Customer
-from mea_plugin.serving.ledger import Reply
 from mea_plugin.serving.openapi import (
     IMAGE_BODY,
     IMAGE_REPLY,

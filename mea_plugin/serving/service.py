@@ -12,21 +12,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mea_plugin.serving import jobs, keys, ledger
+from mea_plugin.serving import billing, jobs, keys
 from mea_plugin.serving.answering import Answerer, VictimError
+from mea_plugin.serving.billing import ConflictError, QuotaError, Reply
 from mea_plugin.serving.bodies import BodyReader
 from mea_plugin.serving.database import Database
 from mea_plugin.serving.flights import Flights
 from mea_plugin.serving.jobs import Job
 from mea_plugin.serving.keys import Customer
-from mea_plugin.serving.ledger import ConflictError, QuotaError, Reply
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.refusal import Refusal
 from mea_plugin.victims import Victim
 
 if TYPE_CHECKING:
-    from mea_plugin.serving.watching import Watch
+    from mea_plugin.serving.enforcement import Watch
 
 __all__ = ['ImageRequest', 'Service']
 
@@ -185,7 +185,7 @@ class Service:
 
     async def _translate(self, request: ImageRequest, digest: bytes) -> tuple[Reply, bool]:
         customer, key = request.customer.id, request.idempotency_key
-        stored = await self._database.call(ledger.begin, customer, key, digest, time.time())
+        stored = await self._database.call(billing.begin, customer, key, digest, time.time())
         if stored is not None:
             self.metrics.replayed.inc()
             return stored, True
@@ -193,11 +193,11 @@ class Service:
         try:
             with self._place():
                 reply = await self._answerer.answer(request.content, customer)
-                await self._database.call(ledger.settle, customer, key, digest, reply, self._expiry(), durable=True)
+                await self._database.call(billing.settle, customer, key, digest, reply, self._expiry(), durable=True)
                 settled = True
         finally:
             if not settled:
-                await self._database.call(ledger.release, customer)
+                await self._database.call(billing.release, customer)
         self.metrics.billed.inc()
         return reply, False
 
@@ -255,7 +255,7 @@ class Service:
     async def _purge(self) -> None:
         while True:
             try:
-                await self._database.call(ledger.purge, time.time())
+                await self._database.call(billing.purge, time.time())
             except Exception:
                 _LOGGER.exception('what has expired could not be removed')
             if self._watch is not None:
@@ -288,7 +288,7 @@ class Service:
 def _watch(options: ServeOptions) -> Watch | None:
     if options.watch is None:
         return None
-    from mea_plugin.serving.watching import Watch  # needs OpenCV, which the service does not
+    from mea_plugin.serving.enforcement import Watch  # needs OpenCV, which the service does not
 
     return Watch(options.watch)
 

@@ -16,19 +16,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.cli import run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.core.cli import run_tool
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_json, read_json, write_json
+from mea_plugin.core.locks import locked
+from mea_plugin.core.provenance import provenance
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import MeasureOptions, parse_test_sets
 from mea_plugin.evaluation.results import Comparison, SetResult, number
 from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
 from mea_plugin.extract.training import train_surrogate
-from mea_plugin.files import hash_json, read_json, write_json
-from mea_plugin.locks import locked
-from mea_plugin.provenance import provenance
-from mea_plugin.query import QuerySet
-from mea_plugin.query.query_set import PairFiles
 from mea_plugin.query.recorded import RecordedVictim
+from mea_plugin.query_sets import QuerySet
+from mea_plugin.query_sets.layout import PairFiles
 from mea_plugin.victims import build_victim
 
 __all__ = ['BUSY', 'LOCK', 'Job', 'measured_sets', 'run_cell']

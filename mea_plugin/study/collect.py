@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.metrics import Metric
-from mea_plugin.statistics import PairedDifference, holm, paired_difference
+from mea_plugin.evaluation.statistics import PairedDifference, holm, paired_difference
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.options import Comparison
 from mea_plugin.study.pooling import largest_block
@@ -26,9 +26,9 @@ _LEVEL = 0.05
 def over_seeds(values: np.ndarray, metric: Metric) -> PairedDifference:
     """The mean of values over seeds and images, with the interval and test of a mean that is zero.
 
-    Seeds and images are crossed, as :func:`~mea_plugin.statistics.paired_difference` has it. With the same seed, two
-    methods have drawn the same query images and begin with the same weights, so the differences of such pairs are
-    taken first, and those are the values here.
+    Seeds and images are crossed, as :func:`~mea_plugin.evaluation.statistics.paired_difference` has it. With the same
+    seed, two methods have drawn the same query images and begin with the same weights, so the differences of such pairs
+    are taken first, and those are the values here.
 
     One seed says nothing of what another would give: its mean has no interval, no p-value and no verdict.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.options import check_keys
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys
 from mea_plugin.study.options import AXES, StudyOptions
 
 __all__ = ['check_consistent']

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.data.texture import PATCH, patch_features
-from mea_plugin.errors import InputError
 
 __all__ = ['distance_of_features', 'domain_distance', 'frechet_distance', 'image_features']
 

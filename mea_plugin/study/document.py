@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mea_plugin.files import hash_json
-from mea_plugin.metrics import Metric
+from mea_plugin.core.files import hash_json
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.collect import compare, over_seeds, seconds_of
 from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.job import StudyRun

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.defences.known import imitated_entries
-from mea_plugin.errors import InputError
 from mea_plugin.study.options import AXES, StudyOptions
 
 __all__ = ['Cell', 'draw', 'naming', 'study_cells', 'surrogate_section', 'trial_cells']

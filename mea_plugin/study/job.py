@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mea_plugin.errors import RunError
+from mea_plugin.core.errors import RunError
 from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
-from mea_plugin.metrics import Metric
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.cell import Job
 from mea_plugin.study.grid import Cell, naming, study_cells, surrogate_section, trial_cells
 from mea_plugin.study.keys import Records, cell_key
 from mea_plugin.study.options import StudyOptions
-from mea_plugin.study.places import Places
 from mea_plugin.study.prepare import Shared, asked_of, build_victims, check_budgets, check_defences, prepare
 from mea_plugin.study.runner import Failure, Task, finished, run_tasks
 from mea_plugin.study.tuning import Choice, choose_trials, mean_fidelity
+from mea_plugin.study.workers import Places
 from mea_plugin.victims import Victim
 
 __all__ = ['StudyRun', 'check_study', 'run_study']

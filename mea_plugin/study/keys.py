@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mea_plugin.core.files import hash_file, hash_json
 from mea_plugin.extract.toolboxes import Surrogate
-from mea_plugin.files import hash_file, hash_json
 from mea_plugin.study.grid import Cell
 from mea_plugin.study.prepare import Shared, asked_of
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.defences.victim import DefendedVictim
+from mea_plugin.core.files import hash_json
+from mea_plugin.core.images import list_images, read_rgb
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import parse_test_sets
-from mea_plugin.files import hash_json
-from mea_plugin.images import list_images, read_rgb
-from mea_plugin.metrics import Metric
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.collect import correct, judge
 from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.prepare import Shared
 from mea_plugin.victims import Victim
+from mea_plugin.victims.defended import DefendedVictim
 
 __all__ = ['attackers_losses', 'customers_losses']
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.evaluation.options import MeasureOptions
 
 __all__ = ['AXES', 'Comparison', 'ImageSource', 'Method', 'StudyOptions', 'Tuning', 'VictimOptions']
@@ -50,7 +50,7 @@ class Method:
         length: Factor on the iterations.
         base: The method that this one is laid over, with what tuning chose for it.
         attack: How the attacker adapts to defences: ``repeats`` and ``denoise`` of
-            :class:`~mea_plugin.defences.attack.AdaptedVictim`, and ``knows``: their options, so that those with an
+            :class:`~mea_plugin.victims.adapted.AdaptedVictim`, and ``knows``: their options, so that those with an
             inverse are undone, and training goes through linear ones (:mod:`mea_plugin.defences.known`).
         trials: Candidates of the tuning, by name.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pywt
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.sources import image_references, read_shrunk
-from mea_plugin.errors import InputError
 from mea_plugin.metrics.planes import Y_WEIGHTS
 from mea_plugin.study.options import ImageSource
 

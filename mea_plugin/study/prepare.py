@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array, hash_json
+from mea_plugin.core.images import list_images, read_rgb
+from mea_plugin.core.locks import locked
 from mea_plugin.data.references import ImageRef
 from mea_plugin.defences.known import can_be_undone
 from mea_plugin.defences.registry import build_defences
-from mea_plugin.defences.victim import DefendedVictim
-from mea_plugin.errors import InputError
 from mea_plugin.extract.test_sets import prepare_test_sets
-from mea_plugin.files import hash_array, hash_json
-from mea_plugin.images import list_images, read_rgb
-from mea_plugin.locks import locked
 from mea_plugin.query import run_queries
-from mea_plugin.query.query_set import Pair
 from mea_plugin.query.recorded import RecordedVictim
+from mea_plugin.query_sets.layout import Pair
 from mea_plugin.study.grid import Cell, draw, naming
 from mea_plugin.study.options import ImageSource, StudyOptions
 from mea_plugin.study.picking import source_images
 from mea_plugin.victims import Victim, build_victim
+from mea_plugin.victims.defended import DefendedVictim
 
 __all__ = ['Asked', 'Shared', 'TestSets', 'asked_of', 'build_victims', 'check_budgets', 'check_defences', 'prepare']
 
@@ -45,7 +45,7 @@ class Asked(NamedTuple):
         victim: Its name.
         defence: Likewise; empty without that axis.
         repeats: How often each image is asked about.
-        denoise: What is done to the answers; see :class:`~mea_plugin.defences.attack.AdaptedVictim`.
+        denoise: What is done to the answers; see :class:`~mea_plugin.victims.adapted.AdaptedVictim`.
         undo: Whether known defences that have an inverse are undone.
     """
 
@@ -238,7 +238,7 @@ def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Vic
         with naming(study, cell):
             victim = DefendedVictim(victim, study.defences[asked.defence])
     if asked.repeats > 1 or asked.denoise or asked.undo:
-        from mea_plugin.defences.attack import AdaptedVictim  # needs OpenCV, which other studies do not
+        from mea_plugin.victims.adapted import AdaptedVictim  # needs OpenCV, which other studies do not
 
         known = build_defences(study.defences[asked.defence]) if asked.undo else ()
         victim = AdaptedVictim(victim, repeats=asked.repeats, denoise=asked.denoise, known=known)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys, check_number, check_section, load_options, require
 from mea_plugin.evaluation.options import MeasureOptions
-from mea_plugin.options import check_keys, check_number, check_section, load_options, require
 from mea_plugin.query.options import check_name, section
 from mea_plugin.study.consistency import check_consistent
+from mea_plugin.study.data_root import place_data
 from mea_plugin.study.options import Comparison, ImageSource, Method, StudyOptions, Tuning, VictimOptions
-from mea_plugin.study.placing import place_data
 
 __all__ = ['load_study']
 

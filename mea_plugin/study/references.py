@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mea_plugin.core.files import hash_json, read_json, write_json
+from mea_plugin.core.images import read_rgb
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.sources import read_shrunk
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import parse_test_sets
-from mea_plugin.files import hash_json, read_json, write_json
-from mea_plugin.images import read_rgb
-from mea_plugin.query import QuerySet
+from mea_plugin.query_sets import QuerySet
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.matrix import customers_losses

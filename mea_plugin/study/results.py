@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mea_plugin.core.files import write_json, write_text
+from mea_plugin.core.locks import locked
 from mea_plugin.evaluation.markup import to_csv, to_latex, to_markdown
-from mea_plugin.files import write_json, write_text
-from mea_plugin.locks import locked
 from mea_plugin.report.figures import save
 from mea_plugin.report.figures.svg import to_svg
 from mea_plugin.study.document import study_document

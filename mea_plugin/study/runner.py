@@ -14,10 +14,10 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from mea_plugin.files import read_json, write_json
-from mea_plugin.locks import is_locked
+from mea_plugin.core.files import read_json, write_json
+from mea_plugin.core.locks import is_locked
 from mea_plugin.study.cell import BUSY, FORMAT, LOCK, Job
-from mea_plugin.study.places import Places
+from mea_plugin.study.workers import Places
 
 __all__ = ['Failure', 'Task', 'finished', 'run_tasks']
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.metrics import Metric
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.grid import Cell
 from mea_plugin.study.options import StudyOptions
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import write_bytes
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_bytes
 
 __all__ = ['VERSION', 'check_version', 'fault', 'newest_intact', 'read', 'write']
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from mea_plugin.errors import RunError
+from mea_plugin.core.errors import RunError
 from mea_plugin.training.ranks import Ranks, is_lost_rank
 
 __all__ = ['Heartbeat', 'among']

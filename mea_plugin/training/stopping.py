@@ -10,7 +10,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from mea_plugin.launch import process_share
+from mea_plugin.core.launch import process_share
 from mea_plugin.training.ranks import Ranks
 
 __all__ = ['StopRequests', 'ignore_signals']

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.training.random_state import preserved
 
 __all__ = ['SampleStream', 'SeededDataset', 'Ticket', 'batches_of', 'check_share', 'shut_down']

@@ -8,9 +8,9 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from mea_plugin.basicsr.networks import build_network, size_multiple
+from mea_plugin.core.weights import load_weights
+from mea_plugin.toolboxes.basicsr_networks import build_network, size_multiple
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
-from mea_plugin.weights import load_weights
 
 __all__ = ['BasicSRVictim']
 

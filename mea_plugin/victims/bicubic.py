@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mea_plugin.core.files import hash_json
 from mea_plugin.data.resize import bicubic, check_scale
-from mea_plugin.files import hash_json
 
 __all__ = ['BicubicVictim']
 

@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['check_choice', 'check_range', 'check_trusted', 'check_whole', 'import_optional', 'one_line']
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from mea_plugin.options import load_options
+from mea_plugin.core.options import load_options
 from mea_plugin.victims.basicsr import BasicSRVictim
 from mea_plugin.victims.network import NetworkOptions
 

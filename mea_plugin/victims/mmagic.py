@@ -11,12 +11,12 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 import mea_plugin.mmagic  # noqa: F401 - registers
-from mea_plugin.errors import InputError
-from mea_plugin.mmagic.networks import build_generator, find_generator, generator_weights
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.weights import fit, read_checkpoint, select
 from mea_plugin.optim import frozen_buffers
+from mea_plugin.toolboxes.mmagic_networks import build_generator, find_generator, generator_weights
 from mea_plugin.victims.checks import check_choice, check_range
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
-from mea_plugin.weights import fit, read_checkpoint, select
 
 __all__ = ['MMagicVictim']
 
@@ -109,7 +109,7 @@ def _model_of(config: str | Path | None, model: Mapping[str, Any] | None, truste
             where='victim.config',
             do='Add trusted: true, or give model instead',
         )
-    from mea_plugin.mmagic.config import load_config
+    from mea_plugin.toolboxes.mmagic_config import load_config
 
     assert config is not None
     content: dict[str, Any] = load_config(config).to_dict()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypedDict, Unpack
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array, hash_json
-from mea_plugin.networks import forward_padded, probe_size
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array, hash_json
+from mea_plugin.core.networks import forward_padded, probe_size
 from mea_plugin.victims.checks import check_choice, check_range, check_whole, one_line
 from mea_plugin.victims.tiling import Tiling
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.files import hash_json
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.files import hash_json
 
 __all__ = ['STYLES', 'OpenCVVictim']
 

@@ -13,12 +13,12 @@ from typing import Any
 from torch import nn
 from typing_extensions import Unpack
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_file
-from mea_plugin.networks import check_call
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file
+from mea_plugin.core.networks import check_call
+from mea_plugin.core.weights import load_weights
 from mea_plugin.victims.checks import check_trusted, one_line
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
-from mea_plugin.weights import load_weights
 
 __all__ = ['PythonVictim']
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mea_plugin.factories import Factories
+from mea_plugin.core.registry import Factories
 from mea_plugin.victims.base import Victim
 
 __all__ = ['build_victim', 'register_victim', 'victim_types']
@@ -15,7 +15,7 @@ _VICTIMS: Factories[Victim] = Factories(
     {
         'basicsr': 'mea_plugin.victims.basicsr:BasicSRVictim',
         'bicubic': 'mea_plugin.victims.bicubic:BicubicVictim',
-        'defended': 'mea_plugin.defences.victim:DefendedVictim',
+        'defended': 'mea_plugin.victims.defended:DefendedVictim',
         'embedded': 'mea_plugin.victims.embedded:build_embedded',
         'http': 'mea_plugin.victims.http:HTTPVictim',
         'mmagic': 'mea_plugin.victims.mmagic:MMagicVictim',

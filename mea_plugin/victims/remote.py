@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = [
     'InDoubtError',

@@ -7,7 +7,7 @@ import secrets
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims.remote import NotAnsweredError, RefusedError, Reply, Retrying, Session
 
 __all__ = ['ask_until_answered', 'attempts', 'failure']

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.weights import read_checkpoint, select
 from mea_plugin.victims.checks import import_optional, one_line
 from mea_plugin.victims.files import find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
-from mea_plugin.weights import read_checkpoint, select
 
 __all__ = ['SpandrelVictim']
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['Tiling']
 
@@ -96,7 +96,7 @@ class Tiling:
         return _round_up(self.overlap, self.multiple)
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
-        """Padded as :func:`mea_plugin.networks.forward_padded` pads the whole image."""
+        """Padded as :func:`mea_plugin.core.networks.forward_padded` pads the whole image."""
         pad_h, pad_w = (-length % self.multiple for length in image.shape[:2])
         if not pad_h and not pad_w:
             return image

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_file
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file
 from mea_plugin.victims.checks import check_trusted, one_line
 from mea_plugin.victims.files import check_shape, find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, Wrapped, find_device

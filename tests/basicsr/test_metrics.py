@@ -13,12 +13,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import mea_plugin.basicsr
-from mea_plugin.basicsr.check import check_options
+from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.metrics import METRICS
-from mea_plugin.basicsr.options import parse_options
 from mea_plugin.basicsr.register import register_all
-from mea_plugin.errors import InputError
-from mea_plugin.metrics import Planes, WeightSource, find_metrics
+from mea_plugin.basicsr.run.options import parse_options
+from mea_plugin.core.errors import InputError
+from mea_plugin.metrics.catalogue import find_metrics
+from mea_plugin.metrics.planes import Planes
+from mea_plugin.metrics.weight_source import WeightSource
 from tests import learned
 from tests.basicsr.steps import build
 from tests.helpers import pair_folders, photograph, training_options, write_yaml

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb
 from mea_plugin.data import batch
 from mea_plugin.data.parallel import ITEMS_PER_WORKER
 from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
 from mea_plugin.data.resize import downscale
-from mea_plugin.errors import InputError
-from mea_plugin.images import read_rgb
 from tests.helpers import photograph, save
 
 SIZES = {'a': (50, 67), 'b.x': (48, 64), 'c': (97, 49)}

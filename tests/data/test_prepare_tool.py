@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.cli import run_tool as run_main
-from mea_plugin.images import read_rgb
+from mea_plugin.core.cli import run_tool as run_main
+from mea_plugin.core.images import read_rgb
 from tests.helpers import ROOT, photograph, run_tool, save
 
 

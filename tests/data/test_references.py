@@ -8,12 +8,12 @@ import threading
 import numpy as np
 import pytest
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import image_size, read_rgb
 from mea_plugin.data.lmdb_images import is_lmdb, lmdb_bytes, lmdb_entries
 from mea_plugin.data.sources import image_references, image_source
-from mea_plugin.errors import InputError
-from mea_plugin.images import image_size, read_rgb
+from tests.core.test_images import REFUSED
 from tests.helpers import photograph, save
-from tests.test_images import REFUSED
 
 lmdb = pytest.importorskip('lmdb')
 

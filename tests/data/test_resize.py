@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import list_images, read_rgb
 from mea_plugin.data import resize
 from mea_plugin.data.resize import bicubic, check_scale, downscale, mod_crop
-from mea_plugin.errors import InputError
-from mea_plugin.images import list_images, read_rgb
 from tests.helpers import photograph
 
 FACTORS = [Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), 2, 3, 4]

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import read_rgb
 from mea_plugin.data.embedded import SPLITS, photographs
 from mea_plugin.data.sources import image_source, merge_sources
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
-from mea_plugin.images import read_rgb
 from tests.helpers import photograph, save
 
 # First digits of the content's hash: results are comparable only where these are the photographs.

@@ -9,9 +9,9 @@ import pytest
 import pywt
 from PIL import Image
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.defences import build_defences, defence_types, register_defence
 from mea_plugin.defences.noise import DetailNoise
-from mea_plugin.errors import InputError
 from tests.helpers import photograph
 
 KEY = 'a key of the tests'

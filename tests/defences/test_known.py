@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.defences import build_defences
-from mea_plugin.defences.attack import AdaptedVictim
 from mea_plugin.defences.known import imitated_entries, undo
 from mea_plugin.defences.through import ThroughDefences
-from mea_plugin.errors import InputError
 from mea_plugin.victims import build_victim
+from mea_plugin.victims.adapted import AdaptedVictim
 from tests.helpers import ROOT, photograph
 
 ANSWER = photograph((120, 160), seed=2)
@@ -154,7 +154,7 @@ def test_basicsr_s_losses_and_critic_see_what_is_shown():
 
 def test_a_basicsr_file_with_a_defence_that_cannot_be_imitated_is_refused():
     pytest.importorskip('mea_plugin.basicsr')
-    from mea_plugin.basicsr.check import check_options
+    from mea_plugin.basicsr.checks.check import check_options
     from tests.helpers import training_options
 
     check_options(training_options('lq', 'gt', known_defences=HALF), where='file.yml', data=False)
@@ -195,7 +195,7 @@ def test_an_mmagic_config_with_a_defence_that_cannot_be_imitated_is_refused():
     pytest.importorskip('mea_plugin.mmagic')
     from mmengine.registry import init_default_scope
 
-    from mea_plugin.mmagic.check import _check_model
+    from mea_plugin.mmagic.checks.check import _check_model
     from tests.mmagic import tiny
 
     init_default_scope('mmagic')

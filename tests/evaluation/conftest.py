@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from mea_plugin.images import write_png
+from mea_plugin.core.images import write_png
 from mea_plugin.victims import register_victim, victim_types
 
 
@@ -38,7 +38,7 @@ def basicsr():
     """BasicSR, importable; skips where it is not installed."""
     if importlib.util.find_spec('basicsr') is None:
         pytest.skip('BasicSR is not installed')
-    from mea_plugin.basicsr import compat
+    from mea_plugin.toolboxes import basicsr_compat as compat
 
     compat.apply()
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from mea_plugin.statistics import holm, mean_interval, paired_difference
+from mea_plugin.evaluation.statistics import holm, mean_interval, paired_difference
 
 METRICS = {
     'psnr_y': ('Y-PSNR', 'dB', 2, 'higher', 'pair', ''),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mea_plugin.evaluation.differences import compare_models, compared_pairs
-from mea_plugin.metrics import find_metrics
-from mea_plugin.statistics import holm, paired_difference
+from mea_plugin.evaluation.statistics import holm, paired_difference
+from mea_plugin.metrics.catalogue import find_metrics
 
 
 @pytest.mark.parametrize(

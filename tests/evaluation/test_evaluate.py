@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.evaluation import EvaluationSet, evaluate, stream
-from mea_plugin.images import read_rgb, write_png
-from mea_plugin.metrics import psnr, ssim
+from mea_plugin.metrics.psnr_ssim import psnr, ssim
 
 
 def both(folder):

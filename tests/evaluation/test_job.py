@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.cli import run_tool
-from mea_plugin.errors import InputError
+from mea_plugin.core.cli import run_tool
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb
+from mea_plugin.core.options import load_options
 from mea_plugin.evaluation import evaluate_from_options, job
-from mea_plugin.images import read_rgb
-from mea_plugin.options import load_options
 from mea_plugin.victims import build_victim
 from tests import helpers
 

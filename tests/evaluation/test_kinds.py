@@ -9,12 +9,13 @@ import re
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.evaluation import EvaluationSet, evaluate, job, options
 from mea_plugin.evaluation.document import summary
-from mea_plugin.images import read_rgb, write_png
-from mea_plugin.metrics import Metric, find_metrics
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.ceiling import noisy
+from mea_plugin.metrics.metric import Metric
 from mea_plugin.query.recorded import RecordedVictim
 
 

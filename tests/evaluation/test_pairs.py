@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.evaluation.pairs import EvaluationSet, check_pairs, list_pairs, load_pair
-from mea_plugin.images import read_rgb, write_png
 
 
 def folders(tmp_path, lq, gt):

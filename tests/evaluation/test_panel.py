@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.evaluation import panel
 from mea_plugin.evaluation.crops import EDGE, choose_rows, cut_row, most_detailed
 from mea_plugin.evaluation.results import Protocol
-from mea_plugin.metrics import to_y
+from mea_plugin.metrics.planes import to_y
 
 
 def row(height=80, width=100, scale=2, with_truth=True, seed=0, names=('bicubic', 'victim', 'ours')):

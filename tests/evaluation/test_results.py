@@ -8,8 +8,8 @@ import math
 import pytest
 
 from mea_plugin.evaluation.results import Comparison, EvaluatedModel, EvaluationResult, Protocol, SetResult
-from mea_plugin.metrics import DEFAULT, find_metrics
-from mea_plugin.statistics import mean_interval
+from mea_plugin.evaluation.statistics import mean_interval
+from mea_plugin.metrics.catalogue import DEFAULT, find_metrics
 
 METRICS = tuple(find_metrics(DEFAULT))
 

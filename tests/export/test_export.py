@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_file
 from mea_plugin.export import FORMATS, export_surrogate, exporter, load_surrogate, torchscript
 from mea_plugin.export import check as checking
-from mea_plugin.files import hash_file
 from mea_plugin.victims import build_victim
 from tests.helpers import call_tool, photograph, write_yaml
 from tests.mmagic import tiny
@@ -75,7 +75,7 @@ def randomised(network):
 
 
 def basicsr(folder, name, key='params_ema'):
-    from mea_plugin.basicsr.networks import build_network
+    from mea_plugin.toolboxes.basicsr_networks import build_network
 
     state = randomised(build_network(BASICSR[name]))
     weights = folder / 'experiments' / name / 'models' / 'net_g_latest.pth'
@@ -233,8 +233,8 @@ def test_both_sets_of_weights_are_kept(tmp_path):
 def test_configs_that_ship(tmp_path, root):
     """Which inherit from MMagic's own, and leave generators for both directions."""
     pytest.importorskip('mmagic')
-    from mea_plugin.mmagic.config import load_config
-    from mea_plugin.mmagic.networks import build_generator, find_generator
+    from mea_plugin.toolboxes.mmagic_config import load_config
+    from mea_plugin.toolboxes.mmagic_networks import build_generator, find_generator
 
     config = root / 'options' / 'mmagic' / 'small' / 'cyclegan_proposed.py'
     found = find_generator(load_config(config))
@@ -340,7 +340,7 @@ class TestTool:
         ],
     )
     def test_bad_input(self, arguments, message, tmp_path, monkeypatch, capsys):
-        from mea_plugin.basicsr.networks import build_network
+        from mea_plugin.toolboxes.basicsr_networks import build_network
 
         option_file, _ = basicsr(tmp_path, 'MSRResNet')
         network = BASICSR['MSRResNet']

@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from mea_plugin.basicsr.networks import build_network
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb
 from mea_plugin.extract import load_extraction, training
-from mea_plugin.images import read_rgb
+from mea_plugin.toolboxes.basicsr_networks import build_network
 from mea_plugin.victims import build_victim
 from tests.helpers import ROOT, call_tool, photograph, run_tool, save, training_options, write_yaml
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mea_plugin.core.images import read_rgb
 from mea_plugin.extract import training
-from mea_plugin.images import read_rgb
 from tests.helpers import ROOT, call_tool, photograph, save, write_yaml
 
 pytest.importorskip('mmagic')
@@ -47,14 +47,14 @@ def job(tmp_path) -> Path:
 @pytest.fixture
 def extract(job, tmp_path, monkeypatch, capsys):
     """Extract, training in this process; what was printed, which steps were up to date, the commands."""
-    from mea_plugin.mmagic import train
+    from mea_plugin.mmagic.run import train
 
     commands: list[list[str]] = []
 
     def run_here(command, name, total, log, keep_open):
         assert total == 3
         commands.append(command)
-        train.main(command[command.index('mea_plugin.mmagic.train') + 1 :])
+        train.main(command[command.index('mea_plugin.mmagic.run.train') + 1 :])
         return training.Pace()
 
     def run():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.extract.toolboxes import read_surrogate, stretch
 from mea_plugin.extract.training import Pace, _run
 from tests.helpers import ROOT, write_yaml

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.flatness import Criterion
 from mea_plugin.losses import HighFrequencyLoss
 

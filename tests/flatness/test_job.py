@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb
+from mea_plugin.core.options import load_options
 from mea_plugin.flatness import Criterion, Objective, flatness_from_options, hessian_trace, job, sharpness
 from mea_plugin.flatness.options import FlatnessOptions
-from mea_plugin.images import read_rgb
-from mea_plugin.options import load_options
-from tests.data.sets import make_set
 from tests.helpers import call_tool, run_tool, training_options, write_yaml
 from tests.mmagic import tiny
+from tests.query_sets.sets import make_set
 
 SIZES = {'ape': (20, 24), 'dog': (16, 18), 'cat': (18, 30)}
 

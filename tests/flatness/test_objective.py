@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.flatness import Criterion, Objective
 
 CRITERIA = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.flatness import find_checkpoints
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from mea_plugin.metrics import Planes
+from mea_plugin.metrics.planes import Planes
 
 
 def related(seed, height=40, width=53, noise=12.0):

@@ -10,8 +10,10 @@ import pywt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mea_plugin.metrics import find_metrics, psnr, to_y
 from mea_plugin.metrics.bands import BANDS, DETAILS, band_psnr, bands_of, decompose
+from mea_plugin.metrics.catalogue import find_metrics
+from mea_plugin.metrics.planes import to_y
+from mea_plugin.metrics.psnr_ssim import psnr
 from tests.metrics.pictures import cut, planes, related, related_pairs
 
 METRICS = ['psnr_h1', 'psnr_v1', 'psnr_d1', 'psnr_h2', 'psnr_v2', 'psnr_d2', 'psnr_a2']

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
-from mea_plugin.metrics import DEFAULT, Planes, WeightSource, find_metrics, metric_names
-from mea_plugin.metrics.catalogue import _MAKERS
+from mea_plugin.core.errors import InputError
+from mea_plugin.metrics.catalogue import _MAKERS, DEFAULT, find_metrics, metric_names
+from mea_plugin.metrics.planes import Planes
+from mea_plugin.metrics.weight_source import WeightSource
 from tests.metrics.pictures import planes, related
 
 PIXEL_METRICS = [

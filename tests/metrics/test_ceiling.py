@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from mea_plugin.files import hash_array
-from mea_plugin.metrics import find_metrics, psnr
+from mea_plugin.core.files import hash_array
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.ceiling import noisy, plane_ceiling_gap
+from mea_plugin.metrics.psnr_ssim import psnr
 from tests.metrics.pictures import planes, related
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
 from mea_plugin.metrics.feature_cache import FeatureCache
 from mea_plugin.metrics.features import ImageFeatures
 

@@ -11,11 +11,12 @@ import pytest
 import scipy.linalg
 import torch
 
-from mea_plugin.errors import InputError
-from mea_plugin.metrics import WeightSource, find_metrics
+from mea_plugin.core.errors import InputError
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.features import ImageFeatures
 from mea_plugin.metrics.fid_kid import fid, kid, remark
 from mea_plugin.metrics.inception import WEIGHTS, InceptionExtractor, shared_extractor
+from mea_plugin.metrics.weight_source import WeightSource
 from tests.helpers import photograph, save
 from tests.metrics.weight_files import publish
 

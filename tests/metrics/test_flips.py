@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mea_plugin.metrics import find_metrics
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.flips import flip_psnr
 from tests.metrics.pictures import related
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from mea_plugin.errors import InputError
-from mea_plugin.metrics import Planes, WeightSource, find_metrics
+from mea_plugin.core.errors import InputError
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.lpips import _BACKBONES, Lpips
+from mea_plugin.metrics.planes import Planes
+from mea_plugin.metrics.weight_source import WeightSource
 from tests.helpers import photograph
 from tests.metrics.weight_files import publish
 

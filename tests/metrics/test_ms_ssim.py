@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 
-from mea_plugin.metrics import find_metrics, to_y
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.ms_ssim import halve, plane_ms_ssim, scales_of
+from mea_plugin.metrics.planes import to_y
 from tests.metrics.pictures import cut, planes, related
 
 WEIGHTS = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]

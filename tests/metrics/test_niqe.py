@@ -12,8 +12,10 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import gamma
 
-from mea_plugin.images import read_rgb
-from mea_plugin.metrics import Planes, find_metrics, niqe
+from mea_plugin.core.images import read_rgb
+from mea_plugin.metrics import niqe
+from mea_plugin.metrics.catalogue import find_metrics
+from mea_plugin.metrics.planes import Planes
 from tests.helpers import photograph
 
 TOOLBOXES = {'basicsr': niqe.basicsr_niqe, 'mmagic': niqe.mmagic_niqe}

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 
-from mea_plugin.metrics import find_metrics, psnr, to_y
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.patches import plane_worst_patch_psnr
+from mea_plugin.metrics.planes import to_y
+from mea_plugin.metrics.psnr_ssim import psnr
 from tests.metrics.pictures import cut, planes, related, related_pairs
 
 

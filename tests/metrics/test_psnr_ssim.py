@@ -13,10 +13,10 @@ from scipy.ndimage import correlate
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mea_plugin.errors import InputError
-from mea_plugin.images import read_rgb
-from mea_plugin.metrics import Planes, psnr, ssim, to_y
-from mea_plugin.metrics.psnr_ssim import local_of, plane_psnr, plane_ssim
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb
+from mea_plugin.metrics.planes import Planes, to_y
+from mea_plugin.metrics.psnr_ssim import local_of, plane_psnr, plane_ssim, psnr, ssim
 from mea_plugin.metrics.windows import blur, local, similarity, strips
 from tests.metrics.pictures import cut, planes, related, related_pairs
 
@@ -26,7 +26,7 @@ def basicsr():
     """BasicSR, importable; skips where it is not installed."""
     if importlib.util.find_spec('basicsr') is None:
         pytest.skip('BasicSR is not installed')
-    from mea_plugin.basicsr import compat
+    from mea_plugin.toolboxes import basicsr_compat as compat
 
     compat.apply()
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mea_plugin.metrics import find_metrics, to_y
+from mea_plugin.metrics.catalogue import find_metrics
+from mea_plugin.metrics.planes import to_y
 from mea_plugin.metrics.spectrum import FLOOR, plane_spectrum_error, radial_spectrum
 from tests.metrics.pictures import cut, grey, planes, related, related_pairs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mea_plugin.metric_weights import KNOWN
+from mea_plugin.metrics.published_weights import KNOWN
 
 
 def expect(monkeypatch, name: str, content: bytes) -> None:

@@ -104,7 +104,7 @@ def validation(name: str, sets: int = 1, **hook: Any) -> dict:
 
 def make_runner(cfg: Any, *hooks: Any) -> Any:
     """The runner, with random numbers that are not those of any other."""
-    from mea_plugin.mmagic.runner import ExtractionRunner
+    from mea_plugin.mmagic.run.runner import ExtractionRunner
 
     class Runner(ExtractionRunner):
         """Without what takes most of the time of a run this small: asking the machine, formatting the config."""

@@ -139,7 +139,7 @@ def wrap(
     from mmengine.optim import OptimWrapper
 
     from mea_plugin import optim
-    from mea_plugin.mmagic.optim_wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
+    from mea_plugin.mmagic.optim.wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
     from mea_plugin.optim import SAM
 
     if sam:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
-from mea_plugin.launch import leave_process_group
+from mea_plugin.core.launch import leave_process_group
 from mea_plugin.optim import SAM, LookSAM, MomentumSAM, repeatable
 
 BUILDS = {

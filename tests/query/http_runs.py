@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from mea_plugin.cli import run_tool
-from mea_plugin.files import hash_array
-from mea_plugin.images import list_images, read_rgb
+from mea_plugin.core.cli import run_tool
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import list_images, read_rgb
 from mea_plugin.query import run_queries
 from mea_plugin.query.ledger import Ledger
 from mea_plugin.victims import build_victim

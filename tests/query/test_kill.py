@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from mea_plugin.files import hash_array
-from mea_plugin.images import read_rgb
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import read_rgb
 from tests.query.http_runs import Account, check_all_answered_once, http_options, make_images, start, wait_until
 from tests.victims.http.service import Billing, Service
 

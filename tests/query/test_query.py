@@ -8,12 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
-from mea_plugin.images import read_rgb
-from mea_plugin.query import QuerySet, check_complete, run_queries
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import read_rgb
+from mea_plugin.query import run_queries
 from mea_plugin.query.engine import ledger_folder
 from mea_plugin.query.ledger import Ledger
+from mea_plugin.query_sets import QuerySet, check_complete
 from tests.helpers import photograph, save
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_array
-from mea_plugin.images import read_rgb
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_array
+from mea_plugin.core.images import read_rgb
 from mea_plugin.query import ledger as ledger_module
 from mea_plugin.query import local
 from mea_plugin.query.interrupts import run_interruptibly

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.query import plan as plan_module
 from mea_plugin.query.engine import claim
 from mea_plugin.query.ledger import Ledger

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mea_plugin.images import encode_png
+from mea_plugin.core.images import encode_png
 
 ROLES = {'bicubic': 'baseline', 'victim': 'victim', 'baseline': 'surrogate', 'proposed': 'surrogate'}
 NOISE = {'bicubic': 12, 'victim': 0, 'baseline': 6, 'proposed': 3}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.report import figures
 from mea_plugin.report.curves import Curve
 from mea_plugin.report.figures import Point, Reference, style

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.errors import InputError
-from mea_plugin.images import read_rgb
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import read_rgb
 from mea_plugin.report.images import embed, evenly, list_pictures
 from mea_plugin.report.sources import Source, read_results
 from tests.report.results import make_evaluation, paint

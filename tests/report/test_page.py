@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import pywt
 
-from mea_plugin.images import read_rgb
+from mea_plugin.core.images import read_rgb
 from mea_plugin.report.job import make_report
 from mea_plugin.report.page import STOPS
 from tests.report.results import make_evaluation, paint, wait_until

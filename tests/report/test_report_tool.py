@@ -178,7 +178,7 @@ def test_bad_input_is_one_line_and_leaves_the_old_page(
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, needed: str):
     import sys
 
-    from mea_plugin.errors import InputError
+    from mea_plugin.core.errors import InputError
 
     folder = make_evaluation(tmp_path / 'evaluation', count=1, size=(8, 8))
     monkeypatch.setitem(sys.modules, library, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.report import screenshot
 from mea_plugin.report.job import make_report
 from tests.report.results import make_evaluation

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.report.sources import read_results
 from tests.report.results import make_evaluation, make_extraction, make_flatness
 

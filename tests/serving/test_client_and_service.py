@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from mea_plugin.images import read_rgb
+from mea_plugin.core.images import read_rgb
 from mea_plugin.query import run_queries
 from mea_plugin.query.engine import ledger_folder
 from mea_plugin.query.ledger import Ledger

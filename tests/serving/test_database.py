@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.serving.database import Database, open_store
 
 

@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 
-from mea_plugin.errors import InputError
-from mea_plugin.serving import keys, ledger
+from mea_plugin.core.errors import InputError
+from mea_plugin.serving import billing, keys
 from mea_plugin.serving.database import open_store
 
 
@@ -38,7 +38,7 @@ def test_wrong_keys_are_nobody_s(store):
 def test_a_revoked_key_is_refused_and_its_bills_stay(store):
     key = keys.create_key(store, 'me')
     customer = keys.find_customer(store, key, False)
-    ledger.bill(store, customer.id)
+    billing.bill(store, customer.id)
     keys.revoke_key(store, 'me')
     assert keys.find_customer(store, key, False) is None
     (listed,) = keys.list_keys(store)
@@ -113,16 +113,16 @@ def test_a_bucket_survives_the_process(store, tmp_path):
 
 def test_reservations_count_against_the_quota(store):
     keys.create_key(store, 'me', quota=2)
-    ledger.reserve(store, 1)
-    ledger.reserve(store, 1)
-    with pytest.raises(ledger.QuotaError):
-        ledger.reserve(store, 1)
-    ledger.release(store, 1)
-    ledger.reserve(store, 1)
-    ledger.bill(store, 1)
-    with pytest.raises(ledger.QuotaError):
-        ledger.begin(store, 1, None, b'x', 0)
-    ledger.bill(store, 1)
+    billing.reserve(store, 1)
+    billing.reserve(store, 1)
+    with pytest.raises(billing.QuotaError):
+        billing.reserve(store, 1)
+    billing.release(store, 1)
+    billing.reserve(store, 1)
+    billing.bill(store, 1)
+    with pytest.raises(billing.QuotaError):
+        billing.begin(store, 1, None, b'x', 0)
+    billing.bill(store, 1)
     assert store.execute('SELECT billed, reserved FROM keys').fetchone() == (2, 0)
 
 
@@ -131,21 +131,21 @@ def test_a_bill_and_its_reply_are_stored_together(store):
     store.execute("CREATE TRIGGER full BEFORE INSERT ON replies BEGIN SELECT raise(ABORT, 'disk full'); END")
     store.execute('BEGIN')
     with pytest.raises(sqlite3.IntegrityError):
-        ledger.settle(store, 1, 'k', b'x', ledger.Reply('png', b'image'), 10)
+        billing.settle(store, 1, 'k', b'x', billing.Reply('png', b'image'), 10)
     store.execute('ROLLBACK')
     assert store.execute('SELECT billed FROM keys').fetchone() == (0,)
 
 
 def test_a_reply_is_kept_until_it_expires(store):
     keys.create_key(store, 'me')
-    reply = ledger.Reply('png', b'image')
-    ledger.settle(store, 1, 'k', b'x', reply, expires=10)
-    assert ledger.begin(store, 1, 'k', b'x', now=9) == reply
-    with pytest.raises(ledger.ConflictError):
-        ledger.begin(store, 1, 'k', b'y', now=9)
-    assert ledger.begin(store, 1, 'k', b'y', now=11) is None
-    ledger.settle(store, 1, 'k', b'y', reply, expires=30)
-    ledger.purge(store, 20)
-    assert ledger.begin(store, 1, 'k', b'y', now=21) == reply
-    ledger.purge(store, 30)
+    reply = billing.Reply('png', b'image')
+    billing.settle(store, 1, 'k', b'x', reply, expires=10)
+    assert billing.begin(store, 1, 'k', b'x', now=9) == reply
+    with pytest.raises(billing.ConflictError):
+        billing.begin(store, 1, 'k', b'y', now=9)
+    assert billing.begin(store, 1, 'k', b'y', now=11) is None
+    billing.settle(store, 1, 'k', b'y', reply, expires=30)
+    billing.purge(store, 20)
+    assert billing.begin(store, 1, 'k', b'y', now=21) == reply
+    billing.purge(store, 30)
     assert store.execute('SELECT count(*) FROM replies').fetchone() == (0,)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mea_plugin.errors import InputError
-from mea_plugin.options import load_options
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import load_options
 from mea_plugin.serving import ServeOptions
 
 SMALLEST = {'name': 'demo', 'victim': {'type': 'embedded'}}

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from mea_plugin.metrics import find_metrics
-from mea_plugin.statistics import paired_difference
+from mea_plugin.evaluation.statistics import paired_difference
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.study.collect import compare, queries_needed, seconds_of
 from mea_plugin.study.finished import Results, values_of
 from mea_plugin.study.grid import Cell

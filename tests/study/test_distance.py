@@ -8,8 +8,8 @@ import scipy.linalg
 from skimage import data
 from skimage.filters import gaussian
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.data.texture import patch_features
-from mea_plugin.errors import InputError
 from mea_plugin.study.distance import domain_distance, frechet_distance
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.study.grid import Cell, draw, study_cells, surrogate_section, trial_cells
 from mea_plugin.study.reading import load_study
 

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.defences import DefendedVictim
-from mea_plugin.defences.attack import AdaptedVictim
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.evaluation.markup import to_csv
+from mea_plugin.evaluation.statistics import paired_difference
 from mea_plugin.extract.test_sets import prepare_test_sets
-from mea_plugin.metrics import find_metrics
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.query.recorded import RecordedVictim
-from mea_plugin.statistics import paired_difference
 from mea_plugin.study.finished import Results
 from mea_plugin.study.grid import Cell, study_cells, surrogate_section
 from mea_plugin.study.matrix import attackers_losses, customers_losses
@@ -28,6 +26,8 @@ from mea_plugin.study.reading import load_study
 from mea_plugin.study.references import mean_of
 from mea_plugin.study.tables import customer_table, defence_table
 from mea_plugin.victims import build_victim
+from mea_plugin.victims.adapted import AdaptedVictim
+from mea_plugin.victims.defended import DefendedVictim
 from tests.helpers import call_tool, photograph, run_tool
 from tests.learned import squeezenet
 from tests.study.test_collect import record

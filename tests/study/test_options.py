@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mea_plugin.errors import InputError
-from mea_plugin.study.placing import place_data
+from mea_plugin.core.errors import InputError
+from mea_plugin.study.data_root import place_data
 from mea_plugin.study.reading import load_study
 
 TRIALS = {'a': {'length': 1}, 'b': {'length': 2}}

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.study.options import ImageSource
 from mea_plugin.study.picking import detail, source_images
 from tests.helpers import photograph, save

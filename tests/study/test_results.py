@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mea_plugin.evaluation.markup import to_csv, to_markdown
-from mea_plugin.metrics import find_metrics
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.study.collect import compare
 from mea_plugin.study.figures import forest, study_figures
 from mea_plugin.study.finished import Results

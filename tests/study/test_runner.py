@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mea_plugin.study.cell import Job
-from mea_plugin.study.places import Places
 from mea_plugin.study.runner import Task, finished, run_tasks
+from mea_plugin.study.workers import Places
 from tests.helpers import ROOT
 
 # Holds the cell's lock, notes that it ran, and writes the record; the rest of what it does is in the surrogate section.

@@ -8,9 +8,9 @@ import pytest
 from skimage import data
 
 from mea_plugin.study.job import check_study, run_study
-from mea_plugin.study.places import Places
 from mea_plugin.study.reading import load_study
 from mea_plugin.study.results import write_results
+from mea_plugin.study.workers import Places
 from tests.helpers import call_tool, run_tool, save
 
 pytest.importorskip('mea_plugin.basicsr')

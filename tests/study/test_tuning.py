@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mea_plugin.metrics import find_metrics
+from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.study.grid import trial_cells
 from mea_plugin.study.reading import load_study
 from mea_plugin.study.tuning import choose_trials, mean_fidelity

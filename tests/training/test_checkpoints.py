@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.training import checkpoints
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from torch import distributed, multiprocessing
 
-from mea_plugin.launch import leave_process_group
+from mea_plugin.core.launch import leave_process_group
 from mea_plugin.training.heartbeat import Heartbeat
 from mea_plugin.training.ranks import Ranks, is_lost_rank
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mea_plugin.core.errors import InputError
 from mea_plugin.data.resize import bicubic
-from mea_plugin.errors import InputError
 from mea_plugin.victims import Victim, build_victim
 from tests.helpers import photograph
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mea_plugin.basicsr.check import check_options
-from mea_plugin.basicsr.networks import build_network
-from mea_plugin.images import list_images, read_rgb
-from mea_plugin.metrics import psnr
-from mea_plugin.options import load_options
+from mea_plugin.basicsr.checks.check import check_options
+from mea_plugin.core.images import list_images, read_rgb
+from mea_plugin.core.options import load_options
+from mea_plugin.metrics.psnr_ssim import psnr
+from mea_plugin.toolboxes.basicsr_networks import build_network
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.embedded import EMBEDDED
 from tests.helpers import photograph

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims import Victim, build_victim
 from tests.helpers import photograph
 from tests.mmagic import tiny
 
 pytest.importorskip('mmagic')
 
-from mea_plugin.mmagic.networks import find_generator, find_scale
+from mea_plugin.toolboxes.mmagic_networks import find_generator, find_scale
 
 RGB = {'in_channels': 3, 'out_channels': 3}
 EDSR = {'type': 'EDSRNet', **RGB, 'mid_channels': 4, 'num_blocks': 1, 'upscale_factor': 4}
@@ -229,7 +229,7 @@ def test_a_training_checkpoint_is_read(tmp_path):
 
 def test_the_second_way_reads_the_same(tmp_path):
     """That of torch before 2.6, on any torch."""
-    from mea_plugin import weights
+    from mea_plugin.core import weights
 
     model, path = training_checkpoint(tmp_path)
     assert tiny.same(weights._read_inert(path)['state_dict'], tiny.state(model))

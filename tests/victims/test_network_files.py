@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims import Victim, build_victim
 from tests.helpers import photograph
 from tests.victims.tiny_networks import expected, network
@@ -105,7 +105,7 @@ def python(path):
 
 
 def compact():
-    from mea_plugin.basicsr.networks import build_network
+    from mea_plugin.toolboxes.basicsr_networks import build_network
 
     torch.manual_seed(0)
     return build_network({'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 2}).eval()
@@ -449,7 +449,7 @@ class TestSpandrel:
 
     def test_grey_images_are_refused(self, tmp_path):
         pytest.importorskip('spandrel')
-        from mea_plugin.basicsr.networks import build_network
+        from mea_plugin.toolboxes.basicsr_networks import build_network
 
         grey = {'type': 'SRVGGNetCompact', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 8, 'num_conv': 1}
         torch.save(build_network(grey).state_dict(), tmp_path / 'v.pth')

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.opencv import STYLES
 from tests.helpers import photograph

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typing_extensions import TypedDict, Unpack, get_type_hints
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims import registry
 from mea_plugin.victims.network import NetworkOptions
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from skimage import data
 
+from mea_plugin.core.images import read_rgb
+from mea_plugin.core.options import load_options
 from mea_plugin.data.embedded import photographs
 from mea_plugin.data.resize import downscale
-from mea_plugin.images import read_rgb
-from mea_plugin.metrics import psnr
-from mea_plugin.options import load_options
+from mea_plugin.metrics.psnr_ssim import psnr
 from mea_plugin.victims import build_victim
 from tests.helpers import ROOT
 

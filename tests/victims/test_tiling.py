@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims.network import NetworkVictim
 from mea_plugin.victims.tiling import Tiling
 from tests.helpers import photograph

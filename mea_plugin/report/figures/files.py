@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mea_plugin.files import write_bytes
+from mea_plugin.core.files import write_bytes
 from mea_plugin.report.figures.style import styled
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mea_plugin.errors import InputError
-from mea_plugin.images import decode_rgb, decode_size, encode_png, without_warnings
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.images import decode_rgb, decode_size, encode_png, without_warnings
 from mea_plugin.victims.http.options import RequestOptions, ResponseOptions
 from mea_plugin.victims.remote import InDoubtError, Reply, UnusableError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 
 __all__ = ['Hosts']
 

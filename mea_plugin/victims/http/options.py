@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mea_plugin.errors import InputError, suggestion
-from mea_plugin.options import check_keys
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_keys
 from mea_plugin.victims.remote import Retrying
 
 __all__ = [

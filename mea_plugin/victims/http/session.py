@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from aiolimiter import AsyncLimiter
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims.http.bodies import build_request, look_up, read_image, read_json
 from mea_plugin.victims.http.hosts import Hosts, is_loopback
 from mea_plugin.victims.http.options import JobOptions, KeyOptions, RequestOptions, ResponseOptions

@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 from aiolimiter import AsyncLimiter
 
-from mea_plugin.errors import InputError
-from mea_plugin.files import hash_json
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import hash_json
 from mea_plugin.victims.http.hosts import Hosts
 from mea_plugin.victims.http.options import (
     JobOptions,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from mea_plugin.files import hash_array
+from mea_plugin.core.files import hash_array
 
 SCALE = 2
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.images import read_rgb
+from mea_plugin.core.images import read_rgb
 from mea_plugin.victims.http.bodies import build_request, look_up, read_image, read_json
 from mea_plugin.victims.http.options import RequestOptions, ResponseOptions
 from mea_plugin.victims.remote import InDoubtError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims.http import HTTPVictim
 from mea_plugin.victims.http.hosts import Hosts
 

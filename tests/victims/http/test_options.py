@@ -2,7 +2,7 @@
 
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.http import HTTPVictim
 from mea_plugin.victims.http.options import KeyOptions, RequestOptions, ResponseOptions, parse, parse_retrying

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims.http import HTTPVictim
 from mea_plugin.victims.http.session import retry_after
 from mea_plugin.victims.remote import InDoubtError, RefusedError, RejectedError

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from mea_plugin.errors import InputError
+from mea_plugin.core.errors import InputError
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.http import HTTPVictim
 from mea_plugin.victims.remote import NotAnsweredError, Retrying

@@ -1,0 +1,1 @@
+"""Checks of a BasicSR option file before anything is built."""

@@ -1,0 +1,202 @@
+"""Checks of the ``train`` section of a BasicSR option file, and of the networks that it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.models.base_model import BaseModel
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+
+from mea_plugin.basicsr.checks.schedule import check_schedule
+from mea_plugin.basicsr.models.gan_model import check_gan_mode
+from mea_plugin.basicsr.models.optimizers import check_optimizer
+from mea_plugin.basicsr.models.precision import check_amp
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import check_keys, check_number, check_section, require
+from mea_plugin.defences.through import ThroughDefences
+from mea_plugin.toolboxes.basicsr_networks import check_call, check_type, find
+
+__all__ = ['TRAIN_ONLY', 'check_reach', 'check_train']
+
+_LOOP = ('total_iter', 'warmup_iter', 'scheduler')  # what BasicSR's loop and its schedulers look up
+_OURS = ('hf_opt', 'hf_schedule', 'known_defences', 'amp', 'accumulate', 'channels_last', 'compile', 'gan_mode')
+_OF_GANS = ('gan_opt', 'gan_mode', 'optim_d', 'net_d_iters', 'net_d_init_iters', 'ldl_opt')
+
+TRAIN_ONLY = (*_OURS, *_OF_GANS)
+"""Options that mean nothing outside the ``train`` section."""
+
+
+def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where: str) -> None:
+    """Check how a model is trained.
+
+    Args:
+        opt: All options.
+        model: The model's class.
+        read: The keys that it looks up.
+        where: The file, for errors.
+
+    Raises:
+        InputError: The first thing found that cannot work.
+    """
+    train, at = opt['train'], f'{where}: train'
+    _check_keys(train, model, read, at)
+    check_number(train, 'total_iter', at, least=1)
+    check_number(train, 'warmup_iter', at, least=-1, optional=True)
+    check_number(train, 'ema_decay', at, most=1, whole=False, optional=True)
+    _check_optimizers(train, model, at)
+    for key, value in train.items():
+        if key.endswith('_opt') and value:
+            _check_loss(value, f'{at}.{key}')
+    if issubclass(model, SRGANModel):
+        _check_gan(opt, where)
+    elif 'pixel_opt' in read and not train.get('pixel_opt') and not train.get('perceptual_opt'):
+        raise InputError('there is neither pixel_opt nor perceptual_opt', where=at, do='Add pixel_opt')
+    _check_scheduler(train, at)
+    check_schedule(train, f'{at}.hf_schedule')
+    if train.get('known_defences'):
+        ThroughDefences(train['known_defences'], where=f'{at}.known_defences')
+    _check_speed(opt, at)
+    _check_penalty_fits(opt, where)
+
+
+def _check_keys(train: Any, model: Any, read: frozenset[str], where: str) -> None:
+    known = (*_LOOP, *sorted(read))
+    for key in check_section(train, where, do=f'Keys: {", ".join(known)}'):
+        if key not in known and key in TRAIN_ONLY:
+            name = 'ExtractionGANModel' if key in _OF_GANS or issubclass(model, SRGANModel) else 'ExtractionModel'
+            raise InputError(f"unknown option '{key}'", where=where, do=f'Set model_type: {name}, which knows it')
+    check_keys(train, known, where)
+
+
+def _check_optimizers(train: Mapping[str, Any], model: Any, where: str) -> None:
+    for key in ('optim_g', 'optim_d') if issubclass(model, SRGANModel) else ('optim_g',):
+        require(train, key, where)
+    for key, value in train.items():
+        if not key.startswith('optim_'):
+            continue
+        section = f'{where}.{key}'
+        name = require(check_section(value, section), 'type', section)
+        check_optimizer(value, where=section)
+        if model.get_optimizer is BaseModel.get_optimizer and name != 'Adam':
+            instead = 'ExtractionGANModel' if issubclass(model, SRGANModel) else 'ExtractionModel'
+            what = f'{model.__name__} knows only Adam'
+            raise InputError(what, where=f'{section}.type', do=f'Use model_type: {instead}')
+
+
+def _check_loss(options: Any, where: str) -> None:
+    loss = check_type(LOSS_REGISTRY, options, where)
+    arguments = {key: value for key, value in options.items() if key != 'type'}
+    if loss.__module__.partition('.')[0] not in ('basicsr', 'mea_plugin') or loss.__name__ == 'PerceptualLoss':
+        return  # it may fetch weights when it is built
+    try:
+        loss(**arguments)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(str(error).rstrip('.'), where=where, do=f'Correct the options of {loss.__name__}') from error
+
+
+def _check_scheduler(train: Mapping[str, Any], where: str) -> None:
+    options, at = require(train, 'scheduler', where), f'{where}.scheduler'
+    known = {
+        'MultiStepLR': lr_scheduler.MultiStepRestartLR,
+        'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
+        'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
+    }
+    check_keys({require(check_section(options, at), 'type', at): None}, known, f'{at}.type')
+    scheduler, arguments = known[options['type']], {key: value for key, value in options.items() if key != 'type'}
+    check_call(scheduler, arguments, at, given=('optimizer',))
+    try:
+        built = scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), **arguments)
+    except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(str(error).rstrip('.'), where=at, do=f'Correct the options of {options["type"]}') from error
+    check_reach(built, train, where=at)
+
+
+def check_reach(scheduler: Any, train: Mapping[str, Any], *, where: str | Path) -> None:
+    """Refuse a cosine schedule whose periods are over before the training is: BasicSR's has no learning rate then.
+
+    Args:
+        scheduler: Any of BasicSR's.
+        train: The section; ``total_iter`` is used.
+        where: Where the schedule comes from, for the error.
+
+    Raises:
+        InputError: It is.
+    """
+    ends = getattr(scheduler, 'cumulative_period', None)
+    if ends and ends[-1] < train['total_iter'] - 1:  # the first iteration does not step
+        what = f'the periods end at iteration {ends[-1]}, before total_iter {train["total_iter"]}'
+        raise InputError(what, where=where, do='Make the periods longer (in a new run), or total_iter smaller')
+
+
+def _check_speed(opt: Mapping[str, Any], where: str) -> None:
+    train = opt['train']
+    check_amp(train.get('amp'), gpu=torch.cuda.is_available() and opt.get('num_gpu') != 0, where=f'{where}.amp')
+    for key in ('channels_last', 'compile'):
+        value = train.get(key)
+        if key == 'compile' and isinstance(value, Mapping):
+            check_call(torch.compile, value, f'{where}.compile', given=('model',))
+        elif value not in (None, True, False):
+            instead = 'true or false' if key == 'channels_last' else 'true, false, or options such as mode'
+            raise InputError(f'{key} is {value!r}', where=where, do=f'Write {instead}')
+    check_number(train, 'accumulate', where, least=1, optional=True)
+    parts, batch = train.get('accumulate', 1), (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
+    if _whole(batch, 1) and batch % parts:
+        what = f'a batch of {batch} images cannot be split into {parts} equal parts'
+        raise InputError(what, where=f'{where}.accumulate', do='Give a divisor of batch_size_per_gpu')
+
+
+def _check_gan(opt: Mapping[str, Any], where: str) -> None:
+    train, at = opt['train'], f'{where}: train'
+    require(opt, 'network_d', where)
+    require(train, 'gan_opt', at)
+    check_gan_mode(train.get('gan_mode', 'standard'), where=f'{at}.gan_mode')
+    for key, least in (('net_d_iters', 1), ('net_d_init_iters', 0)):
+        check_number(train, key, at, least=least, optional=True)
+    if train.get('ldl_opt') and not train.get('ema_decay'):
+        do = 'Set train.ema_decay (0.999, say), or remove ldl_opt'
+        raise InputError('ldl_opt compares with the averaged weights, and there are none', where=at, do=do)
+    _check_discriminator_fits(opt, f'{where}: network_d')
+
+
+def _check_discriminator_fits(opt: Mapping[str, Any], where: str) -> None:
+    """Run the discriminator on crops without values: it may take only some sizes."""
+    dataset, options = opt['datasets'].get('train') or {}, opt['network_d']
+    size: Any = dataset.get('gt_size')
+    if not _whole(size, 1):
+        return
+    network = check_type(ARCH_REGISTRY, options, where)
+    crops = torch.empty(2, 1 if dataset.get('color') == 'y' else 3, size, size, device='meta')
+    try:
+        with torch.device('meta'), torch.no_grad():
+            network(**{key: value for key, value in options.items() if key != 'type'})(crops)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if not isinstance(error, NotImplementedError) and 'meta' not in str(error):
+            what = f'{network.__name__} cannot take crops of gt_size {size} ({str(error).splitlines()[0]})'
+            raise InputError(what, where=where, do='Change its options, or gt_size') from error
+    except Exception:  # it runs code that needs values, a GPU, or a compiler: the training will tell
+        return
+
+
+def _check_penalty_fits(opt: Mapping[str, Any], where: str) -> None:
+    """Run the penalty once on an empty crop: its levels may be too many for the size."""
+    size = ((opt['datasets'] or {}).get('train') or {}).get('gt_size')
+    options = opt['train'].get('hf_opt')
+    if not options or not isinstance(size, int):
+        return
+    crop = torch.zeros(1, 1, size, size)
+    section = f'{where}: train.hf_opt'
+    # Not the toolbox's build_loss: it logs, and BasicSR's logger must not be set up before its log file is known.
+    penalty = find(LOSS_REGISTRY, options['type'], section)
+    try:
+        penalty(**{key: value for key, value in options.items() if key != 'type'})(crop, crop)
+    except ValueError as error:
+        raise InputError(str(error).rstrip('.'), where=section, do=f'The crop gt_size is {size}') from error
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

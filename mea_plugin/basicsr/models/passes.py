@@ -1,0 +1,181 @@
+"""One network's part of a training step: all micro-batches forward and backward, again if its optimizer asks, step."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from mea_plugin.basicsr.models.precision import autocast, build_scaler
+from mea_plugin.optim import SAM, repeatable
+
+__all__ = ['Pass', 'Terms', 'Turn', 'unwrapped']
+
+Terms = Mapping[str, Tensor]
+"""What a loss is the sum of, and what else is logged of it, by name."""
+
+Pass = Callable[[], tuple[Tensor, Terms]]
+"""Computes a loss with its graph, and its terms. Called once more for each further pass of the optimizer."""
+
+
+class Turn:
+    """Runs the passes of one network and lets its optimizer step.
+
+    The objective of a step is the mean over its micro-batches, and each of these the sum of one or more losses. Every
+    loss is backpropagated before the next is computed. Under ``DistributedDataParallel`` gradients are averaged with
+    the last loss only; the others run, forward and backward, inside ``no_sync``. Batch normalisation and whatever else
+    looks at a whole batch sees a micro-batch.
+
+    A plain optimizer and SAM are driven by ``step(closure)``. Under a gradient scaler the parts are called: scale,
+    climb on scaled gradients, scale, unscale, step, update; gradients that overflow are no error there, the step is
+    skipped and the scale falls.
+
+    Further passes of a step repeat the random numbers of the first, and leave all buffers where the first left them.
+
+    With ``first_pass: local`` (m-SAM) each rank climbs along the gradient of its own batch: the whole first pass runs
+    inside ``no_sync``. A rank whose gradient is not finite does not climb, but takes part in the second pass, since the
+    others wait for it there; afterwards all see that the averaged gradient is not finite.
+
+    Args:
+        network: The network that moves, wrapped or not.
+        optimizer: Of its parameters.
+        others: Networks that the passes run besides; their buffers move once per step, too.
+        amp: ``bfloat16`` or ``float16`` for autocast, else None.
+        device: Where the network is.
+        accumulate: Micro-batches per step.
+
+    Attributes:
+        scaler: The gradient scaler, or None.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        *,
+        others: Sequence[nn.Module] = (),
+        amp: str | None = None,
+        device: torch.device,
+        accumulate: int = 1,
+    ) -> None:
+        self.network, self.optimizer, self.accumulate = network, optimizer, accumulate
+        self._networks = (network, *others)
+        self._amp, self._device = amp, device
+        self.scaler = build_scaler(amp)
+
+    def take(self, passes: Sequence[Pass], terms: MutableMapping[str, Tensor]) -> None:
+        """Take the turn.
+
+        Args:
+            passes: One for each loss, all micro-batches in order; as many losses for each.
+            terms: Gets the terms at the weights of the first pass, averaged over the micro-batches and without graphs.
+
+        Raises:
+            NonFiniteGradientError: SAM without a gradient scaler met a gradient that is not finite. The weights are
+                where they were.
+        """
+        local = self._climbs_alone()
+        ran = False
+
+        def closure() -> Tensor:
+            nonlocal ran
+            self.optimizer.zero_grad()
+            first, ran = not ran, True
+            return self._run(passes, terms if first else OrderedDict(), silent=local and first)
+
+        run: Any = repeatable(closure, *self._networks) if self._runs_again() else closure
+        if self.scaler is None and not local:
+            self.optimizer.step(run)
+        elif isinstance(self.optimizer, SAM):
+            self._climb_and_step(self.optimizer, run, local)
+        else:
+            run()
+            self._step()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision that forward and losses run in."""
+        return autocast(self._amp, self._device)
+
+    def measures(self) -> dict[str, Tensor]:
+        """Norm of the last gradient and, where the optimizer has seen it, the last sharpness; 0-dim tensors.
+
+        Nothing is computed before somebody asks.
+        """
+        measures: dict[str, Tensor] = {}
+        norm = self.optimizer.grad_norm if isinstance(self.optimizer, SAM) else self._gradient_norm()
+        if norm is not None:
+            measures['grad_norm'] = torch.as_tensor(norm, dtype=torch.float64, device=self._device)
+        if isinstance(self.optimizer, SAM) and self.optimizer.sharpness is not None:
+            measures['sharpness'] = self.optimizer.sharpness
+        return measures
+
+    def _runs_again(self) -> bool:
+        """Whether this step may take more than one pass; if not, there is nothing to remember for the next one."""
+        optimizer = self.optimizer
+        return optimizer.second_pass_due if isinstance(optimizer, SAM) else isinstance(optimizer, torch.optim.LBFGS)
+
+    def _climbs_alone(self) -> bool:
+        optimizer = self.optimizer
+        return (
+            isinstance(self.network, DistributedDataParallel)
+            and isinstance(optimizer, SAM)
+            and optimizer.first_pass == 'local'
+            and optimizer.second_pass_due
+        )
+
+    def _climb_and_step(self, optimizer: SAM, run: Callable[[], Tensor], local: bool) -> None:
+        with optimizer.ahead():
+            first = run()
+        with optimizer.perturbed(skip_nonfinite=True) as climbed:
+            if climbed or local:
+                optimizer.sharpness = run() - first
+        optimizer.complete()
+        self._step()
+
+    def _step(self) -> None:
+        """The optimizer's step with the gradients at hand."""
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.unscale_(self.optimizer)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def _run(self, passes: Sequence[Pass], terms: MutableMapping[str, Tensor], *, silent: bool) -> Tensor:
+        """Forward and backward of all passes; returns the objective, without its graph."""
+        total: Tensor | None = None
+        for index, compute in enumerate(passes, start=1):
+            with self._unsynchronised(silent or index < len(passes)):
+                with self.autocast():
+                    loss, parts = compute()
+                    loss = self._share(loss)
+                (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+            for name, value in parts.items():
+                value = self._share(value.detach())
+                terms[name] = terms[name] + value if name in terms else value
+            total = loss.detach() if total is None else total + loss.detach()
+        if total is None:
+            raise ValueError('a turn needs at least one pass')
+        return total
+
+    def _share(self, value: Tensor) -> Tensor:
+        return value if self.accumulate == 1 else value / self.accumulate
+
+    def _unsynchronised(self, wanted: bool) -> AbstractContextManager[None]:
+        return self.network.no_sync() if wanted and isinstance(self.network, DistributedDataParallel) else nullcontext()
+
+    def _gradient_norm(self) -> Tensor | None:
+        params = (param for group in self.optimizer.param_groups for param in group['params'])
+        grads = [param.grad for param in params if param.grad is not None]
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else None
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """A network without its distributed wrapper, which takes part in nothing that one rank does alone."""
+    return network.module if isinstance(network, DistributedDataParallel) else network

@@ -1,0 +1,92 @@
+"""What is logged of a training step: kept on the device, and read and averaged over the ranks when somebody asks."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from mea_plugin.basicsr.models.passes import Turn
+from mea_plugin.core.errors import InputError
+from mea_plugin.optim import NonFiniteGradientError
+
+__all__ = ['StepLog']
+
+_ADVICE = 'Lower the learning rate or rho, or go on from the last checkpoint, which is intact'
+
+
+class StepLog:
+    """The terms of the last step, with the gradient's norm and the sharpness of each network that moved.
+
+    Reading costs one transfer from the device and, in distributed training, one collective, so that all ranks have to
+    read at the same iterations. Nothing else costs either.
+
+    Args:
+        opt: All options; ``logger.print_freq`` says which iterations are logged.
+
+    Attributes:
+        terms: The terms by name; filled in by the step.
+        turns: The turns that took place, by what their measures' names end in.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        self._every = opt['logger']['print_freq']
+        self._world_size = opt['world_size'] if opt['dist'] else 1
+        self.terms: OrderedDict[str, Tensor] = OrderedDict()
+        self.turns: dict[str, Turn] = {}
+        self._iteration = 0
+        self._values: OrderedDict[str, float] | None = OrderedDict()
+
+    @contextmanager
+    def step(self, iteration: int) -> Iterator[StepLog]:
+        """Log the step that the body takes.
+
+        Raises:
+            InputError: A gradient that SAM met is not finite, or, where the iteration is logged, a term is not.
+        """
+        self.terms, self.turns, self._values, self._iteration = OrderedDict(), {}, None, iteration
+        try:
+            yield self
+        except NonFiniteGradientError as error:
+            # Without a collective: the other ranks need not have met it.
+            self._refuse({name: float(value.mean()) for name, value in self.terms.items()})
+            what = str(error).partition('. ')[0]
+            raise InputError(what, where=f'iteration {iteration}', do=_ADVICE) from error
+        if iteration % self._every == 0:
+            self._refuse(self._losses())
+
+    def read(self) -> OrderedDict[str, float]:
+        """Terms, ``grad_norm`` and ``sharpness`` of the last step, averaged over the ranks, which all have to ask."""
+        if self._values is None:
+            tensors = OrderedDict((name, value.mean()) for name, value in self.terms.items())
+            for suffix, turn in self.turns.items():
+                tensors.update((f'{name}{suffix}', value) for name, value in turn.measures().items())
+            joint = torch.stack([value.detach().double() for value in tensors.values()])
+            if self._world_size > 1:
+                distributed.all_reduce(joint)
+                joint /= self._world_size
+            self._values = OrderedDict(zip(tensors, joint.tolist(), strict=True))
+        return OrderedDict(self._values)
+
+    def check_finite(self) -> None:
+        """Stop the run if the last step went wrong on any rank; all of them have to ask, before they save.
+
+        Raises:
+            InputError: A term, or a gradient's norm where no gradient scaler takes care of it, is not finite.
+        """
+        scaled = {f'grad_norm{suffix}' for suffix, turn in self.turns.items() if turn.scaler is not None}
+        norms = {name: value for name, value in self.read().items() if name.startswith('grad_norm')}
+        self._refuse(self._losses() | {name: value for name, value in norms.items() if name not in scaled})
+
+    def _losses(self) -> dict[str, float]:
+        return {name: value for name, value in self.read().items() if name in self.terms}
+
+    def _refuse(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InputError(f'{name} is {value}', where=f'iteration {self._iteration}', do=_ADVICE)

@@ -1,0 +1,1 @@
+"""A training run in BasicSR: command line, option file, loop, checkpoints, validation."""

@@ -1,0 +1,1 @@
+"""What is installed, what of it clashes, and what to type: the checks behind ``tools/doctor.py``."""

@@ -1,0 +1,1 @@
+"""Checks of an MMagic config before anything is built."""

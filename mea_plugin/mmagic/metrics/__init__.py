@@ -1,0 +1,1 @@
+"""Metrics of this package for MMagic's validation."""

@@ -1,0 +1,230 @@
+"""Metrics of this package for MMagic's validation: of a prediction and its reference.
+
+Predictions and references are rounded to whole grey levels, as files hold them; their channels are followed from the
+loader on. What cannot be computed is NaN, and the log says why, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from mmagic.evaluation.metrics.base_sample_wise_metric import BaseSampleWiseMetric
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+
+from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.options import check_number
+from mea_plugin.mmagic.metrics.image_order import ImageOrders
+from mea_plugin.mmagic.metrics.sample_images import SampleImages
+from mea_plugin.training.logged_metrics import ChannelOrder, check_weights, logged_metric
+
+__all__ = [
+    *('HFPSNR', 'LPIPS', 'MSSSIM', 'PAIR_METRICS', 'PSNR', 'SSIM', 'ImageMetric', 'PairMetric', 'SpectrumError'),
+    *('WorstPatchPSNR', 'warn'),
+]
+
+_ORDERS = ('bgr', 'rgb')
+_AXES = ('CHW', 'HWC')
+_DEVICES = ('cpu', 'gpu')
+
+
+class ImageMetric(BaseSampleWiseMetric):
+    """What the metrics of this package have in common.
+
+    They work with models of super-resolution and of translation, in one pass with MMagic's sample-wise metrics and each
+    other, and with several processes, which get what one gets.
+
+    Attributes:
+        better: Which values are better.
+        texts: The options that are texts, or None.
+    """
+
+    better: ClassVar[str] = 'higher'
+    texts: ClassVar[Sequence[str]] = ('prefix',)
+
+    def __init__(
+        self,
+        gt_key: str = 'gt_img',
+        pred_key: str = 'pred_img',
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        input_order: str = 'CHW',
+        channel_order: ChannelOrder | None = None,
+    ) -> None:
+        super().__init__(gt_key=gt_key, pred_key=pred_key, collect_device=collect_device, prefix=prefix)
+        self._look = functools.partial(SampleImages, pred_key, gt_key, axes=input_order, channel_order=channel_order)
+
+    def prepare(self, module: Any, dataloader: Any) -> None:
+        """As MMagic's; and find out how the images' channels lie."""
+        super().prepare(module, dataloader)
+        self.images = self._look(orders=ImageOrders(self.data_preprocessor, dataloader.dataset))
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any], where: str) -> None:
+        """Check the values of a config's options.
+
+        Raises:
+            InputError: One cannot be used.
+        """
+        for key in ('gt_key', 'pred_key', *cls.texts):
+            value = options.get(key, '')
+            if not isinstance(value, str) and (value is not None or key not in cls.texts):
+                raise InputError(f'{key} is {value!r}', where=where, do='Give one text')
+        choices = {'input_order': _AXES, 'channel_order': (None, *_ORDERS), 'collect_device': _DEVICES}
+        for key, known in choices.items():
+            value = options.get(key, known[0])
+            if value not in known:
+                raise InputError(f'{key} is {value!r}', where=where, do=suggestion(str(value), filter(None, known)))
+
+
+class PairMetric(ImageMetric):
+    """A metric of a prediction and its reference.
+
+    Args:
+        gt_key: The reference: ``gt_img``, the victim's response (``victim`` of a ``FidelityDataset``), or an image of a
+            translation's domain (``img_response``).
+        pred_key: The prediction: ``pred_img``, or ``fake_DOMAIN`` of a translation model.
+        collect_device: ``cpu`` or ``gpu``, where ranks put their results together.
+        prefix: Before the name in the log, such as ``fidelity``.
+        crop_border: Pixels to cut at each edge.
+        input_order: ``CHW`` or ``HWC``.
+        convert_to: ``Y``, or None for what the metric is defined on: all three channels, or Y if nothing else.
+        channel_order: Of the images, where it is not what the pipeline and the pre-processor tell: ``bgr`` or ``rgb``.
+
+    Attributes:
+        names: By channels, the names in :mod:`mea_plugin.metrics`; the first is the default.
+    """
+
+    names: ClassVar[Mapping[str, str]]
+    _own: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(
+        self,
+        gt_key: str = 'gt_img',
+        pred_key: str = 'pred_img',
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        crop_border: int = 0,
+        input_order: str = 'CHW',
+        convert_to: str | None = None,
+        channel_order: ChannelOrder | None = None,
+    ) -> None:
+        super().__init__(gt_key, pred_key, collect_device, prefix, input_order, channel_order)
+        self.crop_border = crop_border
+        self._logged = logged_metric(*self._source({'convert_to': convert_to, **self._own}))
+        self._logged.announce(warn)
+
+    @classmethod
+    def _source(cls, options: Mapping[str, Any]) -> tuple[str, str | None]:
+        """The name in :mod:`mea_plugin.metrics`, and the folder of weights."""
+        channels = options.get('convert_to')
+        if channels is None:
+            return next(iter(cls.names.values())), None
+        if str(channels).upper() not in cls.names:
+            raise InputError(f'{cls.metric} is not defined on {channels!r}', do='Remove convert_to')
+        return cls.names[str(channels).upper()], None
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any], where: str) -> None:
+        """As :meth:`ImageMetric.check`."""
+        super().check(options, where)
+        check_number({'crop_border': 0, **options}, 'crop_border', where, least=0)
+        try:
+            name, weights = cls._source(options)
+        except InputError as error:
+            raise InputError(str(error).rstrip('.'), where=where) from None
+        check_weights([name], weights, where=where)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Measure a batch; of several frames, the mean."""
+        for sample in data_samples:
+            pairs = zip(self.images.prediction(sample), self.images.reference(sample), strict=True)
+            values = [self._logged(*pair, border=self.crop_border, warn=warn) for pair in pairs]
+            self.results.append({self.metric: sum(values) / len(values)})
+
+
+class PSNR(PairMetric):
+    """Peak signal-to-noise ratio on all three channels, or on Y; see :class:`PairMetric` for the arguments.
+
+    Unlike MMagic's, of whole grey levels, and for translation models too.
+    """
+
+    metric = 'PSNR'
+    names: ClassVar = {'RGB': 'psnr_rgb', 'Y': 'psnr_y'}
+
+
+class SSIM(PairMetric):
+    """Structural similarity on all three channels, or on Y; see :class:`PairMetric` for the arguments."""
+
+    metric = 'SSIM'
+    names: ClassVar = {'RGB': 'ssim_rgb', 'Y': 'ssim_y'}
+
+
+class MSSSIM(PairMetric):
+    """Multi-scale structural similarity on all three channels, or on Y; see :class:`PairMetric` for the arguments."""
+
+    metric = 'MSSSIM'
+    names: ClassVar = {'RGB': 'ms_ssim_rgb', 'Y': 'ms_ssim_y'}
+
+
+class HFPSNR(PairMetric):
+    """PSNR over the detail bands of Y's wavelet transform; see :class:`PairMetric` for the arguments."""
+
+    metric = 'HFPSNR'
+    names: ClassVar = {'Y': 'hf_psnr'}
+
+
+class SpectrumError(PairMetric):
+    """How far the radial power spectrum of Y is from the reference's, in dB; see :class:`PairMetric`."""
+
+    metric = 'SpectrumError'
+    better = 'lower'
+    names: ClassVar = {'Y': 'spectrum_error'}
+
+
+class WorstPatchPSNR(PairMetric):
+    """PSNR of Y in the patch where it is lowest; see :class:`PairMetric` for the arguments."""
+
+    metric = 'WorstPatchPSNR'
+    names: ClassVar = {'Y': 'worst_patch_psnr'}
+
+
+class LPIPS(PairMetric):
+    """LPIPS, a perceptual distance (Zhang et al., CVPR 2018), without a network connection.
+
+    Args:
+        net: The backbone: ``alex``, ``vgg`` or ``squeeze``.
+        weights: The folder of its weight files; None: where ``MEA_METRIC_WEIGHTS`` points to. Without them: NaN.
+        kwargs: As :class:`PairMetric`; ``convert_to`` is None.
+    """
+
+    metric = 'LPIPS'
+    better = 'lower'
+    names: ClassVar = {'RGB': 'lpips'}
+    nets: ClassVar = ('alex', 'vgg', 'squeeze')
+
+    def __init__(self, net: str = 'alex', weights: str | None = None, **kwargs: Any) -> None:
+        self._own = {'net': net, 'weights': weights}
+        super().__init__(**kwargs)
+
+    @classmethod
+    def _source(cls, options: Mapping[str, Any]) -> tuple[str, str | None]:
+        super()._source(options)
+        net = options.get('net', cls.nets[0])
+        if net not in cls.nets:
+            raise InputError(f"LPIPS has no backbone '{net}'", do=suggestion(str(net), cls.nets))
+        return f'lpips_{net}', options.get('weights')
+
+
+PAIR_METRICS = (LPIPS, HFPSNR, MSSSIM, SpectrumError, WorstPatchPSNR, PSNR, SSIM)
+"""What is registered."""
+
+
+def warn(text: str) -> None:
+    """Write a warning into MMEngine's log; the first rank alone."""
+    if is_main_process():
+        print_log(text, 'current', logging.WARNING)

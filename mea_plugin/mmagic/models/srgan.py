@@ -1,0 +1,139 @@
+"""Training a super-resolution surrogate against a discriminator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmagic.models.editors import SRGAN
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor
+
+from mea_plugin.mmagic.models.known_defences import TrainsThrough
+from mea_plugin.mmagic.models.passes import Logs, ahead, unsynchronised, update, watched
+from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
+from mea_plugin.mmagic.models.translation import Terms, accumulation
+from mea_plugin.optim import RandomState
+from mea_plugin.training.gradients import requires_grad
+
+__all__ = ['ExtractionSRGAN']
+
+
+class ExtractionSRGAN(HighFrequencyTerm, TrainsThrough, SRGAN):
+    """MMagic's ``SRGAN`` with the high-frequency penalty and a step that can be evaluated twice.
+
+    ``img`` is the query and ``gt`` the victim's response. The generator's objective is::
+
+        pixel + perceptual + GAN + factor * hf_loss(output, gt)
+
+    with ``factor`` by ``hf_schedule``. The step is MMagic's: the generator's turn, then the discriminator's on what the
+    generator made before it moved. Both passes of a SAM wrapper see the same batch, random numbers and (for the
+    discriminator) fakes; buffers move once. Without ``hf_loss`` and with ``OptimWrapper`` it trains as ``SRGAN`` does.
+
+    With accumulation both networks see every micro-batch and move when the window is complete; ``disc_steps`` and
+    ``disc_init_steps`` then count windows and iterations, as without.
+
+    Args:
+        generator: The generator's config.
+        discriminator: The discriminator's config, or None.
+        hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
+        hf_schedule: ``constant``, or ``lr`` for a weight that grows as the generator's learning rate falls.
+        known_defences: ``[dict(type='resize', ...)]``: those on the victim's answers, which training goes through
+            (:class:`~mea_plugin.defences.through.ThroughDefences`).
+        kwargs: As ``SRGAN``: gan_loss, pixel_loss, perceptual_loss, train_cfg, test_cfg, init_cfg, data_preprocessor.
+
+    Raises:
+        InputError: An unknown schedule, or a schedule without a penalty.
+    """
+
+    def __init__(
+        self,
+        generator: dict[str, Any],
+        discriminator: dict[str, Any] | None = None,
+        hf_loss: dict[str, Any] | None = None,
+        hf_schedule: str = 'constant',
+        known_defences: list[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(generator=generator, discriminator=discriminator, **kwargs)
+        self._build_penalty(hf_loss, hf_schedule)
+        self._build_through(known_defences)
+        self._window: list[tuple[Tensor, Tensor]] = []
+
+    def g_step(self, batch_outputs: Tensor, batch_gt_data: Tensor) -> dict[str, Tensor]:
+        """The generator's terms."""
+        losses: dict[str, Tensor] = super().g_step(batch_outputs, batch_gt_data)
+        if self.hf_loss is not None:
+            losses['loss_hf'] = self._penalty(batch_outputs, batch_gt_data)
+        return losses
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
+        """One step, or one micro-batch of it.
+
+        Args:
+            data: From the loader.
+            optim_wrapper: With the entries ``generator`` and, if there is one, ``discriminator``.
+
+        Returns:
+            The terms at ``w``, for the log.
+
+        Raises:
+            InputError: The two wrappers accumulate differently, or a term or a gradient is not finite.
+        """
+        wrapper = optim_wrapper['generator']
+        critic = optim_wrapper['discriminator'] if self.if_run_d() else None
+        window = accumulation(wrapper, critic or wrapper)
+        batch = self.data_preprocessor(data, True)
+        self._follow_schedule(wrapper.optimizer)
+        logs = Logs()
+        with watched(logs), unsynchronised(self.generator, *self._critics()):
+            with ahead(wrapper):
+                output = self._generators_turn(batch, wrapper, logs, moves=self._generator_moves(window))
+            self._window.append((output, self.extract_gt_data(batch['data_samples'])))
+            if len(self._window) == window:
+                batches, self._window = self._window, []
+                for _ in range(self.disc_repeat if critic else 0):
+                    for fake, real in batches:
+                        self._discriminators_turn(fake, real, critic, logs)
+        logs.pop('loss', None)  # of whichever network came last
+        self.step_counter += 1
+        return logs
+
+    def _generator_moves(self, window: int) -> bool:
+        """MMagic's rule, by windows of micro-batches: every ``disc_steps``, after ``disc_init_steps``."""
+        iteration = int(self.step_counter)
+        return iteration // window % self.disc_steps == 0 and iteration >= self.disc_init_steps
+
+    def _generators_turn(self, batch: dict[str, Any], wrapper: OptimWrapper, logs: Logs, *, moves: bool) -> Tensor:
+        """Run the generator and, if it moves, its turn; returns what it made before it moved, without a graph."""
+        inputs, samples = batch['inputs'], batch['data_samples']
+        start = RandomState(self)
+        with wrapper.optim_context(self), torch.set_grad_enabled(moves):
+            unused: list[Tensor] = [self._shown(self.forward_train(inputs, samples))]
+        fake = unused[0].detach()
+
+        def objective() -> Terms:
+            with wrapper.optim_context(self):
+                if unused:
+                    output = unused.pop()
+                else:
+                    with start.replay():
+                        output = self._shown(self.forward_train(inputs, samples))
+                return self.parse_losses(self.g_step(output, self.extract_gt_data(samples)))
+
+        if moves:
+            with requires_grad(self._critics(), False):
+                update(wrapper, objective, logs, self, average=True, name='generator')
+        return fake
+
+    def _discriminators_turn(self, fake: Tensor, real: Tensor, wrapper: OptimWrapper, logs: Logs) -> None:
+        def objective() -> Terms:
+            with wrapper.optim_context(self):
+                losses = {'loss_d_real': self.d_step_real(fake, real), 'loss_d_fake': self.d_step_fake(fake, real)}
+                return self.parse_losses(losses)
+
+        with requires_grad(self._critics(), True):
+            update(wrapper, objective, logs, self, average=True, name='discriminator')
+
+    def _critics(self) -> list[Any]:
+        return [] if self.discriminator is None else [self.discriminator]

@@ -1,0 +1,1 @@
+"""SAM in MMEngine: optimizer wrappers, and the distributed wrapper of models whose step runs two passes."""

@@ -1,0 +1,1 @@
+"""A training run in MMEngine: runner, loop, checkpoints, resume, validation."""

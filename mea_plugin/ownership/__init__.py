@@ -1,0 +1,1 @@
+"""Test whether a suspect network was trained on watermarked answers of one's own service."""

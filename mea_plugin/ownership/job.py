@@ -1,0 +1,122 @@
+"""Tests of ownership from an option file: suspects, their p-values, a JSON file and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import write_json
+from mea_plugin.core.options import check_keys, check_number, check_section, require
+from mea_plugin.core.provenance import provenance
+from mea_plugin.data.sources import image_references, read_shrunk
+from mea_plugin.defences.invisible import InvisibleWatermark
+from mea_plugin.defences.registry import build_defences
+from mea_plugin.evaluation.markup import to_markdown
+from mea_plugin.evaluation.table import Cell, Column, Table
+from mea_plugin.ownership.verify import FEWEST_DECOYS, OwnershipTest, verify_all
+from mea_plugin.query.recorded import RecordedVictim
+from mea_plugin.victims import Victim, build_victim
+
+__all__ = ['Ownership', 'ownership_from_options']
+
+FORMAT = 1
+_KEYS = ('name', 'victim', 'watermark', 'suspects', 'images', 'shrink', 'decoys', 'seed', 'output')
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What tests end with: the content of the JSON file, a table as Markdown, and where the file is."""
+
+    content: dict[str, Any]
+    table: str
+    json: Path
+
+
+def ownership_from_options(
+    options: Mapping[str, Any], output: str | Path, *, where: str = '', command: Sequence[str] = ()
+) -> Ownership:
+    """Test every suspect and write ``ownership.json``. Answers are kept in ``output``: nobody is asked twice.
+
+    Args:
+        options: See docs/defences.md; folders are relative to the current one.
+        output: Folder of the files.
+        where: The option file, for errors.
+        command: What was typed, for the reader of the JSON.
+
+    Raises:
+        InputError: An option, an image or a network cannot be used; no result is written then.
+    """
+    output, prefix = Path(output).expanduser(), f'{where}: ' if where else ''
+    if output.exists() and not output.is_dir():
+        raise InputError(f'{output} is a file', where='output', do='Give another folder with --output')
+    check_keys(options, _KEYS, where)
+    title = str(require(options, 'name', where))
+    check_number(options, 'decoys', where, least=FEWEST_DECOYS, most=1e6, optional=True)
+    check_number(options, 'seed', where, optional=True)
+    check_number(options, 'shrink', where, least=1, optional=True)
+    images = image_references(require(options, 'images', where), where=f'{prefix}images')
+    watermark = _watermark(require(options, 'watermark', where), f'{prefix}watermark')
+    sections = check_section(require(options, 'suspects', where), f'{prefix}suspects')
+    victim = _recorded(require(options, 'victim', where), output / 'victim', f'{prefix}victim')
+    suspects = {
+        str(name): _recorded(section, output / 'suspects' / str(name), f'{prefix}suspects.{name}')
+        for name, section in sections.items()
+    }
+    if not suspects:
+        raise InputError('there is nobody to test', where=f'{prefix}suspects', do='Add NAME: {type: ...}')
+    shrink, decoys, seed = (
+        int(options.get(key) or other) for key, other in (('shrink', 1), ('decoys', 999), ('seed', 0))
+    )
+    found = verify_all(suspects, victim, watermark, read_shrunk(images.values(), shrink), decoys=decoys, seed=seed)
+    content = {
+        'format': FORMAT,
+        'name': title,
+        **provenance(command, options),
+        'watermark': watermark.describe(),
+        'victim': victim.fingerprint,
+        'images': len(images),
+        'decoys': decoys,
+        'suspects': {
+            name: {
+                'fingerprint': suspects[name].fingerprint,
+                'p': one.p,
+                'z': round(one.z, 4),
+                'p_normal': one.p_normal,
+            }
+            for name, one in found.items()
+        },
+    }
+    write_json(output / 'ownership.json', content)
+    return Ownership(content, to_markdown(_table(found, decoys)), output / 'ownership.json')
+
+
+def _watermark(value: Any, where: str) -> InvisibleWatermark:
+    (found,) = build_defences([{'type': 'invisible_watermark', **check_section(value, where)}], where=where)
+    if not isinstance(found, InvisibleWatermark):
+        raise InputError('that is no invisible watermark', where=where, do='Give the options of invisible_watermark')
+    return found
+
+
+def _recorded(value: Any, folder: Path, where: str) -> Victim:
+    return RecordedVictim(build_victim(check_section(value, where), where=where), folder)
+
+
+def _table(found: Mapping[str, OwnershipTest], decoys: int) -> Table:
+    header = [
+        Column('suspect', 'suspect', is_number=False),
+        Column('z', 'z'),
+        Column('p', 'p'),
+        Column('p_normal', 'p, if normal'),
+    ]
+    rows = [
+        [Cell(name), Cell(value=one.z), Cell(value=one.p, digits=4), Cell(f'{one.p_normal:.1e}', value=one.p_normal)]
+        for name, one in found.items()
+    ]
+    legend = [
+        f'p: of a network that has nothing to do with the key; exact, with {decoys} other keys at least '
+        f'{1 / (decoys + 1):.4f}. One test: several suspects need a correction (times their number).',
+    ]
+    return Table('ownership', 'Does the suspect carry the watermark?', header, rows, legend=legend)

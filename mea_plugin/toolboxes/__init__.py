@@ -1,0 +1,1 @@
+"""What must be known of BasicSR and MMagic to use their networks. Importing it registers nothing."""

@@ -1,0 +1,316 @@
+"""Every work-around for MMagic 1.2.0, MMEngine 0.10 and MMCV 2, or for a numpy or torch newer than they know.
+
+Each says what it answers and touches nothing where it is not needed. Nothing else in this package patches the toolbox.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import torch
+
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.launch import join_process_group
+from mea_plugin.optim import SAM
+
+__all__ = ['apply']
+
+# What numpy 2 removed, and what it has instead.
+_NUMPY_NAMES = {
+    'bool8': 'bool_',
+    'float_': 'float64',
+    'complex_': 'complex128',
+    'unicode_': 'str_',
+    'product': 'prod',
+    'cumproduct': 'cumprod',
+    'alltrue': 'all',
+    'sometrue': 'any',
+    'in1d': 'isin',
+    'row_stack': 'vstack',
+    'round_': 'round',
+    'Inf': 'inf',
+    'NaN': 'nan',
+}
+
+
+@functools.cache
+def apply() -> None:
+    """Make MMagic importable, able to train translation models, and able to run without a GPU. Idempotent.
+
+    Raises:
+        ImportError: MMagic, or what it needs and does not ask for, is not installed.
+    """
+    _check_installed()
+    _quiet_imports()
+    _provide_numpy_names()
+    _provide_mmcv_ext()
+    _allow_history_buffer()
+    _list_in_order()
+    _distribute_without_gpu()
+    _enter_no_sync_per_submodule()
+    _build_amp_on_cpu()
+    _refuse_hidden_second_pass()
+    _initialise_translation_networks()
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split('+')[0].split('.')[:2])
+
+
+def _mmengine_needs_it() -> bool:
+    """Whether this MMEngine has the faults of 0.10.7 and 0.11.0rc0, the last ones looked at."""
+    import mmengine
+
+    return _version(mmengine.__version__) <= (0, 11)
+
+
+def _mmagic_needs_it() -> bool:
+    """Whether this MMagic has the faults of 1.2.0, the last release."""
+    import mmagic
+
+    return _version(mmagic.__version__) <= (1, 2)
+
+
+def _check_installed() -> None:
+    install = 'pip install -e ".[mmagic]"'
+    missing = [name for name in ('mmengine', 'mmcv', 'mmagic') if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f'{", ".join(missing)} not installed. Install MMagic and what it needs with: {install}')
+
+
+def _quiet_imports() -> None:
+    """Leave out what MMagic's requirements say about each other on import: a user can do nothing about it.
+
+    diffusers 0.24 and transformers 4.36 use a name that torch 2.2 renamed, MMEngine 0.10 uses pkg_resources.
+    """
+    warnings.filterwarnings('ignore', message='.*_register_pytree_node. is deprecated', category=FutureWarning)
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated', category=UserWarning)
+
+
+def _provide_numpy_names() -> None:
+    """Provide names that MMagic 1.2.0 (``bool8``) and packages of its time use, and numpy 2 removed."""
+    import numpy
+
+    for old, new in _NUMPY_NAMES.items():
+        if _version(numpy.__version__) >= (2, 0) and old not in vars(numpy):
+            setattr(numpy, old, getattr(numpy, new))
+
+
+def _provide_mmcv_ext() -> None:
+    """Provide ``mmcv._ext`` where MMCV came without its compiled operators (mmcv-lite).
+
+    ``mmcv.ops`` looks up its operators there on import, and ``mmagic.models`` imports ``mmcv.ops``. No network that is
+    used here needs one; calling one says so. A compiled ``mmcv._ext`` is left alone.
+    """
+    name = 'mmcv._ext'
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
+        module = _MissingOperators(name)
+        # Without a loader, MMEngine's mmcv_full_available() goes on to say no.
+        module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+        sys.modules[name] = module
+
+
+class _MissingOperators(types.ModuleType):
+    """A module in which every operator exists and none works."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def missing(*args: Any, **kwargs: Any) -> NoReturn:
+            raise RuntimeError(
+                f'mmcv._ext.{name} was not compiled: this is mmcv-lite. Install the full one: pip uninstall mmcv-lite, '
+                "then pip install 'mmcv>=2.0,<2.2'"
+            )
+
+        return missing
+
+
+def _allow_history_buffer() -> None:
+    """Let ``weights_only`` loading, torch's default since 2.6, read the log history in MMEngine's checkpoints.
+
+    MMEngine 0.10.7 resumes with plain ``torch.load`` (open-mmlab/mmengine#1655). What a history is pickled with is
+    allowed: its class, numpy's arrays, and in place of ``getattr`` a function that finds a history's statistics and
+    nothing else. The protection stays on.
+    """
+    if _version(torch.__version__) < (2, 6):
+        return
+    import numpy
+    from mmengine.logging import HistoryBuffer
+
+    def statistic(owner: Any, name: str) -> Any:
+        if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+            raise AttributeError(f'a checkpoint may not look up {name} of {owner!r}')
+        return getattr(owner, name)
+
+    core = importlib.import_module('numpy._core.multiarray' if hasattr(numpy, '_core') else 'numpy.core.multiarray')
+    rebuild: list[Any] = [core._reconstruct, core.scalar, codecs.encode]
+    dtypes = {type(numpy.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', '?')}
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            numpy.ndarray,
+            numpy.dtype,
+            *dtypes,
+            *rebuild,
+            # Written by numpy 1, read with numpy 2, and the other way round.
+            *((item, f'numpy.{core}.multiarray.{item.__name__}') for item in rebuild[:2] for core in ('core', '_core')),
+            (statistic, '__builtin__.getattr'),
+            (statistic, 'builtins.getattr'),
+        ]
+    )
+
+
+def _list_in_order() -> None:
+    """Let MMEngine list folders by name, not as the file system does (0.10.7, 0.11.0rc0).
+
+    The order differs between machines, and after a copy: ranks on two of them would share samples, and a resumed run
+    would see others.
+    """
+    if not _mmengine_needs_it():
+        return
+    from mmengine.fileio import LocalBackend
+
+    original = LocalBackend.list_dir_or_file
+
+    @functools.wraps(original)
+    def list_dir_or_file(self: Any, *args: Any, **kwargs: Any) -> Iterator[str]:
+        return iter(sorted(original(self, *args, **kwargs)))
+
+    LocalBackend.list_dir_or_file = list_dir_or_file
+
+
+def _distribute_without_gpu() -> None:
+    """Let ``--launcher pytorch``, ``slurm`` and ``mpi`` run with gloo on CPUs.
+
+    MMEngine (0.10.7, 0.11.0rc0) sets a CUDA device, and hands ``device_ids`` to DistributedDataParallel, whatever the
+    device.
+    """
+    if not _mmengine_needs_it():
+        return
+    from mmengine.dist import utils
+    from mmengine.model import MMDistributedDataParallel
+    from mmengine.runner import runner
+
+    original = utils.init_dist
+
+    @functools.wraps(original)
+    def init_dist(launcher: str, backend: str = 'nccl', init_backend: str = 'torch', **kwargs: Any) -> None:
+        if torch.cuda.is_available() or launcher not in ('pytorch', 'slurm', 'mpi'):
+            original(launcher, backend, init_backend, **kwargs)
+            return
+        join_process_group(launcher, gpu=False, port=kwargs.get('port'), timeout=kwargs.get('timeout'))
+
+    utils.init_dist = init_dist
+    runner.init_dist = init_dist
+
+    original_wrapper = MMDistributedDataParallel.__init__
+
+    @functools.wraps(original_wrapper)
+    def wrap(self: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        if all(param.device.type == 'cpu' for param in module.parameters()):
+            kwargs['device_ids'] = None
+        original_wrapper(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = wrap
+
+
+def _enter_no_sync_per_submodule() -> None:
+    """Repair ``MMSeparateDistributedDataParallel.no_sync``, which yields once per submodule.
+
+    Python then says "generator didn't stop" for two of them (MMEngine 0.10.7, 0.11.0rc0).
+    """
+    if not _mmengine_needs_it():
+        return
+    from mmengine.model import MMSeparateDistributedDataParallel
+
+    @contextlib.contextmanager
+    def no_sync(self: Any) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for submodule in self.module._modules.values():
+                if hasattr(submodule, 'no_sync'):
+                    stack.enter_context(submodule.no_sync())
+            yield
+
+    MMSeparateDistributedDataParallel.no_sync = no_sync
+
+
+def _build_amp_on_cpu() -> None:
+    """Let ``AmpOptimWrapper`` be built for bfloat16 on a CPU.
+
+    MMEngine (0.10.7, 0.11.0rc0) asserts an accelerator for any type (open-mmlab/mmpretrain#1556).
+    """
+    if not _mmengine_needs_it():
+        return
+    from mmengine.optim.optimizer import amp_optimizer_wrapper as module
+
+    original = module.AmpOptimWrapper.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        dtype = args[1] if len(args) > 1 else kwargs.get('dtype')
+        check = module.is_cuda_available
+        try:
+            if dtype in ('bfloat16', torch.bfloat16):
+                module.is_cuda_available = lambda: True
+            original(self, *args, **kwargs)
+        finally:
+            module.is_cuda_available = check
+
+    module.AmpOptimWrapper.__init__ = init
+
+
+def _refuse_hidden_second_pass() -> None:
+    """Refuse SAM and its variants in a wrapper that runs one pass: they would silently train as their base does."""
+    from mmengine.optim import OptimWrapper
+
+    original = OptimWrapper.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(optimizer, SAM) and not getattr(self, 'takes_second_pass', False):
+            raise InputError(
+                f'{type(self).__name__} runs one pass, and {type(optimizer).__name__} needs {optimizer.needs}',
+                where='optim_wrapper.type',
+                do='Use SAMOptimWrapper, or SAMAmpOptimWrapper for mixed precision',
+            )
+        original(self, optimizer, *args, **kwargs)
+
+    OptimWrapper.__init__ = init
+
+
+def _initialise_translation_networks() -> None:
+    """Repair ``generation_init_weights``, which ends in ``UnboundLocalError: init_info`` (open-mmlab/mmagic#2109).
+
+    In MMagic 1.2.0 it writes into MMEngine's notes of how each parameter was initialised, and for a module that it does
+    not initialise, such as the network itself, it has nothing to write. It runs without the notes.
+    """
+    if not _mmagic_needs_it():
+        return
+    from mmagic.models.utils import model_utils
+
+    original = model_utils.generation_init_weights
+
+    @functools.wraps(original)
+    def generation_init_weights(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        key = '_params_init_info'
+        notes = [(part, part.__dict__.pop(key)) for part in module.modules() if key in part.__dict__]
+        try:
+            original(module, *args, **kwargs)
+        finally:
+            for part, note in notes:
+                part.__dict__[key] = note
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith('mmagic.') and vars(module).get('generation_init_weights') is original:
+            vars(module)['generation_init_weights'] = generation_init_weights
