@@ -34,6 +34,7 @@ CORE = [
     'torch>=2.1',
     'numpy',
     'PyWavelets',
+    'pydantic>=2.7',  # descriptions of fields from the strings below them
     'Pillow>=10.1',  # a default font that can be scaled
     'PyYAML',
     'tqdm',
