@@ -1,1 +1,1 @@
-"""What every other package stands on: errors, files, images, option files, processes. torch at most, no toolbox."""
+"""Foundations for every other package: errors, files, images, option files, processes. torch at most, no toolbox."""

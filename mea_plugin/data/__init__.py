@@ -1,1 +1,1 @@
-"""Where images come from, how they are shrunk, and how folders of them are made."""
+"""Images in, prepared images out: sources, resizing, recipes for whole folders."""

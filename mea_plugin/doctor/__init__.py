@@ -1,1 +1,1 @@
-"""What is installed, what of it clashes, and what to type: the checks behind ``tools/doctor.py``."""
+"""Checks behind ``tools/doctor.py``: installed packages and their clashes, the machine, schemas of option files."""

@@ -1,4 +1,4 @@
-"""How close a surrogate comes to its victim (fidelity), and both to the ground truth (task quality)."""
+"""Evaluation: fidelity (surrogate against victim) and task quality (both against the ground truth)."""
 
 from mea_plugin.evaluation.evaluate import evaluate
 from mea_plugin.evaluation.job import Evaluation, EvaluationPaths, evaluate_from_options

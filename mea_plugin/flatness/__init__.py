@@ -1,4 +1,4 @@
-"""How flat a minimum is: sharpness, Hessian and loss landscape of checkpoints, the paper's claim measured."""
+"""Flatness of minima: sharpness, Hessian and loss landscape of checkpoints."""
 
 from mea_plugin.flatness.criterion import Criterion
 from mea_plugin.flatness.hessian import TopEigenvalue, Trace, hessian_trace, top_eigenvalue

@@ -1,1 +1,1 @@
-"""How close two images, or two sets of images, are: one file a metric, each under a stated protocol."""
+"""Metrics between two images, or two sets of images: one file a metric, each under a stated protocol."""

@@ -1,1 +1,1 @@
-"""What must be known of BasicSR and MMagic to use their networks. Importing it registers nothing."""
+"""Networks of BasicSR and MMagic, and the work-arounds it takes to use them. Importing it registers nothing."""

@@ -1,1 +1,1 @@
-"""What a long training needs beside its toolbox: data that resume exactly, checkpoints, signals, ranks, speed."""
+"""Parts of a long training that both adapters share: resumable data, checkpoints, signals, ranks, speed."""
