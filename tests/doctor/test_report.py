@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mea_plugin.doctor import report as doctor_report
 from mea_plugin.doctor.report import (
     SHOWN,
     Finding,
@@ -19,7 +20,6 @@ from mea_plugin.doctor.report import (
     mediapipe_lacks_solutions,
     report,
 )
-from mea_plugin.doctor.report import report as doctor
 from mea_plugin.doctor.rules import HANDLED, RULES, SAME_FOLDER, stand_ins, version_of
 from tests.test_packaging import LOCKS, pins
 
@@ -215,7 +215,7 @@ def test_toolboxes_without_metadata_count(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'basicsr', raising=False)
     monkeypatch.delitem(sys.modules, 'mmagic', raising=False)
-    monkeypatch.setattr(doctor.metadata, 'distributions', lambda: iter(()))
+    monkeypatch.setattr(doctor_report.metadata, 'distributions', lambda: iter(()))
     found = installed_versions()
     assert found['basicsr'] == 'unknown'
     assert 'mmagic' not in found

@@ -425,7 +425,7 @@ def test_an_error_ends_the_tool_with_workers_running(images, tmp_path):
     import sys
 
     code = (
-        'import sys; from tests.basicsr import test_resume as t; from mea_plugin import cli\n'
+        'import sys; from tests.basicsr.run import test_resume as t; from mea_plugin.core import cli\n'
         'from mea_plugin.basicsr.models.extraction_model import ExtractionModel\n'
         'def fail(self, iteration): raise OSError(28, "No space left on device")\n'
         'ExtractionModel.optimize_parameters = fail\n'

@@ -406,7 +406,7 @@ def test_names_of_the_toolbox_are_its_own():
     from mmagic import evaluation
     from mmagic.registry import METRICS
 
-    from mea_plugin.mmagic.metrics.pair_metrics import pair_metrics as metrics
+    from mea_plugin.mmagic.metrics import pair_metrics as metrics
     from mea_plugin.mmagic.metrics.pair_metrics import set_metrics
 
     for name in ('PSNR', 'SSIM'):
@@ -423,7 +423,7 @@ def test_a_name_that_is_taken_by_then_is_left_alone(monkeypatch):
     from mmagic.registry import METRICS
 
     from mea_plugin.mmagic import register_all
-    from mea_plugin.mmagic.metrics.pair_metrics import pair_metrics as metrics
+    from mea_plugin.mmagic.metrics import pair_metrics as metrics
 
     class LPIPS:
         pass
