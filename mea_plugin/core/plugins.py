@@ -16,7 +16,7 @@ __all__ = ['ENVIRONMENT', 'import_from_environment', 'import_plugin']
 ENVIRONMENT = 'MEA_IMPORT'
 """The environment variable that holds the modules, separated like ``PATH``: what tools pass on to their children."""
 
-_TOOLBOXES = ('basicsr', 'mmagic', 'mmcv', 'mmengine')
+_ADAPTERS = {'basicsr': 'mea_plugin.basicsr', 'mmagic': 'mea_plugin.mmagic', 'mmcv': 'mea_plugin.mmagic'}
 
 
 def import_plugin(module: str) -> None:
@@ -76,7 +76,7 @@ def _find_file(path: Path) -> str:
         importlib.invalidate_caches()
     try:
         spec = importlib.util.find_spec(path.stem)
-    except ValueError:  # a module that was not found by its name, such as the tool itself
+    except (ValueError, ModuleNotFoundError):  # a module not found by its name (the tool itself), or a dot in the name
         spec = None
     found = spec.origin if spec is not None else None
     if found is None or Path(found).resolve() != path:
@@ -86,11 +86,10 @@ def _find_file(path: Path) -> str:
 
 
 def _failure(module: str, error: Exception) -> InputError:
-    files = {Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)}
-    toolbox = next((name for name in _TOOLBOXES if any(name in parts for parts in files)), None)
+    what = f'{module} cannot be imported ({type(error).__name__}: {" ".join(str(error).split())})'
     do = 'Correct it; with MEA_DEBUG=1 the whole traceback is shown'
-    if toolbox:
-        adapter = 'basicsr' if toolbox == 'basicsr' else 'mmagic'
-        do = f'Write --import mea_plugin.{adapter} before it, which lets {toolbox} run with new versions of torch'
-    reason = ' '.join(str(error).split())
-    return InputError(f'{module} cannot be imported ({type(error).__name__}: {reason})', where='--import', do=do)
+    folders = {part for frame in traceback.extract_tb(error.__traceback__) for part in Path(frame.filename).parts}
+    for toolbox, adapter in _ADAPTERS.items():
+        if toolbox in folders and adapter not in sys.modules:
+            do = f'Write --import {adapter} before it, which lets {toolbox} run with new versions of torch and numpy'
+    return InputError(what, where='--import', do=do)
