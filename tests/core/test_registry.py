@@ -251,7 +251,7 @@ def test_a_tool_ends_with_one_line_over_a_broken_package(tmp_path):
 )
 def test_each_kind_has_its_group(tmp_path, group, code):
     packages = install(tmp_path, 'theirs', '', {f'mea_plugin.{group}': {'of_theirs': 'theirs:Nothing'}})
-    command = [sys.executable, '-c', f"{code}\nimport yaml, sys\nprint(yaml.safe_dump(R.names()))"]
+    command = [sys.executable, '-c', f'{code}\nimport yaml, sys\nprint(yaml.safe_dump(R.names()))']
     environment = {'PYTHONPATH': f'{ROOT}:{packages}', 'PATH': ''}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert 'of_theirs' in yaml.safe_load(ended.stdout)
