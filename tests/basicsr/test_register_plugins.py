@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
-import mea_plugin.basicsr  # noqa: F401 - registers
+from mea_plugin.basicsr.register import LOSS_REGISTRY
 from mea_plugin.core.errors import InputError
 from mea_plugin.losses.registry import LOSSES, register_loss
 from mea_plugin.toolboxes.basicsr_networks import find
