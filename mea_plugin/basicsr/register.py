@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from mea_plugin.basicsr.data.cached_dataset import CachedPairedImageDataset
@@ -9,12 +11,13 @@ from mea_plugin.basicsr.data.fidelity_dataset import FidelityDataset
 from mea_plugin.basicsr.metrics import METRICS
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
 from mea_plugin.basicsr.models.gan_model import ExtractionGANModel
-from mea_plugin.losses import HighFrequencyLoss
+from mea_plugin.core.registry import ToolboxRegistry
+from mea_plugin.losses.registry import LOSSES
 
 __all__ = ['register_all']
 
-_ADDITIONS = (
-    (LOSS_REGISTRY, HighFrequencyLoss),
+_ADDITIONS: tuple[tuple[Any, type], ...] = (
+    *((LOSS_REGISTRY, LOSSES.find(name)) for name in LOSSES.built_in),
     (MODEL_REGISTRY, ExtractionModel),
     (MODEL_REGISTRY, ExtractionGANModel),
     (DATASET_REGISTRY, CachedPairedImageDataset),
@@ -25,10 +28,12 @@ _ADDITIONS = (
 def register_all() -> None:
     """Register everything, or, when a name is taken by somebody else, nothing.
 
-    A metric whose name the toolbox holds is left alone.
+    A metric whose name the toolbox holds is left alone. Losses that others have registered with us, or register later,
+    are registered too.
 
     Raises:
         RuntimeError: Another package registered one of the names.
+        InputError: A loss that was registered with us has a name that the toolbox uses for another one.
     """
     taken = [
         f'{item.__name__} ({registry._name})'
@@ -43,3 +48,4 @@ def register_all() -> None:
     for metric in METRICS:
         if metric.__name__ not in METRIC_REGISTRY:
             METRIC_REGISTRY.register(metric)
+    LOSSES.share_with(ToolboxRegistry('BasicSR', LOSS_REGISTRY._obj_map.get, LOSS_REGISTRY._do_register))

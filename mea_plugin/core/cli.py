@@ -8,10 +8,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mea_plugin.core.errors import InputError, RunError, Stopped
 from mea_plugin.core.launch import end_process, in_process_group, is_first_process
+from mea_plugin.core.plugins import import_from_environment, import_plugin
 
 __all__ = ['ToolParser', 'is_of_the_disk', 'run_tool']
 
@@ -23,8 +24,29 @@ EXIT_INTERRUPTED = 130
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
+class _Import(argparse.Action):
+    """Imports the module at once: when the arguments are read, everything that it registers is there."""
+
+    def __call__(self, parser: object, namespace: object, values: Any, option_string: str | None = None) -> None:
+        """See the class."""
+        import_plugin(values)
+
+
 class ToolParser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line and exit code 2, like those about any other bad input."""
+    """An argument parser whose complaints are one line and exit code 2, like those about any other bad input.
+
+    Every parser, also of a sub-command, has ``--import MODULE``; see :func:`~mea_plugin.core.plugins.import_plugin`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument(
+            '--import',
+            action=_Import,
+            default=argparse.SUPPRESS,
+            metavar='MODULE',
+            help='import a module or .py file first, for what it registers; it runs code; may be given several times',
+        )
 
     def error(self, message: str) -> NoReturn:
         """End with one line instead of the usage and a line."""
@@ -55,6 +77,7 @@ def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
 
 def _run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
     try:
+        import_from_environment()
         main(argv)
     except InputError as error:
         if os.environ.get('MEA_DEBUG'):

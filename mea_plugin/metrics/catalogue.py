@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.metrics import bands, ceiling, fid_kid, flips, lpips, ms_ssim, niqe, patches, psnr_ssim, spectrum
 from mea_plugin.metrics.metric import Maker, Metric
+from mea_plugin.metrics.registry import METRICS
 from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['DEFAULT', 'find_metrics', 'metric_names']
@@ -26,6 +27,7 @@ _MAKERS: dict[str, Maker] = {
     **niqe.METRICS,
     **fid_kid.METRICS,
 }
+METRICS.update(_MAKERS)
 
 
 def find_metrics(names: Sequence[str], *, sources: WeightSource | None = None, where: str = 'metrics') -> list[Metric]:
@@ -41,13 +43,13 @@ def find_metrics(names: Sequence[str], *, sources: WeightSource | None = None, w
     """
     sources = sources or WeightSource()
     for name in names:
-        if not isinstance(name, str) or name not in _MAKERS:
-            raise InputError(f"no metric is called '{name}'", where=where, do=suggestion(str(name), _MAKERS))
+        if name not in METRICS:
+            raise InputError(f"no metric is called '{name}'", where=where, do=suggestion(str(name), metric_names()))
         if list(names).count(name) > 1:
             raise InputError(f"'{name}' is there twice", where=where, do='Remove one')
-    return [_MAKERS[name](name, sources) for name in names]
+    return [METRICS.find(name, where=where)(name, sources) for name in names]
 
 
 def metric_names() -> list[str]:
-    """The names of all metrics."""
-    return list(_MAKERS)
+    """The names of all metrics; those that others registered come last."""
+    return [*_MAKERS, *(name for name in METRICS.names() if name not in _MAKERS)]

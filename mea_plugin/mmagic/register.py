@@ -7,7 +7,8 @@ from typing import Any
 from mmagic.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS, RUNNERS
 
-from mea_plugin.losses import HighFrequencyLoss
+from mea_plugin.core.registry import ToolboxRegistry
+from mea_plugin.losses.registry import LOSSES
 from mea_plugin.mmagic.data.fidelity_dataset import FidelityDataset
 from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.data.transforms import LoadCachedImageFromFile, RandomChannelOrder
@@ -20,12 +21,13 @@ from mea_plugin.mmagic.models.srgan import ExtractionSRGAN
 from mea_plugin.mmagic.optim.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim.wrappers import SAMAmpOptimWrapper, SAMOptimWrapper
 from mea_plugin.mmagic.run.runner import ExtractionRunner
-from mea_plugin.optim import SAM, LookSAM, MomentumSAM
+from mea_plugin.optim.registry import OPTIMIZERS as OWN_OPTIMIZERS
+from mea_plugin.optim.registry import OWN
 
 __all__ = ['register_all']
 
 _ADDITIONS: tuple[tuple[Any, type], ...] = (
-    (MODELS, HighFrequencyLoss),
+    *((MODELS, LOSSES.find(name)) for name in LOSSES.built_in),
     (MODELS, ExtractionEditModel),
     (MODELS, ExtractionSRGAN),
     (MODELS, ExtractionPix2Pix),
@@ -35,9 +37,7 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
     (TRANSFORMS, LoadCachedImageFromFile),
     (TRANSFORMS, RandomChannelOrder),
     (MODEL_WRAPPERS, ExtractionDistributedDataParallel),
-    (OPTIMIZERS, SAM),
-    (OPTIMIZERS, LookSAM),
-    (OPTIMIZERS, MomentumSAM),
+    *((OPTIMIZERS, OWN_OPTIMIZERS.find(name)) for name in OWN),
     (OPTIM_WRAPPERS, SAMOptimWrapper),
     (OPTIM_WRAPPERS, SAMAmpOptimWrapper),
     (RUNNERS, ExtractionRunner),
@@ -49,13 +49,15 @@ def register_all() -> dict[str, type]:
     """Register everything under its class's name, or, where another package holds that name, with the prefix ``MEA``.
 
     Metrics are there under the prefixed name in any case: ``MEAPSNR`` and ``MEALPIPS`` are this package's, whatever the
-    toolbox holds by now.
+    toolbox holds by now. Losses and optimizers that others have registered with us, or register later, are registered
+    too, under their own names.
 
     Returns:
         What is registered, by name.
 
     Raises:
         RuntimeError: Another package holds the prefixed name too; nothing has been registered.
+        InputError: A loss or optimizer that was registered with us has a name that the toolbox uses for another one.
     """
     names = [(registry, _free_name(registry, item), item) for registry, item in _ADDITIONS]
     names += [
@@ -64,6 +66,8 @@ def register_all() -> dict[str, type]:
     for registry, name, item in names:
         if registry.get(name) is None:
             registry.register_module(name=name, module=item)
+    LOSSES.share_with(_toolbox('MMagic', MODELS))
+    OWN_OPTIMIZERS.share_with(_toolbox('MMEngine', OPTIMIZERS))
     return {name: item for _, name, item in names}
 
 
@@ -72,3 +76,7 @@ def _free_name(registry: Any, item: type) -> str:
         if registry.get(name) in (None, item):
             return name
     raise RuntimeError(f'{item.__name__} and MEA{item.__name__} are taken in the registry {registry.name}')
+
+
+def _toolbox(title: str, registry: Any) -> ToolboxRegistry:
+    return ToolboxRegistry(title, registry.get, lambda name, item: registry.register_module(name=name, module=item))

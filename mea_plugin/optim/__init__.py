@@ -3,7 +3,17 @@
 from mea_plugin.optim.ascent import NonFiniteGradientError
 from mea_plugin.optim.look_sam import LookSAM
 from mea_plugin.optim.momentum_sam import MomentumSAM
+from mea_plugin.optim.registry import register_optimizer
 from mea_plugin.optim.repeat import RandomState, frozen_buffers, repeatable
 from mea_plugin.optim.sam import SAM
 
-__all__ = ['SAM', 'LookSAM', 'MomentumSAM', 'NonFiniteGradientError', 'RandomState', 'frozen_buffers', 'repeatable']
+__all__ = [
+    'SAM',
+    'LookSAM',
+    'MomentumSAM',
+    'NonFiniteGradientError',
+    'RandomState',
+    'frozen_buffers',
+    'register_optimizer',
+    'repeatable',
+]

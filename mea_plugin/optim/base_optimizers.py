@@ -10,6 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from mea_plugin.core.errors import nearest
+from mea_plugin.optim.registry import OPTIMIZERS, OWN, is_optimizer
 
 __all__ = ['check_groups', 'check_options', 'resolve_base']
 
@@ -34,7 +35,7 @@ def resolve_base(base: str | type[Optimizer], own_options: Iterable[str], owner:
         ValueError: There is no such optimizer, or it cannot work under SAM; the text says why.
     """
     cls = _by_name(base) if isinstance(base, str) else base
-    if not (isinstance(cls, type) and issubclass(cls, Optimizer)) or cls is Optimizer:
+    if not is_optimizer(cls):
         raise ValueError(f"base_optimizer must be a torch optimizer's name or class, got {base!r}. Write 'Adam'.")
     if hasattr(cls, 'climb') and hasattr(cls, 'restore'):
         raise ValueError(f'base_optimizer is {cls.__name__}, which climbs itself. Name the optimizer it should use.')
@@ -97,16 +98,11 @@ def check_groups(base: Optimizer, loaded: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _by_name(name: str) -> type[Optimizer]:
-    """The class called ``name`` in :mod:`torch.optim`."""
-    known = {key: value for key, value in vars(torch.optim).items() if _is_concrete(value)}
-    if name not in known:
-        fit = [key for key in known if key not in _UNFIT]
+    """The class called ``name`` in :mod:`torch.optim`, or registered under that name."""
+    if name not in OPTIMIZERS:
+        fit = [key for key in OPTIMIZERS.names() if key not in (*_UNFIT, *OWN)]
         raise ValueError(f"torch {torch.__version__} has no optimizer '{name}'. {_hint(name, fit)}.")
-    return known[name]
-
-
-def _is_concrete(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Optimizer) and value is not Optimizer
+    return OPTIMIZERS.find(name, where='base_optimizer')
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -11,11 +11,12 @@ from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.core.networks import check_call, forward_padded
 from mea_plugin.core.options import check_section, require
 from mea_plugin.core.weights import load_weights
+from mea_plugin.losses.registry import LOSSES
 from mea_plugin.toolboxes import basicsr_compat as compat
 
 compat.apply()
 
-from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402 - needs the work-arounds
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY  # noqa: E402 - needs the work-arounds
 
 __all__ = ['build_network', 'check_call', 'check_type', 'find', 'forward_padded', 'load_weights', 'size_multiple']
 
@@ -23,9 +24,13 @@ __all__ = ['build_network', 'check_call', 'check_type', 'find', 'forward_padded'
 def find(registry: Any, name: Any, where: str) -> Any:
     """The registered object of that name, BasicSR's own ``_basicsr`` suffix left out or not.
 
+    A loss may also be another package's entry point, which is registered now.
+
     Raises:
         InputError: There is none; the nearest name is given.
     """
+    if registry is LOSS_REGISTRY and isinstance(name, str) and name not in registry:
+        LOSSES.load(name, where=where)
     names = {key.removesuffix('_basicsr'): key for key in registry.keys()}  # noqa: SIM118 - a Registry is no dict
     names |= {key: key for key in registry.keys()}  # noqa: SIM118
     if not isinstance(name, str) or name not in names:

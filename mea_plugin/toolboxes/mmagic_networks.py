@@ -14,8 +14,13 @@ from torch import Tensor, nn
 
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.core.networks import check_call, probe_size
+from mea_plugin.core.registry import Registry
+from mea_plugin.losses.registry import LOSSES
+from mea_plugin.optim.registry import OPTIMIZERS
 
 __all__ = ['GeneratorConfig', 'build_generator', 'find_generator', 'find_scale', 'find_type', 'generator_weights']
+
+_PLUGINS: dict[str, Registry[Any]] = {'model': LOSSES, 'optimizer': OPTIMIZERS}  # by MMEngine's names of registries
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,16 @@ def build_generator(found: GeneratorConfig, *, where: str) -> nn.Module:
 def find_type(registry: Any, name: Any, where: str) -> Any:
     """The registered class of that name.
 
+    A loss or an optimizer may also be another package's entry point, which is registered now.
+
     Raises:
         InputError: There is none; the nearest name is given.
     """
     found = registry.get(name) if isinstance(name, str) else name
+    plugins = _PLUGINS.get(registry.name)
+    if found is None and plugins is not None:
+        plugins.load(name, where=where)
+        found = registry.get(name)
     if not callable(found):
         known = set(registry.module_dict) | set(registry.parent.module_dict if registry.parent else ())
         raise InputError(f"no {registry.name} '{name}' is registered", where=where, do=suggestion(str(name), known))

@@ -1,16 +1,17 @@
-"""From the ``type`` of a victim's options to the class that answers for it."""
+"""The types of victims by name, and building one from its options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mea_plugin.core.registry import Factories
+from mea_plugin.core.build import build_section
+from mea_plugin.core.registry import Registry
 from mea_plugin.victims.base import Victim
 
-__all__ = ['build_victim', 'register_victim', 'victim_types']
+__all__ = ['VICTIMS', 'build_victim', 'register_victim', 'victim_types']
 
-_VICTIMS: Factories[Victim] = Factories(
+VICTIMS: Registry[Callable[..., Victim]] = Registry(
     'victim',
     {
         'basicsr': 'mea_plugin.victims.basicsr:BasicSRVictim',
@@ -26,25 +27,38 @@ _VICTIMS: Factories[Victim] = Factories(
         'torch_export': 'mea_plugin.victims.torch_export:TorchExportVictim',
         'torchscript': 'mea_plugin.victims.torchscript:TorchScriptVictim',
     },
+    group='mea_plugin.victims',
 )
+"""The types of victims; another package adds to them with entry points of the group ``mea_plugin.victims``."""
 
 
-def register_victim(name: str, factory: Callable[..., Victim]) -> None:
-    """Add a victim type of one's own.
+def register_victim(name: str, factory: Callable[..., Victim] | None = None) -> Any:
+    """Add a victim type of your own; without a factory, a decorator.
 
     Args:
         name: The ``type`` in option files.
-        factory: Called with the remaining options as keyword arguments.
+        factory: Called with the remaining options as keyword arguments; returns a :class:`Victim`.
+
+    Returns:
+        The factory, or the decorator.
 
     Raises:
-        ValueError: The name is taken.
+        InputError: The name is taken.
+
+    Example:
+        >>> @register_victim('negative')
+        ... class NegativeVictim:
+        ...     name, scale, fingerprint = 'negative', 1, 'negative'
+        ...
+        ...     def query(self, images):
+        ...         return [255 - image for image in images]
     """
-    _VICTIMS.register(name, factory)
+    return VICTIMS.register(name) if factory is None else VICTIMS.register(name, factory)
 
 
 def victim_types() -> list[str]:
     """The names that ``type`` may take."""
-    return _VICTIMS.names()
+    return VICTIMS.names()
 
 
 def build_victim(options: Mapping[str, Any], *, where: str = 'victim') -> Victim:
@@ -57,4 +71,4 @@ def build_victim(options: Mapping[str, Any], *, where: str = 'victim') -> Victim
     Raises:
         InputError: No such type, an option that the type does not know or lacks, or weights that do not fit.
     """
-    return _VICTIMS.build(options, where=where)
+    return build_section(VICTIMS, options, where=where)

@@ -188,7 +188,7 @@ def test_a_list_is_needed_and_a_type_of_ones_own_is_taken(monkeypatch):
         build_defences({'type': 'jpeg'})
     from mea_plugin.defences import registry
 
-    monkeypatch.setattr(registry._DEFENCES, '_factories', {})
+    monkeypatch.setattr(registry.DEFENCES, '_registered', {})
 
     class Black:
         def describe(self):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typing_extensions import TypedDict, Unpack, get_type_hints
 
+from mea_plugin.core.build import check_type
 from mea_plugin.core.errors import InputError
 from mea_plugin.victims import registry
 from mea_plugin.victims.network import NetworkOptions
@@ -41,7 +42,7 @@ def anything(size: int, **options) -> Parent:
 
 @pytest.fixture(autouse=True)
 def _own_types(monkeypatch):
-    monkeypatch.setattr(registry._VICTIMS, '_factories', {})
+    monkeypatch.setattr(registry.VICTIMS, '_registered', {})
     for factory in (Parent, Child, function, anything):
         registry.register_victim(factory.__name__, factory)
     registry.register_victim('part', functools.partial(function, size=4))
@@ -70,11 +71,11 @@ def test_a_taken_name():
 
 def test_the_examples_of_the_documentation(root, monkeypatch):
     """Every type has one, and no option in one is unknown or missing."""
-    monkeypatch.setattr(registry._VICTIMS, '_factories', {})
+    monkeypatch.setattr(registry.VICTIMS, '_registered', {})
     text = (root / 'docs' / 'victims.md').read_text()
     examples = [yaml.safe_load(block)['victim'] for block in re.findall(r'```yaml\n(.*?)```', text, flags=re.DOTALL)]
     assert {example['type'] for example in examples} == set(registry.victim_types())
     for example in examples:
-        registry._VICTIMS.check(example, where='victims.md')
+        check_type(registry.VICTIMS, example, where='victims.md')
     for option in get_type_hints(NetworkOptions):
         assert f'| `{option}` |' in text

@@ -1,4 +1,4 @@
-"""Optimizers by name for BasicSR's option files: SAM, its variants, or any of torch's."""
+"""Optimizers for BasicSR's option files, by their names in :mod:`mea_plugin.optim.registry`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.optim import SAM, LookSAM, MomentumSAM
+from mea_plugin.core.errors import InputError
+from mea_plugin.optim.registry import OPTIMIZERS
 
 __all__ = ['build_optimizer', 'check_optimizer']
-
-
-def _known() -> dict[str, type[torch.optim.Optimizer]]:
-    known = {
-        name: value
-        for name, value in vars(torch.optim).items()
-        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
-    }
-    return known | {cls.__name__: cls for cls in (SAM, LookSAM, MomentumSAM)}
 
 
 def build_optimizer(options: Mapping[str, Any], params: Iterable[Tensor], *, where: str) -> torch.optim.Optimizer:
@@ -36,11 +27,9 @@ def build_optimizer(options: Mapping[str, Any], params: Iterable[Tensor], *, whe
     """
     arguments = dict(options)
     name = arguments.pop('type', None)
-    known = _known()
-    if name not in known:
-        raise InputError(f"no optimizer '{name}'", where=f'{where}.type', do=suggestion(str(name), known))
+    optimizer = OPTIMIZERS.find(name, where=f'{where}.type')
     try:
-        return known[name](params, **arguments)
+        return optimizer(params, **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(str(error).rstrip('.'), where=where, do=f'Correct the options of {name}') from error
 

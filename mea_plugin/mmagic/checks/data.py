@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmagic.registry import DATASETS
+from mmagic.registry import DATASETS, MODELS
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import require
-from mea_plugin.losses import HighFrequencyLoss
 from mea_plugin.mmagic.checks.config_types import build_with, check_dict, check_type, is_kind, tried
 from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
@@ -136,7 +135,9 @@ def _check_crops(cfg: Any, steps: Sequence[Any], kind: Any, where: str) -> int:
         return 1
     if model.get('hf_loss') and is_kind(kind, HighFrequencyTerm):
         crop = torch.zeros(1, 1, min(crops), min(crops))
-        tried(lambda: build_with(HighFrequencyLoss, model['hf_loss'])(crop, crop), f'{where}: model.hf_loss')
+        at = f'{where}: model.hf_loss'
+        penalty = check_type(MODELS, model['hf_loss'], at)
+        tried(lambda: build_with(penalty, model['hf_loss'])(crop, crop), at)
     if is_kind(kind, TranslationExtraction):
         multiple = find_generator(cfg).multiple
         odd = [size for step in steps for size in step.get('crop_size', ()) if size % multiple]

@@ -407,7 +407,7 @@ def test_names_of_the_toolbox_are_its_own():
     from mmagic.registry import METRICS
 
     from mea_plugin.mmagic.metrics import pair_metrics as metrics
-    from mea_plugin.mmagic.metrics.pair_metrics import set_metrics
+    from mea_plugin.mmagic.metrics import set_metrics
 
     for name in ('PSNR', 'SSIM'):
         assert METRICS.get(name) is getattr(evaluation, name)
