@@ -5,5 +5,17 @@ from mea_plugin.optim.look_sam import LookSAM
 from mea_plugin.optim.momentum_sam import MomentumSAM
 from mea_plugin.optim.repeat import RandomState, frozen_buffers, repeatable
 from mea_plugin.optim.sam import SAM
+from mea_plugin.optim.step import backward, run_step, second_pass
 
-__all__ = ['SAM', 'LookSAM', 'MomentumSAM', 'NonFiniteGradientError', 'RandomState', 'frozen_buffers', 'repeatable']
+__all__ = [
+    'SAM',
+    'LookSAM',
+    'MomentumSAM',
+    'NonFiniteGradientError',
+    'RandomState',
+    'backward',
+    'frozen_buffers',
+    'repeatable',
+    'run_step',
+    'second_pass',
+]

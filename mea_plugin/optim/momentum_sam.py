@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from mea_plugin.optim.ascent import NonFiniteGradientError, collect, joint_norm
 from mea_plugin.optim.options import check_momentum
 from mea_plugin.optim.sam import SAM
-from mea_plugin.optim.sam_base import Around
+from mea_plugin.optim.sam_base import SAMBase
 
 __all__ = ['MomentumSAM']
 
@@ -59,7 +59,7 @@ class MomentumSAM(SAM):
         ValueError: As SAM, or a base optimizer without momentum.
     """
 
-    own_options: ClassVar[tuple[str, ...]] = Around.own_options
+    own_options: ClassVar[tuple[str, ...]] = SAMBase.own_options
     needs: ClassVar[str] = 'it ahead of the weights'
 
     def __init__(

@@ -10,12 +10,12 @@ from torch.optim import Optimizer
 from mea_plugin.optim.base_optimizers import check_groups, check_options, resolve_base
 from mea_plugin.optim.options import group_options
 
-__all__ = ['Around']
+__all__ = ['SAMBase']
 
 _EXTRA = 'sam'  # where a state dict holds what is not the base optimizer's
 
 
-class Around(Optimizer):
+class SAMBase(Optimizer):
     """What is the same whatever is done before the base optimizer steps.
 
     Args:
