@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mea_plugin.basicsr.checks.schedule import hf_factor
-from mea_plugin.basicsr.models.optimizers import build_optimizer
+from mea_plugin.basicsr.models.optimizers import NamedOptimizers
 from mea_plugin.basicsr.models.training_step import Terms, TrainingStep
 from mea_plugin.basicsr.models.precision import check_amp, forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
@@ -51,7 +51,7 @@ def _fetched_weights(train_opt: Mapping[str, Any]) -> Iterator[None]:
         ) from error
 
 
-class ExtractionModel(SRModel):
+class ExtractionModel(NamedOptimizers, SRModel):
     """BasicSR's ``SRModel`` with the high-frequency penalty and a step that can be evaluated twice.
 
     ``lq`` is the query and ``gt`` the victim's response. The objective is::
@@ -119,17 +119,6 @@ class ExtractionModel(SRModel):
             options = train_opt['compile']
             compile_network(net, **(options if isinstance(options, Mapping) else {}))
         return super().model_to_device(net)
-
-    def setup_optimizers(self) -> None:
-        """As ``SRModel``, which takes ``type`` out of each section: one may stand in two places of the file."""
-        train_opt = self.opt['train']
-        train_opt.update({key: dict(value) for key, value in train_opt.items() if key.startswith('optim_')})
-        super().setup_optimizers()
-
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """SAM, its variants, or any of torch's optimizers; ``SRModel`` knows only Adam."""
-        where = 'train.optim_d' if self.optimizers else 'train.optim_g'
-        return build_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params, where=where)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
         """Load weights without executing code, as ``BaseModel`` would with torch < 2.6."""
