@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation, and what makes its two passes see the same network and the same randomness."""
+"""Sharpness-aware minimisation (SAM), its variants, and the training step that runs their passes in order."""
 
 from mea_plugin.optim.ascent import NonFiniteGradientError
 from mea_plugin.optim.look_sam import LookSAM

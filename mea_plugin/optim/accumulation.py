@@ -98,7 +98,7 @@ def _warn_under_accelerate(optimizer: Optimizer) -> None:
     count = state().num_steps if state is not None and state._shared_state else 1
     if count > 1:
         warnings.warn(
-            f'accelerate accumulates gradients over {count} batches, and calls {type(optimizer).__name__}.step(closure) '
+            f'accelerate accumulates gradients over {count} batches and calls {type(optimizer).__name__}.step(closure) '
             'for the last of them only: if the closure runs one batch, the step is that of this batch alone. Use '
             'Accelerator(gradient_accumulation_steps=1) and a closure that runs all batches of the step; see "SAM in '
             'other trainers" in docs/training.md.',

@@ -143,4 +143,4 @@ class MomentumSAM(SAM):
         super().add_param_group(param_group)
 
     def _refuse_climbed(self, call: str) -> None:
-        """Away from ``w`` is where the pass takes place; :meth:`step` goes back by itself."""
+        """Do nothing: the pass takes place away from ``w``, and :meth:`step` moves the weights back."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from mea_plugin.optim.accumulation import refuse_added_gradients
 from mea_plugin.optim.ascent import Bundle, NonFiniteGradientError, collect, describe_non_finite, joint_norm
-from mea_plugin.optim.memory import Beside
+from mea_plugin.optim.memory import PerParameter
 from mea_plugin.optim.options import check_count, check_first_pass, group_options
 from mea_plugin.optim.sam_base import SAMBase
 from mea_plugin.optim.step import second_pass
@@ -55,9 +55,9 @@ class SAM(SAMBase):
     from being averaged, forward and backward inside ``no_sync()``, in steps where :attr:`second_pass_due` says so; a
     rank that could not climb still runs the second pass. For gradient accumulation the closure runs all micro-batches.
 
-    With a gradient scaler the parts are called. The way up does not depend on the gradient's scale, so the first pass
-    is not unscaled (a scaler unscales once per step). If it overflowed, ``climb`` stays at ``w`` and says so; the
-    scaler finds the same gradients and skips the step::
+    :func:`mea_plugin.optim.run_step` takes such a step with a gradient scaler and clipping, too. These are its parts. The
+    climb does not depend on the gradient's scale, so the first pass is not unscaled (a scaler unscales once per step).
+    If it overflowed, ``climb`` stays at ``w`` and says so; the scaler finds the same gradients and skips the step::
 
         optimizer.zero_grad()
         with optimizer.ahead():
@@ -128,7 +128,7 @@ class SAM(SAMBase):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self._copies = Beside()
+        self._copies = PerParameter()
         self._climbed: list[Bundle] | None = None
         self._completed = False
         self._passed = False  # whether climb() was called for the step that comes next
@@ -320,4 +320,3 @@ class SAM(SAMBase):
             f'in {which}, {describe_non_finite(self.param_groups)}. The weights are at w. Lower the learning rate or '
             'rho, or use a gradient scaler with float16.'
         )
-

@@ -69,8 +69,8 @@ def run_step(
     them. Under a scaler a gradient that overflows is no error: the weights stay, the step is skipped and the scale
     falls.
 
-    With SAM's ``first_pass='local'`` and a network in ``DistributedDataParallel``, the first pass runs in ``no_sync()``,
-    and every rank runs the second, since the others wait for it there.
+    With SAM's ``first_pass='local'`` and a network in ``DistributedDataParallel``, the first pass runs in
+    ``no_sync()``, and every rank runs the second, since the others wait for it there.
 
     Args:
         optimizer: SAM, a variant, or any torch optimizer (``LBFGS`` without scaler and clipping only).

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 
 from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.models.optimizers import NamedOptimizers
-from mea_plugin.basicsr.models.training_step import Terms, TrainingStep
 from mea_plugin.basicsr.models.precision import check_amp, forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
 from mea_plugin.basicsr.models.training_state import load_training_state, training_state
+from mea_plugin.basicsr.models.training_step import Terms, TrainingStep
 from mea_plugin.basicsr.run.validation import validate
 from mea_plugin.core.errors import InputError
 from mea_plugin.defences.through import ThroughDefences
@@ -62,7 +62,8 @@ class ExtractionModel(NamedOptimizers, SRModel):
     ``train.hf_schedule``. Without ``hf_opt`` and with ``optim_g: {type: Adam}`` it does what ``SRModel`` does.
 
     An optimizer that wants the loss again, at other weights, as SAM does, gets it for the same batch, with the same
-    random numbers, and without the buffers moving a second time (:class:`~mea_plugin.basicsr.models.training_step.TrainingStep`).
+    random numbers, and without the buffers moving a second time
+    (:class:`~mea_plugin.basicsr.models.training_step.TrainingStep`).
 
     Options under ``train`` besides ``SRModel``'s: ``hf_opt``, ``hf_schedule``; ``known_defences``, a list of those on
     the victim's answers: all terms see ``output`` as they would show it
@@ -212,9 +213,7 @@ class ExtractionModel(NamedOptimizers, SRModel):
     def _steps(self) -> list[TrainingStep]:
         return [self.step_g]
 
-    def _training_step(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, *others: nn.Module
-    ) -> TrainingStep:
+    def _training_step(self, network: nn.Module, optimizer: torch.optim.Optimizer, *others: nn.Module) -> TrainingStep:
         options = {'amp': self.amp, 'device': self.device, 'accumulate': self.accumulate}
         return TrainingStep(network, optimizer, others=others, **options)
 

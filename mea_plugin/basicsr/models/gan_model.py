@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
-from mea_plugin.basicsr.models.training_step import Pass, Terms, TrainingStep, unwrapped
 from mea_plugin.basicsr.models.precision import forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
+from mea_plugin.basicsr.models.training_step import Pass, Terms, TrainingStep, unwrapped
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.training.gradients import requires_grad
 

@@ -50,9 +50,9 @@ class SAMModelMixin(NamedOptimizers):
     costs a little more than with :class:`~mea_plugin.basicsr.models.gan_model.ExtractionGANModel`.
 
     Raises:
-        InputError: The model is no ``SRModel``, or its step is one that cannot be repeated: with a gradient scaler, with
-            gradients accumulated over iterations, with a closure, with SAM's ``first_pass: local``, or with MomentumSAM
-            in a GAN. Or a gradient is not finite.
+        InputError: The model is no ``SRModel``, or its step cannot be repeated: it uses a gradient scaler, accumulates
+            gradients over iterations, calls ``step`` with a closure or twice, has SAM's ``first_pass: local`` under a
+            launcher, or MomentumSAM in a GAN. Or a gradient is not finite.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -24,7 +24,9 @@ def training_state(steps: Sequence[TrainingStep], best: Best) -> dict[str, Any]:
     return {'scalers': scalers, 'best_metric_results': _copied(best)}
 
 
-def load_training_state(steps: Sequence[TrainingStep], state: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+def load_training_state(
+    steps: Sequence[TrainingStep], state: Mapping[str, Any]
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Put the scalers back; returns the best results. A scaler that only one of the two runs has is left as it is."""
     for step, saved in zip(steps, state['scalers'], strict=True):
         if step.scaler is not None and saved:

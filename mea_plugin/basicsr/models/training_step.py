@@ -1,4 +1,4 @@
-"""The training step of one network: all micro-batches forward and backward, as often as its optimizer asks, then step."""
+"""The training step of one network: all passes over all micro-batches, then the step of its optimizer."""
 
 from __future__ import annotations
 

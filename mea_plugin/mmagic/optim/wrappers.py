@@ -134,7 +134,8 @@ class SecondPass(OptimWrapper):
         if average and not local:
             average_gradients(self.optimizer)
         first = torch.stack(self._first).sum()
-        if second_pass(self.optimizer, lambda: self._repeat(average), first, scaled=self._scales(), local=local):
+        ran = second_pass(self.optimizer, lambda: self._repeat(average), first, scaled=self._scales(), local=local)
+        if ran and self.optimizer.sharpness is not None:
             self.measures['sharpness'] = self.optimizer.sharpness
 
     def _repeat(self, average: bool) -> Tensor:

@@ -45,7 +45,7 @@ class MixedESRGANModel(SAMModelMixin, ESRGANModel):
 
 
 class Sharpened(SRGANModel):
-    """Feeds and steps as Real-ESRGAN's model does: other targets per loss, a queue, random choices; counts its calls."""
+    """Feeds and steps as Real-ESRGAN's model does, with other targets and random choices; counts its calls."""
 
     calls = fed = averaged = 0
 
