@@ -55,9 +55,10 @@ class SAM(SAMBase):
     from being averaged, forward and backward inside ``no_sync()``, in steps where :attr:`second_pass_due` says so; a
     rank that could not climb still runs the second pass. For gradient accumulation the closure runs all micro-batches.
 
-    :func:`mea_plugin.optim.run_step` takes such a step with a gradient scaler and clipping, too. These are its parts. The
-    climb does not depend on the gradient's scale, so the first pass is not unscaled (a scaler unscales once per step).
-    If it overflowed, ``climb`` stays at ``w`` and says so; the scaler finds the same gradients and skips the step::
+    :func:`mea_plugin.optim.run_step` takes such a step with a gradient scaler and clipping, too. These are its parts.
+    The climb does not depend on the gradient's scale, so the first pass is not unscaled (a scaler unscales once per
+    step). If it overflowed, ``climb`` stays at ``w`` and says so; the scaler then finds the same gradients and skips
+    the step::
 
         optimizer.zero_grad()
         with optimizer.ahead():
