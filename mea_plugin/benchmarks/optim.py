@@ -190,7 +190,7 @@ def _memory(network: nn.Module) -> tuple[str, list[dict[str, object]]]:
         adam = torch.optim.Adam(_with_gradients(shapes))
         adam.step()
         optimizer = build(params)
-        optimizer.step()
+        optimizer.base_optimizer.step()
 
         def climb_and_restore(optimizer: Any = optimizer) -> None:
             optimizer.climb()

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation, and what makes its two passes see the same network and the same randomness."""
+"""Sharpness-aware minimisation (SAM), its variants, and the training step that runs their passes in order."""
 
 from mea_plugin.optim.ascent import NonFiniteGradientError
 from mea_plugin.optim.look_sam import LookSAM
@@ -6,6 +6,7 @@ from mea_plugin.optim.momentum_sam import MomentumSAM
 from mea_plugin.optim.registry import register_optimizer
 from mea_plugin.optim.repeat import RandomState, frozen_buffers, repeatable
 from mea_plugin.optim.sam import SAM
+from mea_plugin.optim.step import backward, run_step, second_pass
 
 __all__ = [
     'SAM',
@@ -13,7 +14,10 @@ __all__ = [
     'MomentumSAM',
     'NonFiniteGradientError',
     'RandomState',
+    'backward',
     'frozen_buffers',
     'register_optimizer',
     'repeatable',
+    'run_step',
+    'second_pass',
 ]

@@ -1,4 +1,4 @@
-"""SAM's arithmetic: the norm over all gradients, the way up, and which gradient is not finite.
+"""SAM's arithmetic: the norm over all gradients, the climb, and a description of gradients that are not finite.
 
 Everything is multi-tensor: parameters that one call can handle stand together in a :class:`Bundle`. What leaves the
 device is one number per bundle, the norm.
@@ -161,7 +161,7 @@ def joint_norm(bundles: Sequence[Bundle], *, stretched: bool) -> float:
 
 
 def describe_non_finite(param_groups: Sequence[dict[str, Any]]) -> str:
-    """Which gradient is not finite, in words; the first one, and how many others."""
+    """Describe the first gradient that is not finite, and count the others."""
     found: list[str] = []
     for group_index, group in enumerate(param_groups):
         for index, param in enumerate(group['params']):

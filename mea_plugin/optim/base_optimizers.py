@@ -1,4 +1,4 @@
-"""Which optimizer takes the step: names, options, and the ones that cannot serve under SAM."""
+"""Base optimizers: their names and options, and the ones that SAM cannot use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LookSAM: the direction that SAM's second pass finds is used again in the steps that follow."""
+"""LookSAM: reuse the direction found by SAM's second pass in the steps that follow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mea_plugin.optim.ascent import Bundle, as_real, collect, in_range, joint_norm, wide
-from mea_plugin.optim.memory import Beside
+from mea_plugin.optim.memory import PerParameter
 from mea_plugin.optim.options import check_alpha
 from mea_plugin.optim.sam import SAM
 
@@ -78,7 +78,7 @@ class LookSAM(SAM):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self._across = Beside(widened=True)
+        self._across = PerParameter(widened=True)
         # What _across holds: nothing, the first pass's gradient over its norm, or the direction.
         self._stage = 'empty'
 
@@ -90,7 +90,7 @@ class LookSAM(SAM):
         return super().second_pass_due
 
     def _complete(self) -> None:
-        """After a second pass, find the direction; in other steps, add it. Gradients that are not finite stay."""
+        """Find the direction after a second pass, add it in other steps; leave gradients that are not finite."""
         if self._stage == 'empty' or not any(group['rho'] for group in self.param_groups):
             return
         bundles = collect(self.param_groups)
@@ -146,7 +146,7 @@ class LookSAM(SAM):
 
 
 def _reject(bundles: list[Bundle], vectors: list[list[Tensor]], norm: float) -> None:
-    """What of the gradients is across ``vectors``, made one long, in the place of ``vectors``.
+    """Replace ``vectors`` by the part of the gradients orthogonal to them, normalised to length 1.
 
     Args:
         bundles: Gradients, and ``copies`` whose values are free.

@@ -1,4 +1,4 @@
-"""Tensors that stand beside the parameters and are kept from step to step."""
+"""Tensors that are kept for each parameter from step to step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 from mea_plugin.optim.ascent import Bundle, as_real
 
-__all__ = ['Beside']
+__all__ = ['PerParameter']
 
 
-class Beside:
+class PerParameter:
     """One tensor per parameter, of its shape and on its device; complex ones as pairs of real numbers.
 
     Args:

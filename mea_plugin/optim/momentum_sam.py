@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from mea_plugin.optim.ascent import NonFiniteGradientError, collect, joint_norm
 from mea_plugin.optim.options import check_momentum
 from mea_plugin.optim.sam import SAM
-from mea_plugin.optim.sam_base import Around
+from mea_plugin.optim.sam_base import SAMBase
 
 __all__ = ['MomentumSAM']
 
@@ -59,7 +59,7 @@ class MomentumSAM(SAM):
         ValueError: As SAM, or a base optimizer without momentum.
     """
 
-    own_options: ClassVar[tuple[str, ...]] = Around.own_options
+    own_options: ClassVar[tuple[str, ...]] = SAMBase.own_options
     needs: ClassVar[str] = 'it ahead of the weights'
 
     def __init__(
@@ -143,4 +143,4 @@ class MomentumSAM(SAM):
         super().add_param_group(param_group)
 
     def _refuse_climbed(self, call: str) -> None:
-        """Away from ``w`` is where the pass takes place; :meth:`step` goes back by itself."""
+        """Do nothing: the pass takes place away from ``w``, and :meth:`step` moves the weights back."""

@@ -12,7 +12,7 @@ FIRST_PASSES = ('averaged', 'local')
 
 
 def group_options(rho: Any, adaptive: Any) -> dict[str, Any]:
-    """Those that parameter groups have.
+    """Check the options that each parameter group has.
 
     Raises:
         ValueError: A value that cannot be meant.
@@ -25,7 +25,7 @@ def group_options(rho: Any, adaptive: Any) -> dict[str, Any]:
 
 
 def check_count(every: Any) -> int:
-    """``every``: of how many steps one takes a second pass.
+    """Check ``every``, the number of steps of which one takes a second pass.
 
     Raises:
         ValueError: Not a whole number of at least 1.
@@ -36,7 +36,7 @@ def check_count(every: Any) -> int:
 
 
 def check_first_pass(first_pass: Any) -> str:
-    """``first_pass``: whose gradients lead the way up.
+    """Check ``first_pass``, which names the gradients that the climb follows.
 
     Raises:
         ValueError: Neither of the two.
@@ -50,7 +50,7 @@ def check_first_pass(first_pass: Any) -> str:
 
 
 def check_alpha(alpha: Any) -> float:
-    """``alpha``: how much of a kept direction is added.
+    """Check ``alpha``, the share of a kept direction that is added.
 
     Raises:
         ValueError: Not a finite number of at least 0.
@@ -61,7 +61,7 @@ def check_alpha(alpha: Any) -> float:
 
 
 def check_momentum(options: dict[str, Any], base: str) -> None:
-    """That the base optimizer, with these options of a group, keeps a momentum.
+    """Check that the base optimizer, with these options of a group, keeps a momentum.
 
     Raises:
         ValueError: It does not.

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mea_plugin.optim.accumulation import refuse_added_gradients
 from mea_plugin.optim.ascent import Bundle, NonFiniteGradientError, collect, describe_non_finite, joint_norm
-from mea_plugin.optim.memory import Beside
+from mea_plugin.optim.memory import PerParameter
 from mea_plugin.optim.options import check_count, check_first_pass, group_options
-from mea_plugin.optim.sam_base import Around
+from mea_plugin.optim.sam_base import SAMBase
+from mea_plugin.optim.step import second_pass
 
 __all__ = ['SAM']
 
 
-class SAM(Around):
+class SAM(SAMBase):
     r"""Minimise the loss at the worst point near the weights instead of at the weights.
 
     With ``g`` the gradient at ``w``, a step takes the gradient at
@@ -53,9 +55,10 @@ class SAM(Around):
     from being averaged, forward and backward inside ``no_sync()``, in steps where :attr:`second_pass_due` says so; a
     rank that could not climb still runs the second pass. For gradient accumulation the closure runs all micro-batches.
 
-    With a gradient scaler the parts are called. The way up does not depend on the gradient's scale, so the first pass
-    is not unscaled (a scaler unscales once per step). If it overflowed, ``climb`` stays at ``w`` and says so; the
-    scaler finds the same gradients and skips the step::
+    :func:`mea_plugin.optim.run_step` takes such a step with a gradient scaler and clipping, too. These are its parts.
+    The climb does not depend on the gradient's scale, so the first pass is not unscaled (a scaler unscales once per
+    step). If it overflowed, ``climb`` stays at ``w`` and says so; the scaler then finds the same gradients and skips
+    the step::
 
         optimizer.zero_grad()
         with optimizer.ahead():
@@ -106,10 +109,10 @@ class SAM(Around):
         ValueError: An optimizer or an option that cannot be used; the text says which, and what to write instead.
     """
 
-    own_options: ClassVar[tuple[str, ...]] = (*Around.own_options, 'every', 'first_pass')
-    kept: ClassVar[tuple[str, ...]] = (*Around.kept, 'every', 'first_pass')
+    own_options: ClassVar[tuple[str, ...]] = (*SAMBase.own_options, 'every', 'first_pass')
+    kept: ClassVar[tuple[str, ...]] = (*SAMBase.kept, 'every', 'first_pass', '_passed')
     needs: ClassVar[str] = 'a second'
-    """What it lacks under code that runs one pass at ``w``: for errors that say "runs one pass, and SAM needs ..."."""
+    """Completes errors that say "runs one pass, and SAM needs ..."."""
 
     def __init__(
         self,
@@ -126,29 +129,30 @@ class SAM(Around):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self._copies = Beside()
+        self._copies = PerParameter()
         self._climbed: list[Bundle] | None = None
         self._completed = False
+        self._passed = False  # whether climb() was called for the step that comes next
         self.sharpness: Tensor | None = None
         self.grad_norm: float | None = None
 
     @property
     def climbed(self) -> bool:
-        """Whether the weights are away from ``w``: between :meth:`climb` and :meth:`restore`."""
+        """True between :meth:`climb` and :meth:`restore`, while the weights are away from ``w``."""
         return self._climbed is not None
 
     @property
     def second_pass_due(self) -> bool:
-        """Whether the step that comes next, or is being taken, has a second pass."""
+        """True if the next step, or the one being taken, has a second pass."""
         return self._steps % self.every == 0 and any(group['rho'] for group in self.param_groups)
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
-        """Where the first forward and backward pass takes place: at ``w``, so that nothing is done.
+        """Run the first forward and backward pass of a step in the body. SAM does that at ``w`` and moves nothing.
 
-        A variant may go elsewhere; :meth:`step` comes back, and the end of the body at latest.
+        A variant may move the weights for it; :meth:`step`, or at latest the end of the body, moves them back.
         """
-        self._completed = False
+        self._completed = self._passed = False
         yield
 
     @torch.no_grad()
@@ -171,6 +175,7 @@ class SAM(Around):
         self._refuse_climbed('climb()')
         if not self.second_pass_due:
             return False
+        self._passed = True
         bundles = collect(self.param_groups)
         self._reserve(bundles)
         norm = joint_norm(bundles, stretched=True)
@@ -214,18 +219,21 @@ class SAM(Around):
 
         Raises:
             NonFiniteGradientError: A gradient of either pass is not finite. The base optimizer has not stepped.
-            RuntimeError: The weights are not at ``w``: :meth:`restore` was not called. Whatever is raised before the
-                base optimizer steps, the weights are at ``w`` and its state is as it was.
+            RuntimeError: The weights are not at ``w``: :meth:`restore` was not called. Or a second pass is due, and
+                there is neither a closure nor was :meth:`climb` called since the last step. Or the closure adds to
+                gradients that were there instead of zeroing them. Whatever is raised before the base optimizer steps,
+                the weights are at ``w`` and its state is as it was.
         """
         self._refuse_climbed('step()')
         loss, which = None, 'the pass before step()'
         if closure is not None:
+            closure = refuse_added_gradients(closure, self)
             with self.ahead(), torch.enable_grad():
                 loss = closure()
-            if self.second_pass_due:
-                with self.perturbed(), torch.enable_grad():
-                    self.sharpness = _difference(closure(), loss)
+            if second_pass(self, closure, loss):
                 which = 'the second pass (at w + e)'
+        elif self.second_pass_due and not self._passed:
+            raise self._one_pass()
         self.restore()
         self.complete()
         norm = joint_norm(collect(self.param_groups), stretched=False)
@@ -234,15 +242,16 @@ class SAM(Around):
         self._link()
         self.base_optimizer.step()
         self._steps += 1
-        self._completed, self.grad_norm = False, norm
+        self._completed, self._passed, self.grad_norm = False, False, norm
         return loss
 
     @torch.no_grad()
     def complete(self) -> None:
-        """Turn the gradients at hand, whatever their scale, into those to step with: here they are.
+        """Prepare the gradients for the base step. SAM leaves them unchanged; variants override this.
 
-        For whoever calls the parts, between the passes and what changes gradients (unscaling, clipping). A second call
-        does nothing until :meth:`step`, :meth:`zero_grad` or the next :meth:`climb`; :meth:`step` makes up for none.
+        Code that calls the parts calls it after the second pass and before it unscales or clips gradients. A second
+        call does nothing until :meth:`step`, :meth:`zero_grad` or the next :meth:`climb`; :meth:`step` calls it if
+        nobody has.
 
         Raises:
             RuntimeError: The weights are not at ``w``.
@@ -253,12 +262,16 @@ class SAM(Around):
             self._completed = True
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """As every optimizer's; what follows are gradients that nobody has completed."""
+        """Zero the gradients, as every optimizer does; :meth:`complete` will be needed for the next ones."""
         super().zero_grad(set_to_none)
         self._completed = False
 
     def _extra(self) -> dict[str, Any]:
         return {'steps': self._steps} if self.every > 1 else {}
+
+    def _load_extra(self, extra: dict[str, Any]) -> None:
+        super()._load_extra(extra)
+        self._passed = False
 
     def __getstate__(self) -> dict[str, Any]:
         if self.climbed:
@@ -271,10 +284,10 @@ class SAM(Around):
             bundle.copies = copies
 
     def _look(self, bundles: list[Bundle], norm: float) -> None:
-        """For a variant: the first pass's gradients, which are finite, and their norm, before the weights move."""
+        """Called before the weights move, with the finite gradients of the first pass and their norm; for variants."""
 
     def _complete(self) -> None:
-        """For a variant: what :meth:`complete` does, once per step."""
+        """The work of :meth:`complete`, once per step; for variants."""
 
     def _move(self, bundles: list[Bundle], norm: float) -> None:
         """Save and climb, all the way or not at all."""
@@ -295,17 +308,16 @@ class SAM(Around):
                 f'{call} between climb() and restore(); the weights are back at w. Call restore() first.'
             )
 
+    def _one_pass(self) -> RuntimeError:
+        name, base = type(self).__name__, type(self.base_optimizer).__name__
+        return RuntimeError(
+            f'{name}.step() was called without a closure, and climb() was not called since the last step: this would '
+            f'be a plain step of {base}. Call step(closure) with a closure that computes loss and gradients, or call '
+            'climb(), run the second pass and call restore() before step(); mea_plugin.optim.run_step does either.'
+        )
+
     def _non_finite(self, which: str) -> NonFiniteGradientError:
         return NonFiniteGradientError(
             f'in {which}, {describe_non_finite(self.param_groups)}. The weights are at w. Lower the learning rate or '
             'rho, or use a gradient scaler with float16.'
         )
-
-
-def _difference(second: Any, first: Any) -> Tensor | None:
-    """One loss minus another, if they are losses."""
-    if any(isinstance(loss, Tensor) and loss.numel() != 1 for loss in (second, first)):
-        return None
-    if not all(isinstance(loss, (Tensor, float)) for loss in (second, first)):
-        return None
-    return (torch.as_tensor(second).detach() - torch.as_tensor(first).detach()).reshape(())

@@ -1,4 +1,4 @@
-"""An optimizer around another one: the same groups and state, and one entry more in its state dict."""
+"""Base class of SAM and its variants: groups, state and state dict are shared with a base optimizer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.optim import Optimizer
 from mea_plugin.optim.base_optimizers import check_groups, check_options, resolve_base
 from mea_plugin.optim.options import group_options
 
-__all__ = ['Around']
+__all__ = ['SAMBase']
 
 _EXTRA = 'sam'  # where a state dict holds what is not the base optimizer's
 
 
-class Around(Optimizer):
-    """What is the same whatever is done before the base optimizer steps.
+class SAMBase(Optimizer):
+    """Share parameter groups and state with the base optimizer that takes the step.
 
     Args:
         params: Parameters, or groups, as for any torch optimizer.
@@ -54,11 +54,11 @@ class Around(Optimizer):
         self._link()
 
     def _prepare(self) -> None:
-        """Set what neither a copy nor a pickle has to hold."""
+        """Set the attributes that copies and pickles do not hold."""
         self._steps = 0
 
     def _link(self) -> None:
-        """Let the base optimizer work on this one's groups and state, also where a caller replaced them."""
+        """Give this optimizer's groups and state to the base optimizer; a caller may have replaced them."""
         self.base_optimizer.param_groups = self.param_groups
         self.base_optimizer.state = self.state
 
@@ -74,7 +74,7 @@ class Around(Optimizer):
             super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base optimizer's, and under one more key what it takes to go on bit for bit, if that is not all."""
+        """The base optimizer's, with one more key for any further state that an exact continuation needs."""
         state_dict, extra = super().state_dict(), self._extra()
         return {**state_dict, _EXTRA: extra} if extra else state_dict
 
@@ -95,11 +95,11 @@ class Around(Optimizer):
         self._load_extra(extra)
 
     def _extra(self) -> dict[str, Any]:
-        """What the state dict holds beyond the base optimizer's."""
+        """Entries of the state dict that are not the base optimizer's."""
         return {}
 
     def _problem(self, extra: dict[str, Any]) -> str:
-        """What is wrong with such a table, if anything; nothing is changed."""
+        """Describe an invalid table of further entries, or return an empty text; changes nothing."""
         steps = extra.get('steps', 0)
         bad = isinstance(steps, bool) or not isinstance(steps, int) or steps < 0
         return f'counts {steps!r} steps' if bad else ''

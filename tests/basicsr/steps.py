@@ -18,6 +18,13 @@ UNET = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}
 MEASURES = ('grad_norm', 'sharpness')
 
 
+def models():
+    """BasicSR's registry of models, with the toolbox's work-arounds applied before it is imported."""
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    return MODEL_REGISTRY
+
+
 def build(model_type, network=None, *, network_d=None, top=None, **train):
     """A model; ``train`` is laid over the smallest options, ``top`` over the top level."""
     from basicsr.models import build_model

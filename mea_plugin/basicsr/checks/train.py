@@ -85,7 +85,8 @@ def _check_optimizers(train: Mapping[str, Any], model: Any, where: str) -> None:
         if model.get_optimizer is BaseModel.get_optimizer and name != 'Adam':
             instead = 'ExtractionGANModel' if issubclass(model, SRGANModel) else 'ExtractionModel'
             what = f'{model.__name__} knows only Adam'
-            raise InputError(what, where=f'{section}.type', do=f'Use model_type: {instead}')
+            do = f'Use model_type: {instead}, or a subclass with SAMModelMixin'
+            raise InputError(what, where=f'{section}.type', do=do)
 
 
 def _check_loss(options: Any, where: str) -> None:

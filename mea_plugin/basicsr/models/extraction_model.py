@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mea_plugin.basicsr.checks.schedule import hf_factor
-from mea_plugin.basicsr.models.optimizers import build_optimizer
-from mea_plugin.basicsr.models.passes import Terms, Turn
+from mea_plugin.basicsr.models.optimizers import NamedOptimizers
 from mea_plugin.basicsr.models.precision import check_amp, forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
 from mea_plugin.basicsr.models.training_state import load_training_state, training_state
+from mea_plugin.basicsr.models.training_step import Terms, TrainingStep
 from mea_plugin.basicsr.run.validation import validate
 from mea_plugin.core.errors import InputError
 from mea_plugin.defences.through import ThroughDefences
@@ -51,7 +51,7 @@ def _fetched_weights(train_opt: Mapping[str, Any]) -> Iterator[None]:
         ) from error
 
 
-class ExtractionModel(SRModel):
+class ExtractionModel(NamedOptimizers, SRModel):
     """BasicSR's ``SRModel`` with the high-frequency penalty and a step that can be evaluated twice.
 
     ``lq`` is the query and ``gt`` the victim's response. The objective is::
@@ -62,7 +62,8 @@ class ExtractionModel(SRModel):
     ``train.hf_schedule``. Without ``hf_opt`` and with ``optim_g: {type: Adam}`` it does what ``SRModel`` does.
 
     An optimizer that wants the loss again, at other weights, as SAM does, gets it for the same batch, with the same
-    random numbers, and without the buffers moving a second time (:class:`~mea_plugin.basicsr.models.passes.Turn`).
+    random numbers, and without the buffers moving a second time
+    (:class:`~mea_plugin.basicsr.models.training_step.TrainingStep`).
 
     Options under ``train`` besides ``SRModel``'s: ``hf_opt``, ``hf_schedule``; ``known_defences``, a list of those on
     the victim's answers: all terms see ``output`` as they would show it
@@ -81,7 +82,7 @@ class ExtractionModel(SRModel):
     stop_requested: Callable[[], bool] | None = None
 
     def init_training_settings(self) -> None:
-        """Build the penalty and the turns besides what ``SRModel`` builds."""
+        """Build the penalty and the training steps besides what ``SRModel`` builds."""
         train_opt = self.opt['train']
         self.cri_hf = build_loss(train_opt['hf_opt']).to(self.device) if train_opt.get('hf_opt') else None
         self.hf_schedule = train_opt.get('hf_schedule', 'constant')
@@ -97,7 +98,7 @@ class ExtractionModel(SRModel):
             super().init_training_settings()
         if self.ema_decay > 0 and self.channels_last:
             to_channels_last(self.net_g_ema)
-        self._build_turns()
+        self._build_steps()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As ``BaseModel``, after the network was laid out and compiled as ``channels_last`` and ``compile`` say.
@@ -119,17 +120,6 @@ class ExtractionModel(SRModel):
             options = train_opt['compile']
             compile_network(net, **(options if isinstance(options, Mapping) else {}))
         return super().model_to_device(net)
-
-    def setup_optimizers(self) -> None:
-        """As ``SRModel``, which takes ``type`` out of each section: one may stand in two places of the file."""
-        train_opt = self.opt['train']
-        train_opt.update({key: dict(value) for key, value in train_opt.items() if key.startswith('optim_')})
-        super().setup_optimizers()
-
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """SAM, its variants, or any of torch's optimizers; ``SRModel`` knows only Adam."""
-        where = 'train.optim_d' if self.optimizers else 'train.optim_g'
-        return build_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params, where=where)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
         """Load weights without executing code, as ``BaseModel`` would with torch < 2.6."""
@@ -180,11 +170,11 @@ class ExtractionModel(SRModel):
 
     def training_state(self) -> dict[str, Any]:
         """What BasicSR's own training state lacks, in plain values: gradient scalers, best metric results."""
-        return training_state(self._turns(), self.best_metric_results)
+        return training_state(self._steps(), self.best_metric_results)
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`training_state` gave."""
-        self.best_metric_results = load_training_state(self._turns(), state)
+        self.best_metric_results = load_training_state(self._steps(), state)
 
     def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> bool:
         """Validate on one set, on all ranks; see :func:`~mea_plugin.basicsr.run.validation.validate`."""
@@ -217,21 +207,22 @@ class ExtractionModel(SRModel):
         images = images.to(self.device, non_blocking=True)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
-    def _build_turns(self) -> None:
-        self.turn_g = self._turn(self.net_g, self.optimizer_g)
+    def _build_steps(self) -> None:
+        self.step_g = self._training_step(self.net_g, self.optimizer_g)
 
-    def _turns(self) -> list[Turn]:
-        return [self.turn_g]
+    def _steps(self) -> list[TrainingStep]:
+        return [self.step_g]
 
-    def _turn(self, network: nn.Module, optimizer: torch.optim.Optimizer, *others: nn.Module) -> Turn:
-        return Turn(network, optimizer, others=others, amp=self.amp, device=self.device, accumulate=self.accumulate)
+    def _training_step(self, network: nn.Module, optimizer: torch.optim.Optimizer, *others: nn.Module) -> TrainingStep:
+        options = {'amp': self.amp, 'device': self.device, 'accumulate': self.accumulate}
+        return TrainingStep(network, optimizer, others=others, **options)
 
     def _step(self, current_iter: int, log: StepLog) -> None:
-        """The networks' turns."""
+        """The step of each network."""
         factor = hf_factor(self.hf_schedule, self.optimizer_g)
         passes = [functools.partial(self._objective, lq, gt, factor) for lq, gt in self._micro_batches()]
-        log.turns[''] = self.turn_g
-        self.turn_g.take(passes, log.terms)
+        log.steps[''] = self.step_g
+        self.step_g.run(passes, log.terms)
 
     def _objective(self, lq: Tensor, gt: Tensor, factor: float) -> tuple[Tensor, Terms]:
         output = self._shown(forward_wide(self.net_g, lq))

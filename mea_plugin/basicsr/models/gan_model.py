@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
-from mea_plugin.basicsr.models.passes import Pass, Terms, Turn, unwrapped
 from mea_plugin.basicsr.models.precision import forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
+from mea_plugin.basicsr.models.training_step import Pass, Terms, TrainingStep, unwrapped
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.training.gradients import requires_grad
 
@@ -47,7 +47,7 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
     micro-batch. ``artifacts`` is ``ldl_opt`` as ``RealESRGANModel`` has it (``SRGANModel`` builds it and never calls
     it); it needs ``ema_decay``. Without it and the penalty, and with Adam, the steps are BasicSR's, bit for bit.
 
-    Each iteration is the generator's turn (every ``net_d_iters`` after ``net_d_init_iters``), then the discriminator's
+    Each iteration is the generator's step (every ``net_d_iters`` after ``net_d_init_iters``), then the discriminator's
     on what the generator made before it moved. All passes of an optimizer see the same batch, random numbers and, for
     the discriminator, fakes. Buffers move as often as in BasicSR's step, however many passes there are.
 
@@ -64,47 +64,47 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
         self.relativistic = mode == 'relativistic'
         super().init_training_settings()
 
-    def _build_turns(self) -> None:
-        self.turn_g = self._turn(self.net_g, self.optimizer_g, self.net_d)
-        self.turn_d = self._turn(self.net_d, self.optimizer_d)
+    def _build_steps(self) -> None:
+        self.step_g = self._training_step(self.net_g, self.optimizer_g, self.net_d)
+        self.step_d = self._training_step(self.net_d, self.optimizer_d)
 
-    def _turns(self) -> list[Turn]:
-        return [self.turn_g, self.turn_d]
+    def _steps(self) -> list[TrainingStep]:
+        return [self.step_g, self.step_d]
 
     def _step(self, current_iter: int, log: StepLog) -> None:
         batches = self._micro_batches()
         if current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters:
-            fakes = self._generators_turn(batches, log)
+            fakes = self._generator_step(batches, log)
         else:
             fakes = [self._fake(lq) for lq, _ in batches]
         self.output = fakes[-1]
-        log.turns['_d'] = self.turn_d
+        log.steps['_d'] = self.step_d
         passes = [
             compute for fake, (_, gt) in zip(fakes, batches, strict=True) for compute in self._critics_passes(fake, gt)
         ]
-        self.turn_d.take(passes, log.terms)
+        self.step_d.run(passes, log.terms)
 
     @torch.no_grad()
     def _fake(self, lq: Tensor) -> Tensor:
-        with self.turn_g.autocast():
+        with self.step_g.autocast():
             return self._shown(forward_wide(self.net_g, lq))
 
-    def _generators_turn(self, batches: list[tuple[Tensor, Tensor]], log: StepLog) -> list[Tensor]:
+    def _generator_step(self, batches: list[tuple[Tensor, Tensor]], log: StepLog) -> list[Tensor]:
         """Returns what the first pass made, without graphs."""
         factor = hf_factor(self.hf_schedule, self.optimizer_g)
         fakes: list[Tensor] = []
         passes = [
             functools.partial(self._generators_pass, lq, gt, self._averaged(lq), factor, fakes) for lq, gt in batches
         ]
-        log.turns['_g'] = self.turn_g
+        log.steps['_g'] = self.step_g
         with requires_grad([self.net_d], False):
-            self.turn_g.take(passes, log.terms)
+            self.step_g.run(passes, log.terms)
         return fakes[: len(batches)]
 
     @torch.no_grad()
     def _averaged(self, lq: Tensor) -> Tensor | None:
         """What the averaged weights make, for the artifacts' term."""
-        with self.turn_g.autocast():
+        with self.step_g.autocast():
             return self._shown(forward_wide(self.net_g_ema, lq)) if self.cri_ldl else None
 
     def _generators_pass(

@@ -11,7 +11,7 @@ from torch import Tensor
 from mea_plugin.core.errors import InputError
 from mea_plugin.optim.registry import OPTIMIZERS
 
-__all__ = ['build_optimizer', 'check_optimizer']
+__all__ = ['NamedOptimizers', 'build_optimizer', 'check_optimizer']
 
 
 def build_optimizer(options: Mapping[str, Any], params: Iterable[Tensor], *, where: str) -> torch.optim.Optimizer:
@@ -41,3 +41,22 @@ def check_optimizer(options: Mapping[str, Any], *, where: str) -> None:
         InputError: As :func:`build_optimizer`.
     """
     build_optimizer(options, [torch.nn.Parameter(torch.zeros(1))], where=where)
+
+
+class NamedOptimizers:
+    """Mixin before BasicSR's models: ``optim_g`` and ``optim_d`` may name any optimizer that is known here."""
+
+    opt: dict[str, Any]
+    optimizers: list[torch.optim.Optimizer]
+
+    def setup_optimizers(self) -> None:
+        """As the model's, which takes ``type`` out of each section: one may stand in two places of the file."""
+        train_opt = self.opt['train']
+        train_opt.update({key: dict(value) for key, value in train_opt.items() if key.startswith('optim_')})
+        inherited: Any = super()
+        inherited.setup_optimizers()
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build SAM, a variant, or any of torch's optimizers; BasicSR's models know only Adam."""
+        where = 'train.optim_d' if self.optimizers else 'train.optim_g'
+        return build_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params, where=where)

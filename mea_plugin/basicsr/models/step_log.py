@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from mea_plugin.basicsr.models.passes import Turn
+from mea_plugin.basicsr.models.training_step import TrainingStep
 from mea_plugin.core.errors import InputError
 from mea_plugin.optim import NonFiniteGradientError
 
@@ -31,14 +31,14 @@ class StepLog:
 
     Attributes:
         terms: The terms by name; filled in by the step.
-        turns: The turns that took place, by what their measures' names end in.
+        steps: The training steps that were run, by the suffix of their measures' names.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self._every = opt['logger']['print_freq']
         self._world_size = opt['world_size'] if opt['dist'] else 1
         self.terms: OrderedDict[str, Tensor] = OrderedDict()
-        self.turns: dict[str, Turn] = {}
+        self.steps: dict[str, TrainingStep] = {}
         self._iteration = 0
         self._values: OrderedDict[str, float] | None = OrderedDict()
 
@@ -49,7 +49,7 @@ class StepLog:
         Raises:
             InputError: A gradient that SAM met is not finite, or, where the iteration is logged, a term is not.
         """
-        self.terms, self.turns, self._values, self._iteration = OrderedDict(), {}, None, iteration
+        self.terms, self.steps, self._values, self._iteration = OrderedDict(), {}, None, iteration
         try:
             yield self
         except NonFiniteGradientError as error:
@@ -64,8 +64,8 @@ class StepLog:
         """Terms, ``grad_norm`` and ``sharpness`` of the last step, averaged over the ranks, which all have to ask."""
         if self._values is None:
             tensors = OrderedDict((name, value.mean()) for name, value in self.terms.items())
-            for suffix, turn in self.turns.items():
-                tensors.update((f'{name}{suffix}', value) for name, value in turn.measures().items())
+            for suffix, step in self.steps.items():
+                tensors.update((f'{name}{suffix}', value) for name, value in step.measures().items())
             joint = torch.stack([value.detach().double() for value in tensors.values()])
             if self._world_size > 1:
                 distributed.all_reduce(joint)
@@ -79,7 +79,7 @@ class StepLog:
         Raises:
             InputError: A term, or a gradient's norm where no gradient scaler takes care of it, is not finite.
         """
-        scaled = {f'grad_norm{suffix}' for suffix, turn in self.turns.items() if turn.scaler is not None}
+        scaled = {f'grad_norm{suffix}' for suffix, step in self.steps.items() if step.scaler is not None}
         norms = {name: value for name, value in self.read().items() if name.startswith('grad_norm')}
         self._refuse(self._losses() | {name: value for name, value in norms.items() if name not in scaled})
 

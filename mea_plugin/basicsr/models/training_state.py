@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mea_plugin.basicsr.models.passes import Turn
+from mea_plugin.basicsr.models.training_step import TrainingStep
 
 __all__ = ['load_training_state', 'training_state']
 
@@ -13,22 +13,24 @@ Best = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By validation set and metric: ``val``, ``iter``, ``better``."""
 
 
-def training_state(turns: Sequence[Turn], best: Best) -> dict[str, Any]:
+def training_state(steps: Sequence[TrainingStep], best: Best) -> dict[str, Any]:
     """Plain values, which ``weights_only`` loading can read.
 
     Args:
-        turns: In a fixed order.
+        steps: In a fixed order.
         best: The best results so far.
     """
-    scalers = [None if turn.scaler is None else turn.scaler.state_dict() for turn in turns]
+    scalers = [None if step.scaler is None else step.scaler.state_dict() for step in steps]
     return {'scalers': scalers, 'best_metric_results': _copied(best)}
 
 
-def load_training_state(turns: Sequence[Turn], state: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+def load_training_state(
+    steps: Sequence[TrainingStep], state: Mapping[str, Any]
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Put the scalers back; returns the best results. A scaler that only one of the two runs has is left as it is."""
-    for turn, saved in zip(turns, state['scalers'], strict=True):
-        if turn.scaler is not None and saved:
-            turn.scaler.load_state_dict(saved)
+    for step, saved in zip(steps, state['scalers'], strict=True):
+        if step.scaler is not None and saved:
+            step.scaler.load_state_dict(saved)
     return _copied(state['best_metric_results'])
 
 

@@ -52,9 +52,10 @@ def check_config(cfg: Any, *, where: str, launcher: str = 'none', data: bool = T
     sam = check_wrappers(cfg['optim_wrapper'], kind, cfg['model'], where)
     _check_length(cfg, kind, where)
     check_training(cfg, where)
-    if is_kind(kind, HighFrequencyTerm):
-        if launcher != 'none':
-            check_distributed(cfg.get('model_wrapper_cfg'), kind, cfg['model'], sam, where)
+    ours = is_kind(kind, HighFrequencyTerm)
+    if launcher != 'none' and (ours or sam):
+        check_distributed(cfg.get('model_wrapper_cfg'), kind, cfg['model'], sam, where)
+    if ours:
         check_schedule(cfg, where)
     check_data(cfg, kind, where, folders=data)
     check_validation(cfg, kind, where, folders=data)

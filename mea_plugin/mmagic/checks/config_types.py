@@ -15,8 +15,8 @@ __all__ = ['build_with', 'check_dict', 'check_type', 'is_kind', 'tried']
 _STRICT = ('mmagic', 'mmengine', 'mea_plugin', 'torch')
 
 
-def is_kind(found: Any, base: type) -> bool:
-    """Whether what a registry gave is a class derived from ``base``; it may be a function, too."""
+def is_kind(found: Any, base: type | tuple[type, ...]) -> bool:
+    """True if a registry's entry is a class derived from ``base`` (or from one of them), and not a function."""
     return inspect.isclass(found) and issubclass(found, base)
 
 

@@ -12,6 +12,7 @@ from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import require
 from mea_plugin.mmagic.checks.config_types import build_with, check_dict, check_type, is_kind, tried
 from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
+from mea_plugin.mmagic.models.sam_mixin import SAMModelMixin
 from mea_plugin.mmagic.optim.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim.wrappers import SecondPass
 from mea_plugin.optim import SAM, MomentumSAM
@@ -103,11 +104,12 @@ def _check_wrapper(options: Mapping[str, Any], kind: Any, where: str) -> type[SA
         what = f'{getattr(wrapper, "__name__", wrapper)} {lack}'
         do = 'Use SAMOptimWrapper with SAM or a variant, OptimWrapper with any other optimizer'
         raise InputError(what, where=where, do=do)
-    if sam and not is_kind(kind, HighFrequencyTerm):
+    if sam and not is_kind(kind, (HighFrequencyTerm, SAMModelMixin)):
         raise InputError(
             f'{kind.__name__} {lack}',
             where=f'{where.partition(": ")[0]}: model.type',
-            do='Use ExtractionEditModel, ExtractionSRGAN, ExtractionPix2Pix or ExtractionCycleGAN',
+            do='Use ExtractionEditModel, ExtractionSRGAN, ExtractionPix2Pix or ExtractionCycleGAN, or SAMModelMixin in '
+            'a model of your own',
         )
     _check_precision(options, wrapper, where)
     return sam

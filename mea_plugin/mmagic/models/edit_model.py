@@ -9,14 +9,13 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mea_plugin.mmagic.models.known_defences import TrainsThrough
-from mea_plugin.mmagic.models.passes import Logs, update, watched
 from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
-from mea_plugin.mmagic.optim.wrappers import SecondPass
+from mea_plugin.mmagic.models.sam_mixin import SAMModelMixin
 
 __all__ = ['ExtractionEditModel']
 
 
-class ExtractionEditModel(HighFrequencyTerm, TrainsThrough, BaseEditModel):
+class ExtractionEditModel(SAMModelMixin, HighFrequencyTerm, TrainsThrough, BaseEditModel):
     """MMagic's ``BaseEditModel`` with the high-frequency penalty and a step that can be evaluated twice.
 
     ``img`` is the query and ``gt`` the victim's response. The objective is::
@@ -63,31 +62,6 @@ class ExtractionEditModel(HighFrequencyTerm, TrainsThrough, BaseEditModel):
     def train_step(
         self, data: Any, optim_wrapper: OptimWrapper, *, distributed: nn.Module | None = None
     ) -> dict[str, Tensor]:
-        """One step on a batch.
-
-        Args:
-            data: From the loader.
-            optim_wrapper: MMEngine's or one that takes a second pass.
-            distributed: The model wrapper around this model, whose forward prepares the averaging of gradients.
-
-        Returns:
-            The terms at ``w``, for the log.
-
-        Raises:
-            InputError: A term or a gradient is not finite.
-        """
-        outer = distributed or self
-        sam = optim_wrapper if isinstance(optim_wrapper, SecondPass) else None
-        batch = self.data_preprocessor(data, True)
+        """As :meth:`SAMModelMixin.train_step`, with the penalty's weight by ``hf_schedule``."""
         self._follow_schedule(optim_wrapper.optimizer)
-        logs = Logs()
-
-        def objective() -> tuple[Tensor, dict[str, Tensor]]:
-            with optim_wrapper.optim_context(outer):
-                # Past the wrapper in a local pass: even in no_sync() its forward may agree with other ranks on buckets.
-                network = self if sam and sam.pass_is_local else outer
-                return self.parse_losses(network(**batch, mode='loss'))
-
-        with watched(logs):
-            update(optim_wrapper, objective, logs, self)
-        return logs
+        return super().train_step(data, optim_wrapper, distributed=distributed)

@@ -15,8 +15,8 @@ class ExtractionDistributedDataParallel(MMDistributedDataParallel):
     """MMEngine's ``MMDistributedDataParallel``, handing the step to the model instead of running one pass itself.
 
     Gradients of both passes are averaged over the ranks, or, with the optimizer's ``first_pass='local'``, those of
-    the second only. It is for
-    :class:`~mea_plugin.mmagic.models.edit_model.ExtractionEditModel`; GANs are wrapped network by network, with
+    the second only. It is for models with
+    :class:`~mea_plugin.mmagic.models.sam_mixin.SAMModelMixin`; GANs are wrapped network by network, with
     MMEngine's ``MMSeparateDistributedDataParallel``.
     """
 

@@ -1,4 +1,4 @@
-"""MMEngine's optimizer wrappers for SAM and its variants: where they meet precision, accumulation and clipping."""
+"""MMEngine's optimizer wrappers for SAM and its variants, with its precision, accumulation and clipping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.optim import SAM
+from mea_plugin.optim import SAM, second_pass
 
 __all__ = ['SAMAmpOptimWrapper', 'SAMOptimWrapper', 'SecondPass', 'average_gradients']
 
@@ -23,12 +23,13 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
 
 
 class SecondPass(OptimWrapper):
-    """What both wrappers add to MMEngine's: :meth:`update_params` takes a closure that computes the loss again.
+    """Base of both wrappers: MMEngine's, with an :meth:`update_params` that can compute the loss a second time.
 
-    Whoever computes the first loss does so inside the optimizer's ``ahead()``, and calls :meth:`update_params` there.
+    The first loss is computed inside the optimizer's ``ahead()``, and :meth:`update_params` is called there. The order
+    of the passes is that of :func:`mea_plugin.optim.second_pass`.
 
     Attributes:
-        measures: What the last call of :meth:`update_params` found out by the way, by name: ``grad_norm``, the norm of
+        measures: Values to log from the last call of :meth:`update_params`, by name: ``grad_norm``, the norm of
             the gradients of the step that it took, if MMEngine does not log it for ``clip_grad``; ``sharpness``, on its
             device, if the step had a second pass. Empty if it took no step.
     """
@@ -90,8 +91,7 @@ class SecondPass(OptimWrapper):
         try:
             self.backward(self.scale_loss(loss))
             if self.should_update():
-                self._climb_and_repeat(average)
-                self.optimizer.complete()
+                self._second_pass(average)
                 self._step_and_measure(**(step_kwargs or {}))
                 self.zero_grad(**(zero_kwargs or {}))
         finally:
@@ -129,25 +129,18 @@ class SecondPass(OptimWrapper):
         """
         return self._sync is None and self.optimizer.first_pass == 'local' and self.optimizer.second_pass_due
 
-    def _climb_and_repeat(self, average: bool) -> None:
+    def _second_pass(self, average: bool) -> None:
         local = self.pass_is_local
         if average and not local:
             average_gradients(self.optimizer)
-        if not self.optimizer.second_pass_due:
-            return
-        with self.optimizer.perturbed(skip_nonfinite=self._scales()) as climbed:
-            # A rank that overflowed on its own stays at w and takes part: the others wait for its gradients.
-            if climbed or local:
-                self.zero_grad()
-                losses = self._repeat()
-                if average:
-                    average_gradients(self.optimizer)
-        if climbed:
-            self.optimizer.sharpness = torch.stack(losses).sum() - torch.stack(self._first).sum()
+        first = torch.stack(self._first).sum()
+        ran = second_pass(self.optimizer, lambda: self._repeat(average), first, scaled=self._scales(), local=local)
+        if ran and self.optimizer.sharpness is not None:
             self.measures['sharpness'] = self.optimizer.sharpness
 
-    def _repeat(self) -> list[Tensor]:
-        """The window's micro-batches again, backward included; their losses."""
+    def _repeat(self, average: bool) -> Tensor:
+        """The window's micro-batches again, backward included; returns the sum of their losses."""
+        self.zero_grad()
         count, losses = self._inner_count, []
         try:
             for index, again in enumerate(self._window, start=1):
@@ -157,7 +150,9 @@ class SecondPass(OptimWrapper):
                 losses.append(loss.detach())
         finally:
             self._sync, self._inner_count = None, count
-        return losses
+        if average:
+            average_gradients(self.optimizer)
+        return torch.stack(losses).sum()
 
     def _step_and_measure(self, **kwargs: Any) -> None:
         self.optimizer.grad_norm = None  # a scaler may skip the step
@@ -176,7 +171,8 @@ class SecondPass(OptimWrapper):
             f'{type(self).__name__} was asked for {call}, which runs one pass, and {type(self.optimizer).__name__} '
             f'needs {self.optimizer.needs}',
             where='optim_wrapper',
-            do='Use an Extraction model (under a distributed launcher with its own model wrapper), or OptimWrapper',
+            do='Use an Extraction model or SAMModelMixin (under a distributed launcher with '
+            'ExtractionDistributedDataParallel), or OptimWrapper',
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mea_plugin.core.errors import InputError
-from tests.basicsr.models.test_passes import GAN, PlainScaler
+from tests.basicsr.models.test_training_step import GAN, PlainScaler
 from tests.basicsr.steps import SAM_OPT, UNET, assert_same, batches, build, train, weights
 
 RARELY = {'logger': {'print_freq': 100, 'save_checkpoint_freq': 100, 'use_tb_logger': False}}
@@ -113,7 +113,7 @@ def test_a_gradient_that_is_not_finite_is_found_there_too():
 
 def test_but_not_where_a_scaler_takes_care_of_it():
     model = build('ExtractionModel', top=RARELY)
-    model.turn_g.scaler = PlainScaler()
+    model.step_g.scaler = PlainScaler()
     before = weights(model)
     (batch,) = batches(1)
     model.net_g.body[0].weight.register_hook(lambda grad: grad * math.inf)
@@ -141,17 +141,17 @@ def test_sam_stops_at_once_and_the_weights_stay(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_scalers_and_best_results_are_the_training_state(kind, tmp_path):
     model, other = make(kind), make(kind)
-    for turn in model._turns():
-        turn.scaler = PlainScaler(8.0)
+    for step in model._steps():
+        step.scaler = PlainScaler(8.0)
     model.best_metric_results = {'Set5': {'psnr': {'better': 'higher', 'val': 31.5, 'iter': 40}}}
     torch.save(model.training_state(), tmp_path / 'state')
     state = torch.load(tmp_path / 'state', weights_only=True)
     other.load_training_state(state)  # without a scaler, that of the other run is left out
     assert other.best_metric_results == model.best_metric_results
     assert other.best_metric_results is not state['best_metric_results']
-    for turn in other._turns():
-        turn.scaler = PlainScaler(2.0)
+    for step in other._steps():
+        step.scaler = PlainScaler(2.0)
     other.load_training_state(state)
-    assert [turn.scaler.get_scale() for turn in other._turns()] == [8.0] * len(other._turns())
+    assert [step.scaler.get_scale() for step in other._steps()] == [8.0] * len(other._steps())
     other.load_training_state(make(kind).training_state())
     assert other.best_metric_results == {}

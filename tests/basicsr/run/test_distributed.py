@@ -13,7 +13,7 @@ from torch import distributed, multiprocessing, nn
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.launch import leave_process_group
 from tests.basicsr.models.test_gan_model import TinyGenerator
-from tests.basicsr.models.test_passes import PlainScaler
+from tests.basicsr.models.test_training_step import PlainScaler
 from tests.basicsr.run.test_validation import PSNR, SSIM, loader
 from tests.basicsr.steps import UNET, batches, build, weights
 
@@ -182,7 +182,7 @@ def poison(model, rank):
 def overflow(rank):
     """m-SAM under a scaler: a step that overflows on one rank, then one that does not."""
     model = make('ExtractionModel', LOCAL, rank=rank, logger=RARELY)
-    scaler = model.turn_g.scaler = PlainScaler(1024.0)
+    scaler = model.step_g.scaler = PlainScaler(1024.0)
     before, seen = networks(model)['net_g'], []
     objective = poison(model, rank)
     for iteration, batch in enumerate(shares(rank, 2), 1):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tests.basicsr.models.test_passes import GAN
+from tests.basicsr.models.test_training_step import GAN
 from tests.basicsr.steps import UNET, batches, build, train
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 4}

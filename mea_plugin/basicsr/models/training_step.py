@@ -1,11 +1,10 @@
-"""One network's part of a training step: all micro-batches forward and backward, again if its optimizer asks, step."""
+"""The training step of one network: all passes over all micro-batches, then the step of its optimizer."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +12,27 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from mea_plugin.basicsr.models.precision import autocast, build_scaler
-from mea_plugin.optim import SAM, repeatable
+from mea_plugin.optim import SAM, backward, run_step
 
-__all__ = ['Pass', 'Terms', 'Turn', 'unwrapped']
+__all__ = ['Pass', 'Terms', 'TrainingStep', 'unwrapped']
 
 Terms = Mapping[str, Tensor]
-"""What a loss is the sum of, and what else is logged of it, by name."""
+"""The terms of a loss, and other values to log, by name."""
 
 Pass = Callable[[], tuple[Tensor, Terms]]
 """Computes a loss with its graph, and its terms. Called once more for each further pass of the optimizer."""
 
 
-class Turn:
-    """Runs the passes of one network and lets its optimizer step.
+class TrainingStep:
+    """Run all passes of one network, then step its optimizer, in the order of :func:`mea_plugin.optim.run_step`.
 
     The objective of a step is the mean over its micro-batches, and each of these the sum of one or more losses. Every
     loss is backpropagated before the next is computed. Under ``DistributedDataParallel`` gradients are averaged with
     the last loss only; the others run, forward and backward, inside ``no_sync``. Batch normalisation and whatever else
     looks at a whole batch sees a micro-batch.
 
-    A plain optimizer and SAM are driven by ``step(closure)``. Under a gradient scaler the parts are called: scale,
-    climb on scaled gradients, scale, unscale, step, update; gradients that overflow are no error there, the step is
-    skipped and the scale falls.
-
-    Further passes of a step repeat the random numbers of the first, and leave all buffers where the first left them.
-
     With ``first_pass: local`` (m-SAM) each rank climbs along the gradient of its own batch: the whole first pass runs
-    inside ``no_sync``. A rank whose gradient is not finite does not climb, but takes part in the second pass, since the
-    others wait for it there; afterwards all see that the averaged gradient is not finite.
+    inside ``no_sync``.
 
     Args:
         network: The network that moves, wrapped or not.
@@ -69,8 +61,8 @@ class Turn:
         self._amp, self._device = amp, device
         self.scaler = build_scaler(amp)
 
-    def take(self, passes: Sequence[Pass], terms: MutableMapping[str, Tensor]) -> None:
-        """Take the turn.
+    def run(self, passes: Sequence[Pass], terms: MutableMapping[str, Tensor]) -> None:
+        """Run all passes, then step the optimizer.
 
         Args:
             passes: One for each loss, all micro-batches in order; as many losses for each.
@@ -80,23 +72,15 @@ class Turn:
             NonFiniteGradientError: SAM without a gradient scaler met a gradient that is not finite. The weights are
                 where they were.
         """
-        local = self._climbs_alone()
-        ran = False
+        wanted: MutableMapping[str, Tensor] | None = terms
 
         def closure() -> Tensor:
-            nonlocal ran
+            nonlocal wanted
             self.optimizer.zero_grad()
-            first, ran = not ran, True
-            return self._run(passes, terms if first else OrderedDict(), silent=local and first)
+            into, wanted = wanted, None
+            return self._run(passes, OrderedDict() if into is None else into)
 
-        run: Any = repeatable(closure, *self._networks) if self._runs_again() else closure
-        if self.scaler is None and not local:
-            self.optimizer.step(run)
-        elif isinstance(self.optimizer, SAM):
-            self._climb_and_step(self.optimizer, run, local)
-        else:
-            run()
-            self._step()
+        run_step(self.optimizer, closure, *self._networks, scaler=self.scaler)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision that forward and losses run in."""
@@ -105,7 +89,7 @@ class Turn:
     def measures(self) -> dict[str, Tensor]:
         """Norm of the last gradient and, where the optimizer has seen it, the last sharpness; 0-dim tensors.
 
-        Nothing is computed before somebody asks.
+        Nothing is computed before this is called.
         """
         measures: dict[str, Tensor] = {}
         norm = self.optimizer.grad_norm if isinstance(self.optimizer, SAM) else self._gradient_norm()
@@ -115,53 +99,21 @@ class Turn:
             measures['sharpness'] = self.optimizer.sharpness
         return measures
 
-    def _runs_again(self) -> bool:
-        """Whether this step may take more than one pass; if not, there is nothing to remember for the next one."""
-        optimizer = self.optimizer
-        return optimizer.second_pass_due if isinstance(optimizer, SAM) else isinstance(optimizer, torch.optim.LBFGS)
-
-    def _climbs_alone(self) -> bool:
-        optimizer = self.optimizer
-        return (
-            isinstance(self.network, DistributedDataParallel)
-            and isinstance(optimizer, SAM)
-            and optimizer.first_pass == 'local'
-            and optimizer.second_pass_due
-        )
-
-    def _climb_and_step(self, optimizer: SAM, run: Callable[[], Tensor], local: bool) -> None:
-        with optimizer.ahead():
-            first = run()
-        with optimizer.perturbed(skip_nonfinite=True) as climbed:
-            if climbed or local:
-                optimizer.sharpness = run() - first
-        optimizer.complete()
-        self._step()
-
-    def _step(self) -> None:
-        """The optimizer's step with the gradients at hand."""
-        if self.scaler is None:
-            self.optimizer.step()
-        else:
-            self.scaler.unscale_(self.optimizer)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-
-    def _run(self, passes: Sequence[Pass], terms: MutableMapping[str, Tensor], *, silent: bool) -> Tensor:
+    def _run(self, passes: Sequence[Pass], terms: MutableMapping[str, Tensor]) -> Tensor:
         """Forward and backward of all passes; returns the objective, without its graph."""
         total: Tensor | None = None
         for index, compute in enumerate(passes, start=1):
-            with self._unsynchronised(silent or index < len(passes)):
+            with self._unsynchronised(index < len(passes)):
                 with self.autocast():
                     loss, parts = compute()
                     loss = self._share(loss)
-                (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+                backward(loss, self.scaler)
             for name, value in parts.items():
                 value = self._share(value.detach())
                 terms[name] = terms[name] + value if name in terms else value
             total = loss.detach() if total is None else total + loss.detach()
         if total is None:
-            raise ValueError('a turn needs at least one pass')
+            raise ValueError('a training step needs at least one pass')
         return total
 
     def _share(self, value: Tensor) -> Tensor:

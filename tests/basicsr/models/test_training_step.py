@@ -153,7 +153,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize('scaler', SCALERS)
 def test_the_scale_changes_nothing(scaler, optim):
     plain, scaled = build('ExtractionModel', optim_g=optim), build('ExtractionModel', optim_g=optim)
-    scaled.turn_g.scaler = scaler()
+    scaled.step_g.scaler = scaler()
     for one, other in zip(train(plain), train(scaled), strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-7)
     assert_near(weights(plain), weights(scaled), 1e-4, 1e-6)
@@ -161,7 +161,7 @@ def test_the_scale_changes_nothing(scaler, optim):
 
 def test_both_networks_of_a_gan_have_a_scaler():
     plain, scaled = gan(optim_d=SAM_SGD, optim_g=SAM_SGD), gan(optim_d=SAM_SGD, optim_g=SAM_SGD)
-    scaled.turn_g.scaler, scaled.turn_d.scaler = PlainScaler(), PlainScaler()
+    scaled.step_g.scaler, scaled.step_d.scaler = PlainScaler(), PlainScaler()
     train(plain, 3), train(scaled, 3)
     for network in ('net_g', 'net_d'):
         assert_near(weights(plain, network), weights(scaled, network), 1e-4, 1e-6)
@@ -171,7 +171,7 @@ def test_both_networks_of_a_gan_have_a_scaler():
 @pytest.mark.parametrize('scaler', SCALERS)
 def test_an_overflow_skips_the_step_and_lowers_the_scale(scaler, poisoned, passes):
     model = build('ExtractionModel', optim_g=SAM_OPT)
-    scaler = model.turn_g.scaler = scaler()
+    scaler = model.step_g.scaler = scaler()
     before, calls, objective = weights(model), 0, model._objective
 
     def overflowing(*arguments):
