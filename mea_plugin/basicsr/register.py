@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from mea_plugin.basicsr.data.cached_dataset import CachedPairedImageDataset
@@ -9,12 +11,11 @@ from mea_plugin.basicsr.data.fidelity_dataset import FidelityDataset
 from mea_plugin.basicsr.metrics import METRICS
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
 from mea_plugin.basicsr.models.gan_model import ExtractionGANModel
-from mea_plugin.losses import HighFrequencyLoss
+from mea_plugin.losses.registry import LOSSES, find_loss
 
 __all__ = ['register_all']
 
 _ADDITIONS = (
-    (LOSS_REGISTRY, HighFrequencyLoss),
     (MODEL_REGISTRY, ExtractionModel),
     (MODEL_REGISTRY, ExtractionGANModel),
     (DATASET_REGISTRY, CachedPairedImageDataset),
@@ -25,7 +26,7 @@ _ADDITIONS = (
 def register_all() -> None:
     """Register everything, or, when a name is taken by somebody else, nothing.
 
-    A metric whose name the toolbox holds is left alone.
+    A metric whose name the toolbox holds is left alone; a loss gets the prefix ``MEA`` then.
 
     Raises:
         RuntimeError: Another package registered one of the names.
@@ -40,6 +41,15 @@ def register_all() -> None:
     for registry, item in _ADDITIONS:
         if item.__name__ not in registry:
             registry.register(item)
+    for loss in map(find_loss, LOSSES):
+        name = _free_name(LOSS_REGISTRY, loss)
+        if name not in LOSS_REGISTRY:
+            LOSS_REGISTRY._do_register(name, loss)
     for metric in METRICS:
         if metric.__name__ not in METRIC_REGISTRY:
             METRIC_REGISTRY.register(metric)
+
+
+def _free_name(registry: Any, item: type) -> str:
+    name = item.__name__
+    return name if registry._obj_map.get(name, item) is item else f'MEA{name}'

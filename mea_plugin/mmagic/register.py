@@ -7,7 +7,7 @@ from typing import Any
 from mmagic.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS, RUNNERS
 
-from mea_plugin.losses import HighFrequencyLoss
+from mea_plugin.losses.registry import LOSSES, find_loss
 from mea_plugin.mmagic.data.fidelity_dataset import FidelityDataset
 from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.data.transforms import LoadCachedImageFromFile, RandomChannelOrder
@@ -25,7 +25,7 @@ from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 __all__ = ['register_all']
 
 _ADDITIONS: tuple[tuple[Any, type], ...] = (
-    (MODELS, HighFrequencyLoss),
+    *((MODELS, find_loss(name)) for name in LOSSES),
     (MODELS, ExtractionEditModel),
     (MODELS, ExtractionSRGAN),
     (MODELS, ExtractionPix2Pix),
