@@ -297,8 +297,8 @@ class SAM(Around):
 
     def _non_finite(self, which: str) -> NonFiniteGradientError:
         return NonFiniteGradientError(
-            f'in {which}, {describe_non_finite(self.param_groups)}. The weights are at w. Lower the learning rate or '
-            'rho, or use a gradient scaler with float16.'
+            f'in {which}, {describe_non_finite(self.param_groups)}',
+            do='Lower the learning rate or rho, or use a gradient scaler with float16',
         )
 
 
