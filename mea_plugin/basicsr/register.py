@@ -17,7 +17,6 @@ from mea_plugin.losses.registry import LOSSES
 __all__ = ['register_all']
 
 _ADDITIONS: tuple[tuple[Any, type], ...] = (
-    *((LOSS_REGISTRY, LOSSES.find(name)) for name in LOSSES.built_in),
     (MODEL_REGISTRY, ExtractionModel),
     (MODEL_REGISTRY, ExtractionGANModel),
     (DATASET_REGISTRY, CachedPairedImageDataset),
@@ -28,8 +27,8 @@ _ADDITIONS: tuple[tuple[Any, type], ...] = (
 def register_all() -> None:
     """Register everything, or, when a name is taken by somebody else, nothing.
 
-    A metric whose name the toolbox holds is left alone. Losses that others have registered with us, or register later,
-    are registered too.
+    A metric whose name the toolbox holds is left alone; a loss gets the prefix ``MEA`` then. Losses that others have
+    registered with us, or register later, are registered too.
 
     Raises:
         RuntimeError: Another package registered one of the names.
@@ -45,7 +44,16 @@ def register_all() -> None:
     for registry, item in _ADDITIONS:
         if item.__name__ not in registry:
             registry.register(item)
+    for loss in map(LOSSES.find, LOSSES.built_in):
+        name = _free_name(LOSS_REGISTRY, loss)
+        if name not in LOSS_REGISTRY:
+            LOSS_REGISTRY._do_register(name, loss)
     for metric in METRICS:
         if metric.__name__ not in METRIC_REGISTRY:
             METRIC_REGISTRY.register(metric)
     LOSSES.share_with(ToolboxRegistry('BasicSR', LOSS_REGISTRY._obj_map.get, LOSS_REGISTRY._do_register))
+
+
+def _free_name(registry: Any, item: type) -> str:
+    name = item.__name__
+    return name if registry._obj_map.get(name, item) is item else f'MEA{name}'

@@ -12,7 +12,7 @@ from typing import Any
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import read_json
 
-__all__ = ['count_files', 'is_made', 'written_aside']
+__all__ = ['count_files', 'is_made', 'part_folder', 'written_aside']
 
 _MANIFEST = 'manifest.json'
 
@@ -65,20 +65,41 @@ def written_aside(output: Path) -> Iterator[Path]:
         InputError: The folder cannot be made.
     """
     output = output.absolute()
-    aside = output.parent / f'.{output.name}.part'
-    try:
-        if aside.exists():
-            shutil.rmtree(aside)
-        aside.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f'cannot be written to ({error.strerror})', where=output.parent, do='Choose another output folder'
-        ) from None
-    try:
+    with part_folder(output.parent / f'.{output.name}.part') as aside:
         yield aside
         if output.exists():
             output.rmdir()
         aside.rename(output)
+
+
+@contextlib.contextmanager
+def part_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that is gone when the block ends, for files that move to their places then.
+
+    When the block fails, folders that were made to hold it are gone as well. What a killed process left is removed by
+    the next.
+
+    Args:
+        path: The folder, on the disk of those places.
+
+    Raises:
+        InputError: The folder cannot be made.
+    """
+    created = [folder for folder in path.parents if not folder.exists()]
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f'cannot be written to ({error.strerror})', where=path.parent, do='Choose another output folder'
+        ) from None
+    try:
+        yield path
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        for folder in created:
+            with contextlib.suppress(OSError):  # something else is in it by now
+                folder.rmdir()
         raise
+    shutil.rmtree(path, ignore_errors=True)

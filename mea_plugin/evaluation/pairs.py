@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import ImageHeader, check_pair, image_header, list_images, read_rgb
+from mea_plugin.core.pairs import by_name
 from mea_plugin.data.resize import downscale, mod_crop
 from mea_plugin.metrics.planes import check_size
 
@@ -66,11 +66,11 @@ def list_pairs(test_set: EvaluationSet, *, where: str = 'test_sets') -> list[Ima
     lq = list_images(test_set.lq, where=f'{where}.lq') if test_set.lq is not None else []
     gt = list_images(test_set.gt, where=f'{where}.gt') if test_set.gt is not None else []
     if not gt:
-        return [ImagePair(name, path, None) for name, path in _by_name(lq, _stem).items()]
+        return [ImagePair(name, path, None) for name, path in by_name(lq, _stem).items()]
     if not lq:
-        return [ImagePair(name, None, path) for name, path in _by_name(gt, _stem).items()]
+        return [ImagePair(name, None, path) for name, path in by_name(gt, _stem).items()]
     name_of = _stem if {p.stem for p in lq} == {p.stem for p in gt} else bare_name
-    queries, truths = _by_name(lq, name_of), _by_name(gt, name_of)
+    queries, truths = by_name(lq, name_of), by_name(gt, name_of)
     for name, path in queries.items():
         if name not in truths:
             raise _unpaired(path, 'ground truth', gt, lq)
@@ -174,23 +174,6 @@ def bare_name(path: Path) -> str:
     while (shorter := _SUFFIX.sub('', name)) and shorter != name:
         name = shorter
     return name
-
-
-def _by_name(paths: Iterable[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in paths:
-        name = name_of(path)
-        if not name.isascii() and name != name.encode(errors='replace').decode():
-            shown = os.fsencode(path.name).decode(errors='backslashreplace')
-            raise InputError(f"the name '{shown}' is not UTF-8", where=path.parent, do='Rename the file')
-        if name in named:
-            raise InputError(
-                f"'{named[name].name}' and '{path.name}' are both called '{name}'",
-                where=path.parent,
-                do='Rename or remove one',
-            )
-        named[name] = path
-    return named
 
 
 def _unpaired(path: Path, what: str, there: Sequence[Path], here: Sequence[Path]) -> InputError:

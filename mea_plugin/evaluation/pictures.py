@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import read_json
+from mea_plugin.core.folders import part_folder
 from mea_plugin.core.images import encode_png
 
 __all__ = ['FOLDER', 'RESULT', 'PictureFolder', 'SavedPictures', 'check_pictures', 'file_names', 'results_in']
@@ -124,20 +124,9 @@ def results_in(output: Path) -> Iterator[Path]:
     By then they are written, and need only new names: neither a full disk nor an interruption leaves new pictures
     beside an older JSON. When the block fails nothing is left, and the older results stay.
     """
-    aside = output / '.evaluation.part'
-    created = [folder for folder in (output, *output.parents) if not folder.exists()]
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with part_folder(output / '.evaluation.part') as aside:
         yield aside
         _replace(aside, output)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        for folder in created:
-            with contextlib.suppress(OSError):  # something else is in it by now
-                folder.rmdir()
-        raise
 
 
 def _replace(aside: Path, output: Path) -> None:

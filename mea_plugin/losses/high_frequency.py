@@ -8,18 +8,16 @@ the buffers of the way down. Autograd and ``torch.compile`` see that operator as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mea_plugin.losses.images import accumulator, check_images, check_weight
 from mea_plugin.losses.wavelet import MODES, Analysis, analysis, discrete_wavelet, smallest_size
 
 __all__ = ['HighFrequencyLoss']
-
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # On a CPU the batch is worked through in parts of this many numbers. Half of it suits the cache better, by a tenth, but
 # doubles the number of short parallel sections, and each is a wait when other processes hold a core.
@@ -59,15 +57,12 @@ class HighFrequencyLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 0.15, wave: str = 'db3', level: int = 2, mode: str = 'zero') -> None:
         super().__init__()
-        number = isinstance(loss_weight, (int, float)) and not isinstance(loss_weight, bool)
-        if not number or not math.isfinite(loss_weight) or loss_weight < 0:
-            raise ValueError(f'loss_weight is {loss_weight!r}. Use a finite number of at least 0')
+        self.loss_weight = check_weight(loss_weight)
         if not isinstance(level, int) or isinstance(level, bool) or level < 1:
             raise ValueError(f'level is {level!r}. Use a whole number of at least 1')
         if mode not in MODES:
             raise ValueError(f'unknown mode {mode!r}. Use one of {", ".join(MODES)}')
         wavelet = discrete_wavelet(wave)
-        self.loss_weight = float(loss_weight)
         self.wave = str(wavelet.name)
         self.level = level
         self.mode = mode
@@ -100,39 +95,18 @@ class HighFrequencyLoss(nn.Module):
             pred, target = target, pred
         if target.requires_grad:
             # In both: autograd splits the gradient of the difference.
-            pred = pred.to(_accumulator(pred, target)) - target
+            pred = pred.to(accumulator(pred, target)) - target
             target = pred.new_zeros(()).expand(pred.shape)
         return self.loss_weight * _Distance.apply(pred, target, self.wave, self.level, self.mode)
 
     def _check(self, pred: Tensor, target: Tensor) -> None:
-        N, C, H, W = _sizes(pred, target)
-        if pred.dtype not in FLOATS or target.dtype not in FLOATS:
-            raise ValueError(f'pred is {pred.dtype} and target is {target.dtype}. Convert both to a float type')
-        if pred.device != target.device:
-            raise ValueError(f'pred is on {pred.device} and target is on {target.device}. Move one to the other')
-        if pred.dtype != target.dtype and not _under_autocast(pred.device.type):
-            raise ValueError(f'pred is {pred.dtype} and target is {target.dtype}. Convert one to the other')
-        if N == 0 or C == 0:
-            raise ValueError(f'pred is {tuple(pred.shape)}, an empty batch. Give at least one image')
+        H, W = check_images(pred, target)
         least = smallest_size(self._taps, self.level)
         if min(H, W) < least:
             raise ValueError(
                 f"level {self.level} of wave '{self.wave}' needs images of at least {least} x {least}, these are "
                 f'{H} x {W}. Use a lower level, a shorter wavelet or larger images'
             )
-
-
-def _sizes(pred: Tensor, target: Tensor) -> tuple[int, int, int, int]:
-    """N, C, H and W of both."""
-    if pred.dim() == 4 and target.dim() == 4:
-        N, C, H, W = pred.shape
-        n, c, h, w = target.shape
-        # Number by number: torch 2.1 cannot trace the comparison of two symbolic shapes.
-        if n == N and c == C and h == H and w == W:
-            return N, C, H, W
-    raise ValueError(
-        f'pred is {tuple(pred.shape)} and target is {tuple(target.shape)}. Give both as (N, C, H, W), the same sizes'
-    )
 
 
 class _Distance(torch.autograd.Function):
@@ -198,7 +172,7 @@ def _outputs(
     pred: Tensor, target: Tensor, wave: str, level: int, mode: str, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Uninitialised results of :func:`_detail_distance`: all that tracing needs to know of it."""
-    dtype = _accumulator(pred, target)
+    dtype = accumulator(pred, target)
     value = torch.empty((), dtype=dtype, device=pred.device)
     return value, torch.empty(pred.shape if with_gradient else (0,), dtype=dtype, device=pred.device)
 
@@ -259,19 +233,6 @@ def _recompose_signs(levels: list[_Level]) -> None:
         each.columns.adjoint.right(each.bands.view(-1, each.bands.shape[2]), each.half.view(-1, W))
         each.rows.adjoint.left(each.half.flatten(1), each.image.flatten(1))
         coarser = each
-
-
-def _accumulator(pred: Tensor, target: Tensor) -> torch.dtype:
-    """What half precision is computed in."""
-    return torch.float64 if torch.float64 in (pred.dtype, target.dtype) else torch.float32
-
-
-def _under_autocast(device: str) -> bool:
-    """Whether autocast is on for the device, and so different float types may meet."""
-    try:
-        return torch.is_autocast_enabled(device)
-    except TypeError:  # torch < 2.4 has one function per kind of device
-        return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
 
 
 # One operator for dispatch and tracing: torch.compile needs to know its outputs' shapes, not its insides.

@@ -19,6 +19,7 @@ LOSSES: Registry[type[nn.Module]] = Registry(
     'loss',
     {
         'HighFrequencyLoss': 'mea_plugin.losses.high_frequency:HighFrequencyLoss',
+        'FocalFrequencyLoss': 'mea_plugin.losses.focal_frequency:FocalFrequencyLoss',
     },
     group='mea_plugin.losses',
     expected='a subclass of torch.nn.Module',

@@ -1,19 +1,19 @@
-"""The weight of the high-frequency penalty over a training run."""
+"""The weight of a loss term over a training run."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ['SCHEDULES', 'hf_factor']
+__all__ = ['SCHEDULES', 'weight_factor']
 
 SCHEDULES = ('constant', 'lr')
 
 
-def hf_factor(schedule: str, optimizer: torch.optim.Optimizer) -> float:
-    """What the penalty's weight is multiplied by at this moment.
+def weight_factor(schedule: str, optimizer: torch.optim.Optimizer) -> float:
+    """The number that a term's weight is multiplied by at this moment.
 
     ``constant``: 1. ``lr``: ``1 - lr / lr_0``, clipped to [0, 1], where ``lr_0`` is the learning rate the optimizer was
-    configured with: the penalty grows from 0 to its full weight as the scheduler lowers the learning rate (Mi et al.,
+    configured with: the term grows from 0 to its full weight as the scheduler lowers the learning rate (Mi et al.,
     AAAI 2024, published code).
     """
     if schedule == 'constant':

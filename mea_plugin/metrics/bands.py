@@ -92,6 +92,7 @@ def _psnr(bands: Sequence[str], title: str, what: str) -> Maker:
             digits=2,
             better='higher',
             kind='pair',
+            channel='y',
             protocol=(
                 f'PSNR of the {what} of the {WAVE} wavelet transform, {Y}, border cut, peak 255; coefficients whose '
                 f'filters fit whole inside the image; infinite for equal images, not defined below {SMALLEST} pixels'

@@ -49,6 +49,7 @@ def _make(name: str, _: WeightSource) -> Metric:
         digits=2,
         better='lower',
         kind='pair',
+        channel='y',
         protocol=(
             "PSNR of the victim's answer plus Gaussian noise of one grey level on R, G and B, rounded, clipped and "
             f"seeded by the answer's content, minus PSNR of the model's answer, both against the victim's answer, {Y}, "

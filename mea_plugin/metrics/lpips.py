@@ -140,6 +140,7 @@ def _make(name: str, sources: WeightSource) -> Metric:
         digits=4,
         better='lower',
         kind='pair',
+        backbone=name.removeprefix('lpips_'),
         protocol=(
             f'LPIPS version 0.1 with linear layers on {backbone.title} ({backbone.weights}), on RGB in [-1, 1], the '
             f'whole image with its border; sides of at least {backbone.smallest} pixels (Zhang et al., CVPR 2018)'

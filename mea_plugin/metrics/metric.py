@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mea_plugin.metrics.planes import Channel
 from mea_plugin.metrics.weight_source import WeightSource
 
 __all__ = ['Kind', 'Maker', 'Metric', 'cannot_measure']
@@ -37,6 +38,8 @@ class Metric:
         protocol: One sentence: everything that the value depends on, and its source.
         measure: Computes it.
         fidelity_only: Only the victim's answer is a sensible reference, never a ground truth.
+        channel: What it looks at: ``rgb`` or ``y``; a name that ends in ``_CHANNEL`` has a namesake on another one.
+        backbone: The network it is computed with, if any; the name then ends in ``_BACKBONE``.
         missing: Why it cannot be computed here and how to change that, such as ``weights: put FILE into FOLDER``;
             nothing where it can. ``measure`` must not be called then.
         extractor: Of kind ``set``: makes what ``measure`` is given, ``extractor.collect(cache) -> ImageFeatures``; one
@@ -53,6 +56,8 @@ class Metric:
     measure: Callable[..., Any]
     missing: str = ''
     fidelity_only: bool = False
+    channel: Channel = 'rgb'
+    backbone: str = ''
     extractor: Any = None
 
 

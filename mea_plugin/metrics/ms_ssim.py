@@ -76,6 +76,7 @@ def _ms_ssim(channel: Channel, how: str) -> Maker:
             digits=4,
             better='higher',
             kind='pair',
+            channel=channel,
             protocol=(
                 f'MS-SSIM {how}, border cut; 5 scales with the exponents {", ".join(map(str, EXPONENTS))}, halved by '
                 'the mean of 2x2 pixels, an odd last row or column repeated, negative means counted as 0 (Wang et al., '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import math
@@ -71,16 +72,21 @@ def mmagic_niqe() -> Niqe:
     return partial(importlib.import_module('mmagic.evaluation.metrics.niqe').niqe, crop_border=0, convert_to='y')
 
 
-def _installed() -> Niqe | None:
-    """NIQE of the first toolbox that is there."""
-    for toolbox, make in (('basicsr', basicsr_niqe), ('mmagic', mmagic_niqe)):
-        if importlib.util.find_spec(toolbox) is not None:
-            return make()
-    return None
+_TOOLBOXES = {'basicsr': basicsr_niqe, 'mmagic': mmagic_niqe}
+
+
+@functools.cache
+def _niqe_of(toolbox: str) -> Niqe:
+    return _TOOLBOXES[toolbox]()
+
+
+def _measure(image: Planes, *, toolbox: str) -> float:
+    """With the toolbox's function, which is imported when it is needed."""
+    return measure_niqe(image, niqe=_niqe_of(toolbox))
 
 
 def _make(name: str, _: WeightSource) -> Metric:
-    niqe = _installed()
+    toolbox = next((one for one in _TOOLBOXES if importlib.util.find_spec(one) is not None), None)
     # Of a block of one colour, once for each; a filter cannot be set in one of several threads alone.
     warnings.filterwarnings('ignore', 'Mean of empty slice', RuntimeWarning)
     return Metric(
@@ -90,12 +96,13 @@ def _make(name: str, _: WeightSource) -> Metric:
         digits=3,
         better='lower',
         kind='single',
+        channel='y',
         protocol=(
             f"NIQE on Y of ITU-R BT.601, rounded, border cut, {BLOCK}x{BLOCK} blocks (at least two), the authors' "
             'parameters (Mittal et al., IEEE SPL 2013)'
         ),
-        measure=partial(measure_niqe, niqe=niqe) if niqe else cannot_measure,
-        missing='' if niqe else 'BasicSR or MMagic, which compute it: pip install "mea_plugin[basicsr]"',
+        measure=partial(_measure, toolbox=toolbox) if toolbox else cannot_measure,
+        missing='' if toolbox else 'BasicSR or MMagic, which compute it: pip install "mea_plugin[basicsr]"',
     )
 
 

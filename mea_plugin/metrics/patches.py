@@ -42,6 +42,7 @@ def _make(name: str, _: WeightSource) -> Metric:
         digits=2,
         better='higher',
         kind='pair',
+        channel='y',
         protocol=(
             f'lowest PSNR, {Y}, of all {PATCH}x{PATCH} patches at every position inside the border, peak 255; '
             f'infinite for equal images, not defined below {PATCH} pixels'

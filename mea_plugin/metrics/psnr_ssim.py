@@ -89,6 +89,7 @@ def _psnr(channel: Channel, how: str) -> Maker:
             digits=2,
             better='higher',
             kind='pair',
+            channel=channel,
             protocol=f'PSNR {how}, peak 255, border cut; infinite for equal images',
             measure=partial(plane_psnr, channel=channel),
         )
@@ -105,6 +106,7 @@ def _ssim(channel: Channel, how: str) -> Maker:
             digits=4,
             better='higher',
             kind='pair',
+            channel=channel,
             protocol=f'SSIM {how}, border cut; {WANG}',
             measure=partial(plane_ssim, channel=channel),
         )

@@ -85,6 +85,7 @@ def _make(name: str, _: WeightSource) -> Metric:
         digits=3,
         better='lower',
         kind='pair',
+        channel='y',
         protocol=(
             f'mean absolute difference of the power spectra {Y}, border cut, no window, averaged over rings one '
             "frequency step of the shorter side wide, up to 0.5 cycles per pixel, in dB; powers below rounding's "

@@ -32,7 +32,23 @@ _SAFE_NORM = (1e-12, 1e15)
 
 
 class NonFiniteGradientError(FloatingPointError):
-    """A gradient is infinite or not a number; the text says which one and in which pass. The weights are at ``w``."""
+    """A gradient is infinite or not a number. The weights are at ``w``.
+
+    Args:
+        what: Which one, and in which pass. No full stop.
+        do: What to do about it. No full stop.
+
+    Attributes:
+        what: As given.
+        do: As given.
+    """
+
+    def __init__(self, what: str, do: str) -> None:
+        super().__init__(f'{what}. The weights are at w. {do}.')
+        self.what, self.do = what, do
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.do)
 
 
 @dataclass

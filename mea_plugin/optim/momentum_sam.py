@@ -117,8 +117,8 @@ class MomentumSAM(SAM):
         norm = joint_norm(bundles, stretched=True)
         if not math.isfinite(norm):
             raise NonFiniteGradientError(
-                'the momentum of the base optimizer is not finite, or overflows times the weights. The weights are at '
-                'w. Go on from an earlier state.'
+                'the momentum of the base optimizer is not finite, or overflows times the weights',
+                do='Go on from an earlier state',
             )
         if norm and any(bundle.rho for bundle in bundles):
             self._move(bundles, norm)

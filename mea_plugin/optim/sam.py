@@ -318,6 +318,6 @@ class SAM(SAMBase):
 
     def _non_finite(self, which: str) -> NonFiniteGradientError:
         return NonFiniteGradientError(
-            f'in {which}, {describe_non_finite(self.param_groups)}. The weights are at w. Lower the learning rate or '
-            'rho, or use a gradient scaler with float16.'
+            f'in {which}, {describe_non_finite(self.param_groups)}',
+            do='Lower the learning rate or rho, or use a gradient scaler with float16',
         )

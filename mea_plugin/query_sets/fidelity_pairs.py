@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import check_pair, image_size, list_images
+from mea_plugin.core.pairs import by_name, check_paired
 from mea_plugin.query_sets.layout import MANIFEST, QuerySet, check_complete
 
 __all__ = ['FidelityPair', 'list_fidelity_pairs']
@@ -53,15 +54,10 @@ def list_fidelity_pairs(
     for key, folder in folders.items():
         if not isinstance(folder, str | Path | None):
             raise InputError(f'{key} is {folder!r}', where=where, do='Give the path of a folder')
-    paths = {key: _by_name(Path(folder), f'{where}.{key}') for key, folder in folders.items() if folder is not None}
+    paths = {key: _named(Path(folder), f'{where}.{key}') for key, folder in folders.items() if folder is not None}
     queries = paths['lq']
-    for key, others in paths.items():
-        if odd := queries.keys() ^ others.keys():
-            raise InputError(
-                f"{len(queries)} queries and {len(others)} images of {key} do not pair ('{min(odd)}' is alone)",
-                where=where,
-                do='Give equal names, or ask the victim about the images in lq',
-            )
+    sides = {'queries': queries, **{f'images of {key}': others for key, others in paths.items() if key != 'lq'}}
+    check_paired(sides, where=where, do='Give equal names, or ask the victim about the images in lq')
     truths = paths.get('gt', {})
     pairs = [FidelityPair(name, queries[name], paths['victim'][name], truths.get(name)) for name in sorted(queries)]
     for pair in pairs if scale is not None else ():
@@ -69,21 +65,14 @@ def list_fidelity_pairs(
     return pairs
 
 
-def _by_name(folder: Path, where: str) -> dict[str, Path]:
+def _named(folder: Path, where: str) -> dict[str, Path]:
     folder = folder.expanduser()
     names: dict[str, str] = {}
     if folder.name in ('query', 'response') and (folder.parent / MANIFEST).is_file():
         check_complete(folder.parent)
         manifest = QuerySet(folder.parent).manifest() or {}
         names = {pair['id']: Path(pair['name']).name for pair in manifest.get('pairs', ())}
-    named: dict[str, Path] = {}
-    for path in list_images(folder, where=where):
-        name = names.get(path.stem, path.stem)
-        if name in named:
-            do = 'Rename one of them'
-            raise InputError(f"{named[name].name} and {path.name} are both called '{name}'", where=folder, do=do)
-        named[name] = path
-    return named
+    return by_name(list_images(folder, where=where), lambda path: names.get(path.stem, path.stem))
 
 
 def _check_sizes(pair: FidelityPair, scale: int, crops: bool) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import is_temporary, read_json, write_text
 from mea_plugin.core.images import check_pair, image_size, list_images
+from mea_plugin.core.pairs import check_paired
 
 __all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'list_pairs']
 
@@ -218,13 +219,8 @@ def list_pairs(
     """
     lqs, gts = (list_images(folder, where=where) for folder in (queries, responses))
     check_complete(queries.parent)
-    odd = {path.name for path in lqs} ^ {path.name for path in gts}
-    if odd:
-        raise InputError(
-            f'{len(lqs)} queries and {len(gts)} responses do not pair ({min(odd)} is alone)',
-            where=queries.parent,
-            do='Give each query a response of the same name',
-        )
+    named = {label: {path.name: path for path in paths} for label, paths in (('queries', lqs), ('responses', gts))}
+    check_paired(named, where=queries.parent, do='Give each query a response of the same name')
     pairs = [(path, responses / path.name) for path in lqs]
     for query, response in pairs:
         height, width = image_size(response)

@@ -9,6 +9,7 @@ from typing import Any
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import check_pair, image_size, list_images
 from mea_plugin.core.options import require
+from mea_plugin.core.pairs import check_paired
 from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.query_sets.fidelity_pairs import list_fidelity_pairs
 from mea_plugin.query_sets.layout import check_complete
@@ -51,11 +52,8 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
     check_complete(folders['dataroot_lq'].parent)
     if dataset.get('meta_info_file') is not None or dataset.get('filename_tmpl', '{}') != '{}':
         return
-    names = {path.name for path in gts}
-    missing = [path.name for path in lqs if path.name not in names]
-    if missing or len(lqs) != len(gts):
-        what = f'{len(lqs)} lq and {len(gts)} gt images do not pair'
-        raise InputError(what + (f' ({missing[0]} has no gt)' if missing else ''), where=where, do='Give equal names')
+    named = {label: {path.name: path for path in paths} for label, paths in (('lq', lqs), ('gt images', gts))}
+    check_paired(named, where=where, do='Give equal names')
     for lq in lqs:
         gt = folders['dataroot_gt'] / lq.name
         _check_sizes(image_size(lq), image_size(gt), scale, crop, phase, gt)
@@ -87,10 +85,7 @@ def _check_lmdb(dataset: Mapping[str, Any], scale: int, crop: int, phase: str, w
             what = f"BasicSR cannot find the key '{dotted[0]}' again"
             raise InputError(what, where=folder, do='Make the LMDB with keys of letters and digits')
     lqs, gts = sizes
-    odd = lqs.keys() ^ gts.keys()
-    if odd:
-        what = f"{len(lqs)} lq and {len(gts)} gt images do not pair ('{min(odd)}' is alone)"
-        raise InputError(what, where=where, do='Give equal keys')
+    check_paired({'lq': lqs, 'gt images': gts}, where=where, do='Give equal keys')
     for key, size in lqs.items():
         _check_sizes(size, gts[key], scale, crop, phase, f'{dataset["dataroot_gt"]}[{key}]')
 

@@ -1,30 +1,30 @@
-"""Refuses schedules of the penalty that BasicSR's scheduler would make pointless."""
+"""Refuses schedules of loss terms that BasicSR's scheduler would make pointless."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.losses.schedule import SCHEDULES, hf_factor
+from mea_plugin.core.errors import InputError
+from mea_plugin.training.terms import TermOptions
 
-__all__ = ['SCHEDULES', 'check_schedule', 'hf_factor']
+__all__ = ['check_schedule']
 
 
-def check_schedule(train: Mapping[str, Any], where: str) -> None:
-    """Refuse a schedule under which the penalty would never act, or would act the wrong way round.
+def check_schedule(terms: Sequence[TermOptions], train: Mapping[str, Any]) -> None:
+    """Refuse a schedule under which a term would never act, or would act the wrong way round.
+
+    Args:
+        terms: The loss terms.
+        train: The section, with the scheduler of the learning rate.
 
     Raises:
-        InputError: Unknown schedule; ``lr`` with a scheduler that never lowers the learning rate, or with a warm-up,
-            during which the weight would fall instead of rise.
+        InputError: ``lr`` with a scheduler that never lowers the learning rate, or with a warm-up, during which the
+            weight would fall instead of rise.
     """
-    schedule = train.get('hf_schedule', 'constant')
-    if schedule not in SCHEDULES:
-        raise InputError(f"no schedule '{schedule}'", where=where, do=suggestion(str(schedule), SCHEDULES))
-    if schedule == 'constant':
+    where = next((one.schedule_at for one in terms if one.schedule == 'lr'), None)
+    if where is None:
         return
-    if not train.get('hf_opt'):
-        raise InputError('there is no hf_opt to schedule', where=where, do='Add train.hf_opt or remove hf_schedule')
     if train.get('warmup_iter', -1) > 0:
         raise InputError("'lr' cannot follow a warm-up", where=where, do='Remove warmup_iter or use constant')
     if not _decays(train.get('scheduler') or {}, train.get('total_iter', 0)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,15 @@ from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_keys, check_number, check_section, require
 from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.toolboxes.basicsr_networks import check_call, check_type, find
+from mea_plugin.training.terms import read_terms, try_term
 
 __all__ = ['TRAIN_ONLY', 'check_reach', 'check_train']
 
 _LOOP = ('total_iter', 'warmup_iter', 'scheduler')  # what BasicSR's loop and its schedulers look up
-_OURS = ('hf_opt', 'hf_schedule', 'known_defences', 'amp', 'accumulate', 'channels_last', 'compile', 'gan_mode')
+_OURS = (
+    *('hf_opt', 'hf_schedule', 'extra_losses', 'known_defences', 'amp', 'accumulate', 'channels_last', 'compile'),
+    'gan_mode',
+)
 _OF_GANS = ('gan_opt', 'gan_mode', 'optim_d', 'net_d_iters', 'net_d_init_iters', 'ldl_opt')
 
 TRAIN_ONLY = (*_OURS, *_OF_GANS)
@@ -57,11 +62,10 @@ def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where:
     elif 'pixel_opt' in read and not train.get('pixel_opt') and not train.get('perceptual_opt'):
         raise InputError('there is neither pixel_opt nor perceptual_opt', where=at, do='Add pixel_opt')
     _check_scheduler(train, at)
-    check_schedule(train, f'{at}.hf_schedule')
+    _check_terms(opt, at)
     if train.get('known_defences'):
         ThroughDefences(train['known_defences'], where=f'{at}.known_defences')
     _check_speed(opt, at)
-    _check_penalty_fits(opt, where)
 
 
 def _check_keys(train: Any, model: Any, read: frozenset[str], where: str) -> None:
@@ -91,13 +95,17 @@ def _check_optimizers(train: Mapping[str, Any], model: Any, where: str) -> None:
 
 def _check_loss(options: Any, where: str) -> None:
     loss = check_type(LOSS_REGISTRY, options, where)
-    arguments = {key: value for key, value in options.items() if key != 'type'}
-    if loss.__module__.partition('.')[0] not in ('basicsr', 'mea_plugin') or loss.__name__ == 'PerceptualLoss':
-        return  # it may fetch weights when it is built
+    if not _is_light(loss):
+        return
     try:
-        loss(**arguments)
+        _built(options)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InputError(str(error).rstrip('.'), where=where, do=f'Correct the options of {loss.__name__}') from error
+
+
+def _is_light(loss: Any) -> bool:
+    """Whether a loss is known to fetch no weights when it is built."""
+    return loss.__module__.partition('.')[0] in ('basicsr', 'mea_plugin') and loss.__name__ != 'PerceptualLoss'
 
 
 def _check_scheduler(train: Mapping[str, Any], where: str) -> None:
@@ -183,20 +191,22 @@ def _check_discriminator_fits(opt: Mapping[str, Any], where: str) -> None:
         return
 
 
-def _check_penalty_fits(opt: Mapping[str, Any], where: str) -> None:
-    """Run the penalty once on an empty crop: its levels may be too many for the size."""
+def _check_terms(opt: Mapping[str, Any], where: str) -> None:
+    """Check the loss terms' types, arguments and schedules, and run them on blank crops."""
+    train = opt['train']
+    hf, schedule = train.get('hf_opt'), train.get('hf_schedule', 'constant')
+    terms = read_terms(hf, schedule, train.get('extra_losses'), hf_option='hf_opt', where=where)
+    check_schedule(terms, train)
     size = ((opt['datasets'] or {}).get('train') or {}).get('gt_size')
-    options = opt['train'].get('hf_opt')
-    if not options or not isinstance(size, int):
-        return
-    crop = torch.zeros(1, 1, size, size)
-    section = f'{where}: train.hf_opt'
+    for one in terms:
+        if _is_light(check_type(LOSS_REGISTRY, one.loss, one.where)):
+            try_term(one, partial(_built, one.loss), size if _whole(size, 1) else None)
+
+
+def _built(options: Mapping[str, Any]) -> Any:
     # Not the toolbox's build_loss: it logs, and BasicSR's logger must not be set up before its log file is known.
-    penalty = find(LOSS_REGISTRY, options['type'], section)
-    try:
-        penalty(**{key: value for key, value in options.items() if key != 'type'})(crop, crop)
-    except ValueError as error:
-        raise InputError(str(error).rstrip('.'), where=section, do=f'The crop gt_size is {size}') from error
+    loss = find(LOSS_REGISTRY, options['type'], '')
+    return loss(**{key: value for key, value in options.items() if key != 'type'})
 
 
 def _whole(value: Any, least: int) -> bool:

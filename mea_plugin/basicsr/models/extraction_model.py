@@ -16,7 +16,6 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.models.optimizers import NamedOptimizers
 from mea_plugin.basicsr.models.precision import check_amp, forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
@@ -24,17 +23,21 @@ from mea_plugin.basicsr.models.training_state import load_training_state, traini
 from mea_plugin.basicsr.models.training_step import Terms, TrainingStep
 from mea_plugin.basicsr.run.validation import validate
 from mea_plugin.core.errors import InputError
-from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.toolboxes.basicsr_networks import forward_padded, load_weights, size_multiple
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.speed import compile_network, to_channels_last
+from mea_plugin.training.terms import ExtractionObjective, TermOptions, read_terms
 
 __all__ = ['ExtractionModel']
 
 
 @contextmanager
-def _fetched_weights(train_opt: Mapping[str, Any]) -> Iterator[None]:
+def _fetched_weights(options: Mapping[str, Any], where: str) -> Iterator[None]:
     """Say what is missing where BasicSR's perceptual loss fetches its weights in the body, and cannot.
+
+    Args:
+        options: The loss's.
+        where: The option that holds them.
 
     Raises:
         InputError: They are neither here nor to be had.
@@ -42,34 +45,34 @@ def _fetched_weights(train_opt: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except URLError as error:
-        kind = (train_opt.get('perceptual_opt') or {}).get('vgg_type', 'vgg19')
         raise InputError(
-            f'the weights of {kind} are not here and cannot be fetched ({error.reason})',
-            where='train.perceptual_opt',
+            f'the weights of {options.get("vgg_type", "vgg19")} are not here and cannot be fetched ({error.reason})',
+            where=where,
             do="Put torchvision's into torch's hub cache, those of vgg19 as experiments/pretrained_models/"
-            'vgg19-dcbb9e9d.pth, or remove perceptual_opt',
+            'vgg19-dcbb9e9d.pth, or remove this loss',
         ) from error
 
 
-class ExtractionModel(NamedOptimizers, SRModel):
-    """BasicSR's ``SRModel`` with the high-frequency penalty and a step that can be evaluated twice.
+class ExtractionModel(ExtractionObjective, NamedOptimizers, SRModel):
+    """BasicSR's ``SRModel`` with further loss terms and a step that can be evaluated twice.
 
     ``lq`` is the query and ``gt`` the victim's response. The objective is::
 
-        pixel + perceptual + factor * hf(output, gt)
+        pixel + perceptual + factor * hf(output, gt) + factor * extra(output, gt) + ...
 
-    with ``hf`` the :class:`~mea_plugin.losses.HighFrequencyLoss` of ``train.hf_opt`` and ``factor`` by
-    ``train.hf_schedule``. Without ``hf_opt`` and with ``optim_g: {type: Adam}`` it does what ``SRModel`` does.
+    with ``hf`` the :class:`~mea_plugin.losses.HighFrequencyLoss` of ``train.hf_opt``, ``factor`` by
+    ``train.hf_schedule``, and the others those of ``train.extra_losses``, each with a ``schedule`` of its own. Without
+    them and with ``optim_g: {type: Adam}`` it does what ``SRModel`` does.
 
     An optimizer that wants the loss again, at other weights, as SAM does, gets it for the same batch, with the same
     random numbers, and without the buffers moving a second time
     (:class:`~mea_plugin.basicsr.models.training_step.TrainingStep`).
 
-    Options under ``train`` besides ``SRModel``'s: ``hf_opt``, ``hf_schedule``; ``known_defences``, a list of those on
-    the victim's answers: all terms see ``output`` as they would show it
-    (:class:`~mea_plugin.defences.through.ThroughDefences`); ``accumulate``, micro-batches that the
-    loader's batch is split into; ``amp: bfloat16`` or ``float16``; ``channels_last: true``; ``compile: true`` or what
-    ``torch.compile`` takes. Validation is always in full precision, and shared by all ranks.
+    Options under ``train`` besides ``SRModel``'s: ``hf_opt``, ``hf_schedule``, ``extra_losses``; ``known_defences``, a
+    list of those on the victim's answers: all terms see ``output`` as they would show it
+    (:class:`~mea_plugin.defences.through.ThroughDefences`); ``accumulate``, micro-batches that the loader's batch is
+    split into; ``amp: bfloat16`` or ``float16``; ``channels_last: true``; ``compile: true`` or what ``torch.compile``
+    takes. Validation is always in full precision, and shared by all ranks.
 
     Attributes:
         stop_requested: For whoever runs the training to set: asked between the images of a validation, which it ends.
@@ -82,19 +85,23 @@ class ExtractionModel(NamedOptimizers, SRModel):
     stop_requested: Callable[[], bool] | None = None
 
     def init_training_settings(self) -> None:
-        """Build the penalty and the training steps besides what ``SRModel`` builds."""
+        """Build the loss terms and the training steps besides what ``SRModel`` builds."""
         train_opt = self.opt['train']
-        self.cri_hf = build_loss(train_opt['hf_opt']).to(self.device) if train_opt.get('hf_opt') else None
-        self.hf_schedule = train_opt.get('hf_schedule', 'constant')
-        known = train_opt.get('known_defences')
-        self.through = ThroughDefences(known, where='train.known_defences') if known else None
+        terms = read_terms(
+            train_opt.get('hf_opt'),
+            train_opt.get('hf_schedule', 'constant'),
+            train_opt.get('extra_losses'),
+            hf_option='hf_opt',
+            where='train',
+        )
+        self._build_objective(terms, self._build_loss, train_opt.get('known_defences'), where='train')
         self.accumulate = train_opt.get('accumulate', 1)
         self.amp = train_opt.get('amp') or None
         check_amp(self.amp, gpu=self.device.type == 'cuda', where='train.amp')
         self.step_log = StepLog(self.opt)
         self.ranks = Ranks()
         self.best_metric_results: dict[str, dict[str, dict[str, Any]]] = {}
-        with _fetched_weights(train_opt):
+        with _fetched_weights(train_opt.get('perceptual_opt') or {}, 'train.perceptual_opt'):
             super().init_training_settings()
         if self.ema_decay > 0 and self.channels_last:
             to_channels_last(self.net_g_ema)
@@ -207,6 +214,10 @@ class ExtractionModel(NamedOptimizers, SRModel):
         images = images.to(self.device, non_blocking=True)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
+    def _build_loss(self, one: TermOptions) -> nn.Module:
+        with _fetched_weights(one.loss, one.where):
+            return build_loss(one.loss).to(self.device)
+
     def _build_steps(self) -> None:
         self.step_g = self._training_step(self.net_g, self.optimizer_g)
 
@@ -219,22 +230,18 @@ class ExtractionModel(NamedOptimizers, SRModel):
 
     def _step(self, current_iter: int, log: StepLog) -> None:
         """The step of each network."""
-        factor = hf_factor(self.hf_schedule, self.optimizer_g)
-        passes = [functools.partial(self._objective, lq, gt, factor) for lq, gt in self._micro_batches()]
+        self.terms.follow(self.optimizer_g)
+        passes = [functools.partial(self._objective, lq, gt) for lq, gt in self._micro_batches()]
         log.steps[''] = self.step_g
         self.step_g.run(passes, log.terms)
 
-    def _objective(self, lq: Tensor, gt: Tensor, factor: float) -> tuple[Tensor, Terms]:
+    def _objective(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Terms]:
         output = self._shown(forward_wide(self.net_g, lq))
         self.output = output.detach()
-        losses = self._losses(output, gt, factor)
+        losses = self._losses(output, gt)
         return torch.as_tensor(sum(losses.values())), losses
 
-    def _shown(self, output: Tensor) -> Tensor:
-        """An output as the victim's answers are shown, if the defences on them are known."""
-        return self.through(output) if self.through else output
-
-    def _losses(self, output: Tensor, gt: Tensor, factor: float) -> OrderedDict[str, Tensor]:
+    def _losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
         """The terms that compare an output with the response, each with its weight."""
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if self.cri_pix:
@@ -243,8 +250,7 @@ class ExtractionModel(NamedOptimizers, SRModel):
             for name, loss in zip(('percep', 'style'), self.cri_perceptual(output, gt), strict=True):
                 if loss is not None:
                     losses[f'{self.term_prefix}{name}'] = loss
-        if self.cri_hf:
-            losses[f'{self.term_prefix}hf'] = factor * self.cri_hf(output, gt)
+        losses.update({f'{self.term_prefix}{name}': value for name, value in self.terms(output, gt).items()})
         return losses
 
     def _micro_batches(self) -> list[tuple[Tensor, Tensor]]:

@@ -11,7 +11,6 @@ from basicsr.losses.loss_util import get_refined_artifact_map
 from basicsr.models.srgan_model import SRGANModel
 from torch import Tensor
 
-from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
 from mea_plugin.basicsr.models.precision import forward_wide
 from mea_plugin.basicsr.models.step_log import StepLog
@@ -36,16 +35,16 @@ def check_gan_mode(mode: Any, *, where: str) -> None:
 
 
 class ExtractionGANModel(ExtractionModel, SRGANModel):
-    """BasicSR's ``SRGANModel``, or ``ESRGANModel``, with the high-frequency penalty and steps fit for SAM.
+    """BasicSR's ``SRGANModel``, or ``ESRGANModel``, with further loss terms and steps fit for SAM.
 
     ``lq`` is the query and ``gt`` the victim's response. The generator's objective is::
 
-        pixel + artifacts + perceptual + factor * hf(output, gt) + GAN
+        pixel + perceptual + factor * hf(output, gt) + factor * extra(output, gt) + ... + artifacts + GAN
 
     with ``gan_opt`` any of BasicSR's GAN losses. ``train.gan_mode``: ``standard`` is ``SRGANModel``'s step,
     ``relativistic`` ``ESRGANModel``'s, where each kind of image is compared with the other kind's mean over the
     micro-batch. ``artifacts`` is ``ldl_opt`` as ``RealESRGANModel`` has it (``SRGANModel`` builds it and never calls
-    it); it needs ``ema_decay``. Without it and the penalty, and with Adam, the steps are BasicSR's, bit for bit.
+    it); it needs ``ema_decay``. Without it and such terms, and with Adam, the steps are BasicSR's, bit for bit.
 
     Each iteration is the generator's step (every ``net_d_iters`` after ``net_d_init_iters``), then the discriminator's
     on what the generator made before it moved. All passes of an optimizer see the same batch, random numbers and, for
@@ -91,11 +90,9 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
 
     def _generator_step(self, batches: list[tuple[Tensor, Tensor]], log: StepLog) -> list[Tensor]:
         """Returns what the first pass made, without graphs."""
-        factor = hf_factor(self.hf_schedule, self.optimizer_g)
+        self.terms.follow(self.optimizer_g)
         fakes: list[Tensor] = []
-        passes = [
-            functools.partial(self._generators_pass, lq, gt, self._averaged(lq), factor, fakes) for lq, gt in batches
-        ]
+        passes = [functools.partial(self._generators_pass, lq, gt, self._averaged(lq), fakes) for lq, gt in batches]
         log.steps['_g'] = self.step_g
         with requires_grad([self.net_d], False):
             self.step_g.run(passes, log.terms)
@@ -108,11 +105,11 @@ class ExtractionGANModel(ExtractionModel, SRGANModel):
             return self._shown(forward_wide(self.net_g_ema, lq)) if self.cri_ldl else None
 
     def _generators_pass(
-        self, lq: Tensor, gt: Tensor, averaged: Tensor | None, factor: float, fakes: list[Tensor]
+        self, lq: Tensor, gt: Tensor, averaged: Tensor | None, fakes: list[Tensor]
     ) -> tuple[Tensor, Terms]:
         output = self._shown(forward_wide(self.net_g, lq))
         fakes.append(output.detach())
-        losses = self._losses(output, gt, factor)
+        losses = self._losses(output, gt)
         if averaged is not None:
             artifacts = get_refined_artifact_map(gt, output, averaged, _ARTIFACT_WINDOW)
             losses[f'{self.term_prefix}ldl'] = self.cri_ldl(artifacts * output, artifacts * gt)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 from mea_plugin.basicsr.models.training_step import TrainingStep
-from mea_plugin.core.errors import InputError
-from mea_plugin.optim import NonFiniteGradientError
+from mea_plugin.training.finite import check_finite, finite_gradients
 
 __all__ = ['StepLog']
-
-_ADVICE = 'Lower the learning rate or rho, or go on from the last checkpoint, which is intact'
 
 
 class StepLog:
@@ -27,7 +24,8 @@ class StepLog:
     read at the same iterations. Nothing else costs either.
 
     Args:
-        opt: All options; ``logger.print_freq`` says which iterations are logged.
+        opt: All options; ``logger.print_freq`` says which iterations are logged, ``path.training_states`` where
+            checkpoints lie.
 
     Attributes:
         terms: The terms by name; filled in by the step.
@@ -36,6 +34,7 @@ class StepLog:
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self._every = opt['logger']['print_freq']
+        self._checkpoints = (opt.get('path') or {}).get('training_states')
         self._world_size = opt['world_size'] if opt['dist'] else 1
         self.terms: OrderedDict[str, Tensor] = OrderedDict()
         self.steps: dict[str, TrainingStep] = {}
@@ -50,13 +49,8 @@ class StepLog:
             InputError: A gradient that SAM met is not finite, or, where the iteration is logged, a term is not.
         """
         self.terms, self.steps, self._values, self._iteration = OrderedDict(), {}, None, iteration
-        try:
+        with finite_gradients(self._own_terms, iteration, self._has_checkpoint):
             yield self
-        except NonFiniteGradientError as error:
-            # Without a collective: the other ranks need not have met it.
-            self._refuse({name: float(value.mean()) for name, value in self.terms.items()})
-            what = str(error).partition('. ')[0]
-            raise InputError(what, where=f'iteration {iteration}', do=_ADVICE) from error
         if iteration % self._every == 0:
             self._refuse(self._losses())
 
@@ -86,7 +80,12 @@ class StepLog:
     def _losses(self) -> dict[str, float]:
         return {name: value for name, value in self.read().items() if name in self.terms}
 
+    def _own_terms(self) -> dict[str, float]:
+        """The terms of this rank alone: the others need not have met what it did, and would not join a collective."""
+        return {name: float(value.mean()) for name, value in self.terms.items()}
+
+    def _has_checkpoint(self) -> bool:
+        return self._checkpoints is not None and any(Path(self._checkpoints).glob('*.state'))
+
     def _refuse(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise InputError(f'{name} is {value}', where=f'iteration {self._iteration}', do=_ADVICE)
+        check_finite(values, self._iteration, self._has_checkpoint)

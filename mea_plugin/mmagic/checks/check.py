@@ -12,23 +12,22 @@ from typing import Any
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_keys
 from mea_plugin.defences.through import ThroughDefences
-from mea_plugin.losses import HighFrequencyLoss
-from mea_plugin.losses.schedule import SCHEDULES
-from mea_plugin.mmagic.checks.config_types import build_with, check_dict, check_type, is_kind, tried
+from mea_plugin.mmagic.checks.config_types import check_dict, check_type, is_kind
 from mea_plugin.mmagic.checks.data import check_data
 from mea_plugin.mmagic.checks.optim import check_distributed, check_wrappers, networks_of
 from mea_plugin.mmagic.checks.schedule import check_schedule
+from mea_plugin.mmagic.checks.terms import check_terms
 from mea_plugin.mmagic.checks.training import check_training
 from mea_plugin.mmagic.checks.validation import check_validation
-from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
+from mea_plugin.mmagic.models.objective import ExtractionArguments
 from mea_plugin.mmagic.models.translation import TranslationExtraction
 
 __all__ = ['check_config']
 
-_PARTS = ('generator', 'discriminator', 'pixel_loss', 'perceptual_loss', 'gan_loss', 'hf_loss', 'data_preprocessor')
+_PARTS = ('generator', 'discriminator', 'pixel_loss', 'perceptual_loss', 'gan_loss', 'data_preprocessor')
 
 
 def check_config(cfg: Any, *, where: str, launcher: str = 'none', data: bool = True) -> None:
@@ -52,7 +51,7 @@ def check_config(cfg: Any, *, where: str, launcher: str = 'none', data: bool = T
     sam = check_wrappers(cfg['optim_wrapper'], kind, cfg['model'], where)
     _check_length(cfg, kind, where)
     check_training(cfg, where)
-    ours = is_kind(kind, HighFrequencyTerm)
+    ours = is_kind(kind, ExtractionArguments)
     if launcher != 'none' and (ours or sam):
         check_distributed(cfg.get('model_wrapper_cfg'), kind, cfg['model'], sam, where)
     if ours:
@@ -67,14 +66,8 @@ def _check_model(options: Any, where: str) -> Any:
     model = check_type(MODELS, options, f'{where}: model')
     for key in _PARTS:
         if options.get(key):
-            part = check_type(MODELS, options[key], f'{where}: model.{key}')
-            if part is HighFrequencyLoss:
-                tried(lambda key=key: build_with(HighFrequencyLoss, options[key]), f'{where}: model.{key}')
-    schedule = options.get('hf_schedule', 'constant')
-    if schedule not in SCHEDULES:
-        raise InputError(
-            f"no schedule '{schedule}'", where=f'{where}: model.hf_schedule', do=suggestion(str(schedule), SCHEDULES)
-        )
+            check_type(MODELS, options[key], f'{where}: model.{key}')
+    check_terms(options, None, f'{where}: model')
     if options.get('known_defences'):
         ThroughDefences(options['known_defences'], where=f'{where}: model.known_defences')
     if options.get('loss_config') and is_kind(model, TranslationExtraction):

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmagic.registry import DATASETS, MODELS
+from mmagic.registry import DATASETS
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import require
-from mea_plugin.mmagic.checks.config_types import build_with, check_dict, check_type, is_kind, tried
+from mea_plugin.mmagic.checks.config_types import check_dict, check_type, is_kind
+from mea_plugin.mmagic.checks.terms import check_terms
 from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset
-from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
+from mea_plugin.mmagic.models.objective import ExtractionArguments, terms_of
 from mea_plugin.mmagic.models.translation import TranslationExtraction
 from mea_plugin.query_sets.layout import list_pairs
 from mea_plugin.toolboxes.mmagic_networks import find_generator, find_scale
@@ -97,7 +97,7 @@ def _check_images(
     packed = {key for step in steps if step.get('type') == 'PackInputs' for key in _list(step.get('keys', []))}
     wanted = {f'img_{domain}' for domain in model['related_domains']}
     weights = model.get('loss_config') or {}
-    if 'Cycle' in str(model['type']) and (model.get('hf_loss') or weights.get('paired_loss_weight')):
+    if 'Cycle' in str(model['type']) and (terms_of(model) or weights.get('paired_loss_weight')):
         wanted |= {f'paired_{domain}' for domain in model['reachable_domains']}
     if packed and (missing := sorted(wanted - packed)):
         raise InputError(
@@ -123,7 +123,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _check_crops(cfg: Any, steps: Sequence[Any], kind: Any, where: str) -> int:
-    """Check the crops against the penalty and the network.
+    """Check the crops against the loss terms and the network.
 
     Returns:
         How many pixels high and wide a response must be, at least, so that the pipeline can crop it.
@@ -133,11 +133,8 @@ def _check_crops(cfg: Any, steps: Sequence[Any], kind: Any, where: str) -> int:
     crops += [step['gt_patch_size'] for step in steps if 'gt_patch_size' in step]
     if not crops:
         return 1
-    if model.get('hf_loss') and is_kind(kind, HighFrequencyTerm):
-        crop = torch.zeros(1, 1, min(crops), min(crops))
-        at = f'{where}: model.hf_loss'
-        penalty = check_type(MODELS, model['hf_loss'], at)
-        tried(lambda: build_with(penalty, model['hf_loss'])(crop, crop), at)
+    if is_kind(kind, ExtractionArguments):
+        check_terms(model, min(crops), f'{where}: model')
     if is_kind(kind, TranslationExtraction):
         multiple = find_generator(cfg).multiple
         odd = [size for step in steps for size in step.get('crop_size', ()) if size % multiple]

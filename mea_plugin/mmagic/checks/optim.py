@@ -11,7 +11,7 @@ from mmagic.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import require
 from mea_plugin.mmagic.checks.config_types import build_with, check_dict, check_type, is_kind, tried
-from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
+from mea_plugin.mmagic.models.objective import ExtractionArguments
 from mea_plugin.mmagic.models.sam_mixin import SAMModelMixin
 from mea_plugin.mmagic.optim.model_wrapper import ExtractionDistributedDataParallel
 from mea_plugin.mmagic.optim.wrappers import SecondPass
@@ -104,7 +104,7 @@ def _check_wrapper(options: Mapping[str, Any], kind: Any, where: str) -> type[SA
         what = f'{getattr(wrapper, "__name__", wrapper)} {lack}'
         do = 'Use SAMOptimWrapper with SAM or a variant, OptimWrapper with any other optimizer'
         raise InputError(what, where=where, do=do)
-    if sam and not is_kind(kind, (HighFrequencyTerm, SAMModelMixin)):
+    if sam and not is_kind(kind, (ExtractionArguments, SAMModelMixin)):
         raise InputError(
             f'{kind.__name__} {lack}',
             where=f'{where.partition(": ")[0]}: model.type',

@@ -1,4 +1,4 @@
-"""Whether ``hf_schedule='lr'`` means something: the learning rate must fall during the run, and not rise."""
+"""Check that a term's schedule ``lr`` means something: the learning rate must fall during the run, and not rise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.registry import PARAM_SCHEDULERS
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.mmagic.models.objective import terms_of
 from mea_plugin.toolboxes.mmagic_networks import find_type
 
 __all__ = ['check_schedule']
@@ -17,26 +18,25 @@ _STEPWISE = {'StepLR': 'step_size', 'MultiStepLR': 'milestones'}
 
 
 def check_schedule(cfg: Any, where: str) -> None:
-    """Check a config whose penalty follows the learning rate; with another schedule, nothing.
+    """Check a config with a loss term that follows the learning rate; without one, nothing.
 
     Args:
         cfg: The whole config.
         where: The file, for errors.
 
     Raises:
-        InputError: There is no penalty, no scheduler lowers the learning rate within the run, or one raises it.
+        InputError: No scheduler lowers the learning rate within the run, or one raises it.
     """
     schedulers = _schedulers(cfg, where)
-    if cfg['model'].get('hf_schedule', 'constant') != 'lr':
+    following = [one for one in terms_of(cfg['model'], where=f'{where}: model') if one.schedule == 'lr']
+    if not following:
         return
-    where = f'{where}: model.hf_schedule'
-    if not cfg['model'].get('hf_loss'):
-        raise InputError('there is no hf_loss to schedule', where=where, do='Add hf_loss or remove hf_schedule')
+    where = following[0].schedule_at
     iterations = cfg['train_cfg'].get('max_iters')
     falls = [_falls(name, one, iterations, where) for name, one in schedulers]
     if not any(falls):
         raise InputError(
-            "no scheduler lowers the learning rate, so the penalty's weight would stay 0 with 'lr'",
+            "no scheduler lowers the learning rate, so the term's weight would stay 0 with 'lr'",
             where=where,
             do="Add param_scheduler=dict(type='CosineAnnealingLR', ...), or use 'constant'",
         )

@@ -18,17 +18,17 @@ from mmengine.logging import print_log
 
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.core.options import check_number
+from mea_plugin.metrics.families import Family, families
+from mea_plugin.metrics.planes import Channel
 from mea_plugin.mmagic.metrics.image_order import ImageOrders
 from mea_plugin.mmagic.metrics.sample_images import SampleImages
 from mea_plugin.training.logged_metrics import ChannelOrder, check_weights, logged_metric
 
-__all__ = [
-    *('HFPSNR', 'LPIPS', 'MSSSIM', 'PAIR_METRICS', 'PSNR', 'SSIM', 'ImageMetric', 'PairMetric', 'SpectrumError'),
-    *('WorstPatchPSNR', 'warn'),
-]
+__all__ = ['PAIR_METRICS', 'ImageMetric', 'PairMetric', 'warn']
 
 _ORDERS = ('bgr', 'rgb')
 _AXES = ('CHW', 'HWC')
+_CHANNELS: dict[str, Channel] = {'RGB': 'rgb', 'Y': 'y'}
 _DEVICES = ('cpu', 'gpu')
 
 
@@ -96,10 +96,10 @@ class PairMetric(ImageMetric):
         channel_order: Of the images, where it is not what the pipeline and the pre-processor tell: ``bgr`` or ``rgb``.
 
     Attributes:
-        names: By channels, the names in :mod:`mea_plugin.metrics`; the first is the default.
+        family: What it measures.
     """
 
-    names: ClassVar[Mapping[str, str]]
+    family: ClassVar[Family]
     _own: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
@@ -122,11 +122,10 @@ class PairMetric(ImageMetric):
     def _source(cls, options: Mapping[str, Any]) -> tuple[str, str | None]:
         """The name in :mod:`mea_plugin.metrics`, and the folder of weights."""
         channels = options.get('convert_to')
-        if channels is None:
-            return next(iter(cls.names.values())), None
-        if str(channels).upper() not in cls.names:
+        channel = None if channels is None else _CHANNELS.get(str(channels).upper())
+        if channels is not None and channel not in cls.family.channels:
             raise InputError(f'{cls.metric} is not defined on {channels!r}', do='Remove convert_to')
-        return cls.names[str(channels).upper()], None
+        return cls.family.find(channel, options.get('net')), options.get('weights')
 
     @classmethod
     def check(cls, options: Mapping[str, Any], where: str) -> None:
@@ -136,7 +135,7 @@ class PairMetric(ImageMetric):
         try:
             name, weights = cls._source(options)
         except InputError as error:
-            raise InputError(str(error).rstrip('.'), where=where) from None
+            raise InputError(error.what, where=where, do=error.do) from None
         check_weights([name], weights, where=where)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
@@ -147,81 +146,38 @@ class PairMetric(ImageMetric):
             self.results.append({self.metric: sum(values) / len(values)})
 
 
-class PSNR(PairMetric):
-    """Peak signal-to-noise ratio on all three channels, or on Y; see :class:`PairMetric` for the arguments.
-
-    Unlike MMagic's, of whole grey levels, and for translation models too.
-    """
-
-    metric = 'PSNR'
-    names: ClassVar = {'RGB': 'psnr_rgb', 'Y': 'psnr_y'}
-
-
-class SSIM(PairMetric):
-    """Structural similarity on all three channels, or on Y; see :class:`PairMetric` for the arguments."""
-
-    metric = 'SSIM'
-    names: ClassVar = {'RGB': 'ssim_rgb', 'Y': 'ssim_y'}
-
-
-class MSSSIM(PairMetric):
-    """Multi-scale structural similarity on all three channels, or on Y; see :class:`PairMetric` for the arguments."""
-
-    metric = 'MSSSIM'
-    names: ClassVar = {'RGB': 'ms_ssim_rgb', 'Y': 'ms_ssim_y'}
-
-
-class HFPSNR(PairMetric):
-    """PSNR over the detail bands of Y's wavelet transform; see :class:`PairMetric` for the arguments."""
-
-    metric = 'HFPSNR'
-    names: ClassVar = {'Y': 'hf_psnr'}
-
-
-class SpectrumError(PairMetric):
-    """How far the radial power spectrum of Y is from the reference's, in dB; see :class:`PairMetric`."""
-
-    metric = 'SpectrumError'
-    better = 'lower'
-    names: ClassVar = {'Y': 'spectrum_error'}
-
-
-class WorstPatchPSNR(PairMetric):
-    """PSNR of Y in the patch where it is lowest; see :class:`PairMetric` for the arguments."""
-
-    metric = 'WorstPatchPSNR'
-    names: ClassVar = {'Y': 'worst_patch_psnr'}
-
-
-class LPIPS(PairMetric):
-    """LPIPS, a perceptual distance (Zhang et al., CVPR 2018), without a network connection.
+class LearnedPairMetric(PairMetric):
+    """A metric with weights, without a network connection.
 
     Args:
-        net: The backbone: ``alex``, ``vgg`` or ``squeeze``.
+        net: The backbone, where there are several: for LPIPS ``alex``, ``vgg`` or ``squeeze``.
         weights: The folder of its weight files; None: where ``MEA_METRIC_WEIGHTS`` points to. Without them: NaN.
-        kwargs: As :class:`PairMetric`; ``convert_to`` is None.
+        kwargs: As :class:`PairMetric`.
     """
 
-    metric = 'LPIPS'
-    better = 'lower'
-    names: ClassVar = {'RGB': 'lpips'}
-    nets: ClassVar = ('alex', 'vgg', 'squeeze')
-
-    def __init__(self, net: str = 'alex', weights: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, net: str | None = None, weights: str | None = None, **kwargs: Any) -> None:
         self._own = {'net': net, 'weights': weights}
         super().__init__(**kwargs)
 
-    @classmethod
-    def _source(cls, options: Mapping[str, Any]) -> tuple[str, str | None]:
-        super()._source(options)
-        net = options.get('net', cls.nets[0])
-        if net not in cls.nets:
-            raise InputError(f"LPIPS has no backbone '{net}'", do=suggestion(str(net), cls.nets))
-        return f'lpips_{net}', options.get('weights')
+
+def _metric(family: Family) -> type[PairMetric]:
+    """The class for MMagic."""
+    base = LearnedPairMetric if family.takes_weights else PairMetric
+    members = ', '.join(member.name for member in family.members)
+    text = f'{members} of :mod:`mea_plugin.metrics`; see :class:`{base.__name__}` for the arguments.'
+    own = {'__doc__': text, '__module__': __name__, 'metric': family.label, 'better': family.better, 'family': family}
+    return type(family.label, (base,), own)
 
 
-PAIR_METRICS = (LPIPS, HFPSNR, MSSSIM, SpectrumError, WorstPatchPSNR, PSNR, SSIM)
-"""What is registered."""
+PAIR_METRICS = tuple(_metric(family) for family in families().values() if family.kind == 'pair')
+"""One for each family of the catalogue that compares two images."""
+
+
+def __getattr__(name: str) -> type[PairMetric]:
+    for metric in PAIR_METRICS:
+        if metric.__name__ == name:
+            return metric
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def warn(text: str) -> None:

@@ -1,4 +1,4 @@
-"""FID and KID for MMagic's validation, with torch-fidelity's Inception and without a network connection."""
+"""Metrics of this package for MMagic's validation: of the set of all predictions and a set of references."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from mmengine.logging import print_log
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array
 from mea_plugin.core.images import list_images, read_rgb
+from mea_plugin.metrics.families import Family, families
 from mea_plugin.metrics.feature_cache import FeatureCache
 from mea_plugin.metrics.fid_kid import remark
 from mea_plugin.mmagic.metrics.pair_metrics import ImageMetric, warn
 from mea_plugin.training.logged_metrics import ChannelOrder, check_weights, logged_metric
 
-__all__ = ['FID', 'KID', 'SET_METRICS']
+__all__ = ['SET_METRICS', 'SetMetric']
 
 _MEMORY = 64
 
@@ -75,7 +76,6 @@ class SetMetric(ImageMetric):
         channel_order: Of the images, where it is not what the pipeline and the pre-processor tell: ``bgr`` or ``rgb``.
     """
 
-    better = 'lower'
     texts: ClassVar = ('prefix', 'target', 'cache')
     name: ClassVar[str]
 
@@ -157,22 +157,15 @@ class SetMetric(ImageMetric):
         return {self.metric: float(self._measured.measure(Rows(extractor, images), self._references))}
 
 
-class FID(SetMetric):
-    """Frechet inception distance, as torch-fidelity computes it; see :class:`SetMetric` for the arguments."""
-
-    metric = 'FID'
-    name = 'fid'
-
-
-class KID(SetMetric):
-    """Kernel inception distance, as torch-fidelity computes it; see :class:`SetMetric` for the arguments."""
-
-    metric = 'KID'
-    name = 'kid'
+def _metric(family: Family) -> type[SetMetric]:
+    """The class for MMagic."""
+    text = f'{family.members[0].title} of :mod:`mea_plugin.metrics`; see :class:`SetMetric` for the arguments.'
+    own = {'__doc__': text, '__module__': __name__, 'metric': family.label, 'better': family.better}
+    return type(family.label, (SetMetric,), {**own, 'name': family.name})
 
 
-SET_METRICS = (FID, KID)
-"""What is registered."""
+SET_METRICS = tuple(_metric(family) for family in families().values() if family.kind == 'set')
+"""One for each metric of the catalogue that compares two sets of images."""
 
 
 @functools.cache

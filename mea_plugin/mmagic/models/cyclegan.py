@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from mmagic.models.editors import CycleGAN
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_keys
 from mea_plugin.mmagic.models.image_pool import ImagePool, given
 from mea_plugin.mmagic.models.passes import Logs, ahead, unsynchronised, update, watched
 from mea_plugin.mmagic.models.translation import Images, MicroBatch, Terms, TranslationExtraction, accumulation
@@ -22,52 +22,33 @@ __all__ = ['ExtractionCycleGAN']
 
 
 class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
-    """MMagic's ``CycleGAN`` with the high-frequency penalty and a step that can be evaluated twice.
+    """MMagic's ``CycleGAN`` with further loss terms and a step that can be evaluated twice.
 
     The loader gives a query, an unrelated response, and the true counterpart of each: ``img_query``, ``img_response``,
     ``paired_response``, ``paired_query`` (for domains of those names), each pair under one augmentation. The objective
     of the generators is::
 
         GAN + cycle_loss_weight * cycle + id_loss_weight * identity
-            + sum over both domains: factor * hf_loss(fake, paired) + paired_loss_weight * L1(fake, paired)
+            + sum over both domains: factor * hf_loss(fake, paired) + further terms(fake, paired)
+            + sum over both domains: paired_loss_weight * L1(fake, paired)
 
-    with ``factor`` by ``hf_schedule``. Without ``hf_loss`` and with ``OptimWrapper`` it trains as ``CycleGAN`` does.
+    with ``factor`` by ``hf_schedule``. Without such terms and with ``OptimWrapper`` it trains as ``CycleGAN`` does.
 
     Args:
-        hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
-        hf_schedule: ``constant``, or ``lr`` for a weight that grows as the learning rate falls.
-        known_defences: ``[dict(type='resize', ...)]``: those on the victim's answers, which training goes through
-            (:class:`~mea_plugin.defences.through.ThroughDefences`).
         loss_config: ``cycle_loss_weight`` (default 10), ``id_loss_weight`` (default 0.5, not relative to the cycle's)
             and ``paired_loss_weight`` (default 0: an attacker has the pairs, but the reference leaves this term out).
         paper_discriminator_step: Take the step as the paper's code does: the generators' turn first; then the
             discriminators, whose second pass runs the updated generators again and draws from the pool again, so that
             SAM's two gradients are those of different fakes, and moves buffers a second time.
-        test_in_train_mode: Test as MMagic does, with dropout and batch statistics: one image at a time, seeded. By
-            default networks are tested in evaluation mode.
-        kwargs: As ``CycleGAN``: generator, discriminator, default_domain, reachable_domains, related_domains,
-            data_preprocessor, discriminator_steps, disc_init_steps, buffer_size.
-
-    Raises:
-        InputError: An unknown schedule, a schedule without a penalty, or an unknown weight in ``loss_config``.
+        kwargs: As :class:`~mea_plugin.mmagic.models.translation.TranslationExtraction`, and as ``CycleGAN``: generator,
+            discriminator, default_domain, reachable_domains, related_domains, data_preprocessor, discriminator_steps,
+            disc_init_steps, buffer_size.
     """
 
     loss_weights: ClassVar = {'cycle_loss_weight': 10.0, 'id_loss_weight': 0.5, 'paired_loss_weight': 0.0}
 
-    def __init__(
-        self,
-        *args: Any,
-        hf_loss: dict[str, Any] | None = None,
-        hf_schedule: str = 'constant',
-        known_defences: list[dict[str, Any]] | None = None,
-        loss_config: dict[str, float] | None = None,
-        paper_discriminator_step: bool = False,
-        test_in_train_mode: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        check_keys(loss_config or {}, self.loss_weights, 'model.loss_config')
-        super().__init__(*args, loss_config={**self.loss_weights, **(loss_config or {})}, **kwargs)
-        self._prepare(hf_loss, hf_schedule, known_defences, test_in_train_mode)
+    def __init__(self, *args: Any, paper_discriminator_step: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.paper_discriminator_step = paper_discriminator_step
         self.image_buffers = {domain: ImagePool(self.buffer_size) for domain in self._reachable_domains}
 
@@ -102,24 +83,21 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
     def _get_gen_loss(self, outputs: Images) -> Terms:
         loss, log_vars = super()._get_gen_loss(outputs)
         weight = self.loss_config['paired_loss_weight']
-        terms = {}
-        for domain in self._reachable_domains:
-            if self.hf_loss is None and not weight:
-                break
+        terms: dict[str, Tensor] = {}
+        for domain in self._reachable_domains if self.terms or weight else ():
             fake, paired = outputs[f'fake_{domain}'], outputs[f'paired_{domain}']
-            if self.hf_loss is not None:
-                terms[f'loss_hf_{domain}'] = self._penalty(fake, paired)
+            terms |= self._logged_terms(fake, paired, f'_{domain}')
             if weight:
                 terms[f'loss_paired_{domain}'] = weight * F.l1_loss(fake, paired)
         return self._add_terms(loss, log_vars, terms)
 
     def _check_domains(self, inputs: Images) -> Images:
         super()._check_domains(inputs)
-        wanted = self.hf_loss is not None or self.loss_config['paired_loss_weight']
+        wanted = self.terms or self.loss_config['paired_loss_weight']
         missing = [f'paired_{domain}' for domain in self._reachable_domains if f'paired_{domain}' not in inputs]
         if wanted and missing:
             raise InputError(
-                f'hf_loss and paired_loss_weight want {", ".join(missing)}, the data has {", ".join(inputs)}',
+                f'the paired terms want {", ".join(missing)}, the data has {", ".join(inputs)}',
                 where='model',
                 do='Load pairs with QuerySetDataset(unpaired=True) and pack all four images',
             )
@@ -133,7 +111,7 @@ class ExtractionCycleGAN(TranslationExtraction, CycleGAN):
                 'paper_discriminator_step does not accumulate', where='model', do='Set accumulative_counts to 1'
             )
         inputs = self._check_domains(self.data_preprocessor(data, True)['inputs'])
-        self._follow_schedule(wrappers[0].optimizer)
+        self.terms.follow(wrappers[0].optimizer)
         logs = Logs()
         with watched(logs), unsynchronised(self.generators, self.discriminators):
             with ahead(wrappers[0]):

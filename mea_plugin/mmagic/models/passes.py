@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -12,9 +11,9 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.mmagic.optim.wrappers import SecondPass, average_gradients
-from mea_plugin.optim import NonFiniteGradientError, repeatable
+from mea_plugin.optim import repeatable
+from mea_plugin.training.finite import check_finite, finite_gradients
 
 __all__ = ['Logs', 'Objective', 'ahead', 'unsynchronised', 'update', 'watched']
 
@@ -112,31 +111,24 @@ def watched(logs: Logs) -> Iterator[None]:
     Raises:
         InputError: Names the iteration and the first such term, or the gradient if all terms are finite.
     """
-    try:
+    hub = MessageHub.get_current_instance()
+    iteration = hub.get_info('iter', 0) + 1  # as the toolbox's log counts
+    with finite_gradients(lambda: _read(logs), iteration, _has_checkpoint):
         yield
-    except NonFiniteGradientError as error:
-        _read(logs)
-        raise InputError(str(error).partition('. ')[0], where=_iteration(), do=_ADVICE) from error
-    _read(logs)
+    check_finite(_read(logs), iteration, _has_checkpoint)
+    for name, value in logs.measures.items():
+        hub.update_scalar(f'train/{name}', value)
 
 
-_ADVICE = 'Lower the learning rate or rho, or go on from the last checkpoint, which is intact'
-
-
-def _read(logs: Logs) -> None:
+def _read(logs: Logs) -> dict[str, float]:
+    """The terms as numbers; the measures, which are read with them, are numbers afterwards."""
     terms = {name: value for name, value in logs.items() if name != 'loss'} or logs
     on_device = [*terms.items(), *((k, v) for k, v in logs.measures.items() if isinstance(v, Tensor))]
-    if on_device:
-        read = torch.stack([value.float().mean() for _, value in on_device]).tolist()
-    for index, (name, _) in enumerate(on_device):
-        if index >= len(terms):
-            logs.measures[name] = read[index]
-        elif not math.isfinite(read[index]):
-            raise InputError(f'{name} is {read[index]}', where=_iteration(), do=_ADVICE)
-    for name, value in logs.measures.items():
-        MessageHub.get_current_instance().update_scalar(f'train/{name}', value)
+    read = torch.stack([value.float().mean() for _, value in on_device]).tolist() if on_device else []
+    logs.measures |= {name: value for (name, _), value in zip(on_device[len(terms) :], read[len(terms) :], strict=True)}
+    return dict(zip(terms, read, strict=False))
 
 
-def _iteration() -> str:
-    """As the toolbox's log counts: from 1."""
-    return f'iteration {MessageHub.get_current_instance().get_info("iter", 0) + 1}'
+def _has_checkpoint() -> bool:
+    """Whether this run has saved one, or was resumed from one; MMEngine's hook and loader note it."""
+    return bool(MessageHub.get_current_instance().runtime_info.get('last_ckpt'))

@@ -9,9 +9,8 @@ from mmagic.models.editors import SRGAN
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
-from mea_plugin.mmagic.models.known_defences import TrainsThrough
+from mea_plugin.mmagic.models.objective import ExtractionArguments
 from mea_plugin.mmagic.models.passes import Logs, ahead, unsynchronised, update, watched
-from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
 from mea_plugin.mmagic.models.translation import Terms, accumulation
 from mea_plugin.optim import RandomState
 from mea_plugin.training.gradients import requires_grad
@@ -19,16 +18,16 @@ from mea_plugin.training.gradients import requires_grad
 __all__ = ['ExtractionSRGAN']
 
 
-class ExtractionSRGAN(HighFrequencyTerm, TrainsThrough, SRGAN):
-    """MMagic's ``SRGAN`` with the high-frequency penalty and a step that can be evaluated twice.
+class ExtractionSRGAN(ExtractionArguments, SRGAN):
+    """MMagic's ``SRGAN`` with further loss terms and a step that can be evaluated twice.
 
     ``img`` is the query and ``gt`` the victim's response. The generator's objective is::
 
-        pixel + perceptual + GAN + factor * hf_loss(output, gt)
+        pixel + perceptual + GAN + factor * hf_loss(output, gt) + further terms
 
     with ``factor`` by ``hf_schedule``. The step is MMagic's: the generator's turn, then the discriminator's on what the
     generator made before it moved. Both passes of a SAM wrapper see the same batch, random numbers and (for the
-    discriminator) fakes; buffers move once. Without ``hf_loss`` and with ``OptimWrapper`` it trains as ``SRGAN`` does.
+    discriminator) fakes; buffers move once. Without such terms and with ``OptimWrapper`` it trains as ``SRGAN`` does.
 
     With accumulation both networks see every micro-batch and move when the window is complete; ``disc_steps`` and
     ``disc_init_steps`` then count windows and iterations, as without.
@@ -36,36 +35,18 @@ class ExtractionSRGAN(HighFrequencyTerm, TrainsThrough, SRGAN):
     Args:
         generator: The generator's config.
         discriminator: The discriminator's config, or None.
-        hf_loss: ``dict(type='HighFrequencyLoss', ...)``, or None for no penalty.
-        hf_schedule: ``constant``, or ``lr`` for a weight that grows as the generator's learning rate falls.
-        known_defences: ``[dict(type='resize', ...)]``: those on the victim's answers, which training goes through
-            (:class:`~mea_plugin.defences.through.ThroughDefences`).
-        kwargs: As ``SRGAN``: gan_loss, pixel_loss, perceptual_loss, train_cfg, test_cfg, init_cfg, data_preprocessor.
-
-    Raises:
-        InputError: An unknown schedule, or a schedule without a penalty.
+        kwargs: As :class:`~mea_plugin.mmagic.models.objective.ExtractionArguments`, and as ``SRGAN``: gan_loss,
+            pixel_loss, perceptual_loss, train_cfg, test_cfg, init_cfg, data_preprocessor.
     """
 
-    def __init__(
-        self,
-        generator: dict[str, Any],
-        discriminator: dict[str, Any] | None = None,
-        hf_loss: dict[str, Any] | None = None,
-        hf_schedule: str = 'constant',
-        known_defences: list[dict[str, Any]] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(generator=generator, discriminator=discriminator, **kwargs)
-        self._build_penalty(hf_loss, hf_schedule)
-        self._build_through(known_defences)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._window: list[tuple[Tensor, Tensor]] = []
 
     def g_step(self, batch_outputs: Tensor, batch_gt_data: Tensor) -> dict[str, Tensor]:
         """The generator's terms."""
         losses: dict[str, Tensor] = super().g_step(batch_outputs, batch_gt_data)
-        if self.hf_loss is not None:
-            losses['loss_hf'] = self._penalty(batch_outputs, batch_gt_data)
-        return losses
+        return losses | self._logged_terms(batch_outputs, batch_gt_data)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
         """One step, or one micro-batch of it.
@@ -84,7 +65,7 @@ class ExtractionSRGAN(HighFrequencyTerm, TrainsThrough, SRGAN):
         critic = optim_wrapper['discriminator'] if self.if_run_d() else None
         window = accumulation(wrapper, critic or wrapper)
         batch = self.data_preprocessor(data, True)
-        self._follow_schedule(wrapper.optimizer)
+        self.terms.follow(wrapper.optimizer)
         logs = Logs()
         with watched(logs), unsynchronised(self.generator, *self._critics()):
             with ahead(wrapper):

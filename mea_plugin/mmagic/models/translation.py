@@ -13,9 +13,9 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.mmagic.models.known_defences import TrainsThrough
+from mea_plugin.core.options import check_keys
+from mea_plugin.mmagic.models.objective import ExtractionArguments
 from mea_plugin.mmagic.models.passes import Logs, ahead, unsynchronised, update, watched
-from mea_plugin.mmagic.models.penalty import HighFrequencyTerm
 from mea_plugin.optim import RandomState, frozen_buffers
 from mea_plugin.training.gradients import requires_grad
 
@@ -61,7 +61,7 @@ def accumulation(first: OptimWrapper, second: OptimWrapper) -> int:
     return int(counts[0])
 
 
-class TranslationExtraction(HighFrequencyTerm, TrainsThrough, BaseTranslationModel):
+class TranslationExtraction(ExtractionArguments, BaseTranslationModel):
     """Mixin before MMagic's ``Pix2Pix`` or ``CycleGAN``: their objectives, in a step that can be evaluated twice.
 
     The step is MMagic's: generators forward, discriminators' turn on the detached fakes, generators' turn against the
@@ -75,26 +75,33 @@ class TranslationExtraction(HighFrequencyTerm, TrainsThrough, BaseTranslationMod
     complete and the discriminators have moved, over all its micro-batches, so that a window equals one large batch
     (batch norm aside). It runs the generators on them again, from the same random numbers, rather than keep all graphs.
 
+    Args:
+        args: As MMagic's model.
+        loss_config: Weights of MMagic's terms.
+        test_in_train_mode: Test as MMagic does, with dropout and the image's own batch statistics: one image at a time,
+            seeded. By default networks are tested in evaluation mode.
+        kwargs: As :class:`~mea_plugin.mmagic.models.objective.ExtractionArguments` and MMagic's model.
+
     Attributes:
         loss_weights: What ``loss_config`` may hold, with the defaults.
-        test_in_train_mode: Whether ``forward_test`` runs as MMagic's does, with dropout and batch statistics.
+
+    Raises:
+        InputError: An unknown weight in ``loss_config``.
     """
 
     loss_weights: ClassVar[dict[str, float]]
-    test_in_train_mode: bool
-    _window: list[MicroBatch]
 
-    def _prepare(
+    def __init__(
         self,
-        hf_loss: dict[str, Any] | None,
-        hf_schedule: str,
-        known_defences: list[dict[str, Any]] | None,
-        test_in_train_mode: bool,
+        *args: Any,
+        loss_config: dict[str, float] | None = None,
+        test_in_train_mode: bool = False,
+        **kwargs: Any,
     ) -> None:
-        self._build_penalty(hf_loss, hf_schedule)
-        self._build_through(known_defences)
+        check_keys(loss_config or {}, self.loss_weights, 'model.loss_config')
+        super().__init__(*args, loss_config={**self.loss_weights, **(loss_config or {})}, **kwargs)
         self.test_in_train_mode = test_in_train_mode
-        self._window = []
+        self._window: list[MicroBatch] = []
 
     def _generate(self, inputs: Images) -> Images:
         """Run the generators: everything that the objectives look at, with graphs."""
@@ -122,7 +129,7 @@ class TranslationExtraction(HighFrequencyTerm, TrainsThrough, BaseTranslationMod
         wrappers = (optim_wrapper['generators'], optim_wrapper['discriminators'])
         window = accumulation(*wrappers)
         inputs = self._check_domains(self.data_preprocessor(data, True)['inputs'])
-        self._follow_schedule(wrappers[0].optimizer)
+        self.terms.follow(wrappers[0].optimizer)
         logs = Logs()
         with watched(logs), unsynchronised(self.generators, self.discriminators), ahead(wrappers[0]):
             self._window.append(self._forward(inputs, wrappers[0], keep_graph=window == 1))

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from mea_plugin.basicsr.checks.check import check_options, keys_read_by
-from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.run.options import parse_options
 from mea_plugin.core.errors import InputError
+from mea_plugin.losses.schedule import weight_factor
 from mea_plugin.query_sets.lmdb import export_lmdb
 from tests.helpers import pair_folders, photograph, run_tool, save, training_options, write_yaml
 from tests.query_sets.sets import make_set
@@ -200,11 +200,11 @@ def test_the_factor_is_one_minus_lr_over_lr_0():
     import torch
 
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
-    assert hf_factor('lr', optimizer) == 0
+    assert weight_factor('lr', optimizer) == 0
     for lr, factor in ((0.3, 0.25), (0.1, 0.75), (0.0, 1.0), (0.8, 0.0)):
         optimizer.param_groups[0]['lr'] = lr
-        assert hf_factor('lr', optimizer) == pytest.approx(factor)
-        assert hf_factor('constant', optimizer) == 1
+        assert weight_factor('lr', optimizer) == pytest.approx(factor)
+        assert weight_factor('constant', optimizer) == 1
 
 
 def test_force_yml_runs_nothing(options, tmp_path, capsys):

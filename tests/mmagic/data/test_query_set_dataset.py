@@ -125,8 +125,8 @@ def empty_it(folder):
 @pytest.mark.parametrize(
     ('fault', 'message'),
     [
-        (remove_a_response, r'4 queries and 3 responses do not pair \(000002.png is alone\)'),
-        (rename_a_response, r'4 queries and 4 responses do not pair \(000002.png is alone\)'),
+        (remove_a_response, r"4 queries and 3 responses do not pair \('000002.png' is alone\)"),
+        (rename_a_response, r"4 queries and 4 responses do not pair \('000002.png' is alone\)"),
         (resize_a_response, '000001.png'),
         (leave_it_incomplete, 'incomplete'),
         (empty_it, 'query'),

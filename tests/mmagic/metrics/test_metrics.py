@@ -407,16 +407,18 @@ def test_names_of_the_toolbox_are_its_own():
     from mmagic.registry import METRICS
 
     from mea_plugin.mmagic.metrics import pair_metrics as metrics
-    from mea_plugin.mmagic.metrics import set_metrics
+    from mea_plugin.mmagic.metrics.set_metrics import SET_METRICS
+
+    fid, kid = SET_METRICS
 
     for name in ('PSNR', 'SSIM'):
         assert METRICS.get(name) is getattr(evaluation, name)
         assert METRICS.get(f'MEA{name}') is getattr(metrics, name)
     assert METRICS.get('FID') is evaluation.FrechetInceptionDistance
-    assert METRICS.get('MEAFID') is set_metrics.FID
+    assert METRICS.get('MEAFID') is fid
     for name in ('LPIPS', 'HFPSNR', 'MSSSIM', 'SpectrumError', 'WorstPatchPSNR'):
         assert METRICS.get(name) is METRICS.get(f'MEA{name}') is getattr(metrics, name)
-    assert METRICS.get('KID') is METRICS.get('MEAKID') is set_metrics.KID
+    assert METRICS.get('KID') is METRICS.get('MEAKID') is kid
 
 
 def test_a_name_that_is_taken_by_then_is_left_alone(monkeypatch):
