@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.optim import SAM, LookSAM, MomentumSAM
 
-__all__ = ['build_optimizer', 'check_optimizer']
+__all__ = ['build_optimizer', 'check_optimizer', 'optimizer_keys']
 
 
 def _known() -> dict[str, type[torch.optim.Optimizer]]:
@@ -52,3 +53,21 @@ def check_optimizer(options: Mapping[str, Any], *, where: str) -> None:
         InputError: As :func:`build_optimizer`.
     """
     build_optimizer(options, [torch.nn.Parameter(torch.zeros(1))], where=where)
+
+
+def optimizer_keys(options: Any) -> frozenset[str] | None:
+    """The options of the optimizer that ``type`` names, and ``type``; None where none is known by that name.
+
+    SAM and its variants take those of their base optimizer as well.
+    """
+    known = _known()
+    found = known.get(str(options.get('type'))) if isinstance(options, Mapping) else None
+    if found is None:
+        return None
+    keys = {'type', *inspect.signature(found).parameters} - {'params', 'base_options'}
+    if issubclass(found, SAM):
+        base = known.get(str(options.get('base_optimizer', 'Adam')))
+        if base is None:
+            return None
+        keys |= inspect.signature(base).parameters.keys() - {'params'}
+    return frozenset(keys)

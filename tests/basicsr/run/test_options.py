@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mea_plugin.basicsr.checks.check import check_options, keys_read_by
+from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.checks.schedule import hf_factor
 from mea_plugin.basicsr.run.options import parse_options
 from mea_plugin.core.errors import InputError
