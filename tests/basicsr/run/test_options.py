@@ -163,14 +163,6 @@ def test_a_baseline_of_basicsr_s_own_takes_only_what_it_knows(options):
         check_options(change(options, 'train.optim_g', sam), where='x.yml')
 
 
-def test_known_keys_are_those_the_code_reads():
-    from basicsr.data.paired_image_dataset import PairedImageDataset
-
-    read = keys_read_by(PairedImageDataset)
-    assert {'gt_size', 'use_hflip', 'use_rot', 'color', 'mean', 'filename_tmpl'} <= read
-    assert 'gtsize' not in read
-
-
 MILESTONES = {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5}
 HF = {'type': 'HighFrequencyLoss'}
 
