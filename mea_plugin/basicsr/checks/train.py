@@ -60,7 +60,7 @@ def _check_optimizers(train: Mapping[str, Any], model: Any, where: str) -> None:
         section = f'{where}.{key}'
         name = require(check_section(value, section), 'type', section)
         check_optimizer(value, where=section)
-        if model.get_optimizer is BaseModel.get_optimizer and name != 'Adam':
+        if getattr(model, 'get_optimizer', None) is BaseModel.get_optimizer and name != 'Adam':
             instead = 'ExtractionGANModel' if issubclass(model, SRGANModel) else 'ExtractionModel'
             what = f'{model.__name__} knows only Adam'
             raise InputError(what, where=f'{section}.type', do=f'Use model_type: {instead}')
