@@ -115,7 +115,8 @@ def _check_speed(opt: Mapping[str, Any], where: str) -> None:
     elif compiled not in (None, True, False):
         do = 'Write true, false, or options such as mode'
         raise InputError(f'got {compiled!r}', where=f'{where}.compile', do=do)
-    parts, batch = train.get('accumulate') or 1, (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
+    parts = train.get('accumulate') or 1
+    batch: Any = (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
     if _whole(batch, 1) and batch % parts:
         what = f'a batch of {batch} images cannot be split into {parts} equal parts'
         raise InputError(what, where=f'{where}.accumulate', do='Give a divisor of batch_size_per_gpu')
