@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import mea_plugin.basicsr  # noqa: F401 - the toolbox's work-arounds, before any test module imports it
+
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:

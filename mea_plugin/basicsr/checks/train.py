@@ -8,59 +8,45 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.models import lr_scheduler
 from basicsr.models.base_model import BaseModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
+from mea_plugin.basicsr.checks.places import SCHEDULERS
 from mea_plugin.basicsr.checks.schedule import check_schedule
+from mea_plugin.basicsr.checks.sections.classes import is_own
 from mea_plugin.basicsr.models.gan_model import check_gan_mode
 from mea_plugin.basicsr.models.optimizers import check_optimizer
 from mea_plugin.basicsr.models.precision import check_amp
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_keys, check_number, check_section, require
+from mea_plugin.core.options import check_keys, check_section, require
 from mea_plugin.defences.through import ThroughDefences
 from mea_plugin.toolboxes.basicsr_networks import check_call, check_type, find
 from mea_plugin.training.terms import read_terms, try_term
 
-__all__ = ['TRAIN_ONLY', 'check_reach', 'check_train']
-
-_LOOP = ('total_iter', 'warmup_iter', 'scheduler')  # what BasicSR's loop and its schedulers look up
-_OURS = (
-    *('hf_opt', 'hf_schedule', 'extra_losses', 'known_defences', 'amp', 'accumulate', 'channels_last', 'compile'),
-    'gan_mode',
-)
-_OF_GANS = ('gan_opt', 'gan_mode', 'optim_d', 'net_d_iters', 'net_d_init_iters', 'ldl_opt')
-
-TRAIN_ONLY = (*_OURS, *_OF_GANS)
-"""Options that mean nothing outside the ``train`` section."""
+__all__ = ['check_reach', 'check_train']
 
 
-def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where: str) -> None:
-    """Check how a model is trained.
+def check_train(opt: Mapping[str, Any], model: Any, where: str) -> None:
+    """Check what the section's class leaves open: what a model is trained with is built, and tried without values.
 
     Args:
-        opt: All options.
+        opt: All options; their keys and single values have been checked.
         model: The model's class.
-        read: The keys that it looks up.
         where: The file, for errors.
 
     Raises:
         InputError: The first thing found that cannot work.
     """
     train, at = opt['train'], f'{where}: train'
-    _check_keys(train, model, read, at)
-    check_number(train, 'total_iter', at, least=1)
-    check_number(train, 'warmup_iter', at, least=-1, optional=True)
-    check_number(train, 'ema_decay', at, most=1, whole=False, optional=True)
     _check_optimizers(train, model, at)
     for key, value in train.items():
         if key.endswith('_opt') and value:
             _check_loss(value, f'{at}.{key}')
+    if 'gan_mode' in train:
+        check_gan_mode(train['gan_mode'], where=f'{at}.gan_mode')
     if issubclass(model, SRGANModel):
-        _check_gan(opt, where)
-    elif 'pixel_opt' in read and not train.get('pixel_opt') and not train.get('perceptual_opt'):
-        raise InputError('there is neither pixel_opt nor perceptual_opt', where=at, do='Add pixel_opt')
+        _check_discriminator_fits(opt, f'{where}: network_d')
     _check_scheduler(train, at)
     _check_terms(opt, at)
     if train.get('known_defences'):
@@ -68,25 +54,14 @@ def check_train(opt: Mapping[str, Any], model: Any, read: frozenset[str], where:
     _check_speed(opt, at)
 
 
-def _check_keys(train: Any, model: Any, read: frozenset[str], where: str) -> None:
-    known = (*_LOOP, *sorted(read))
-    for key in check_section(train, where, do=f'Keys: {", ".join(known)}'):
-        if key not in known and key in TRAIN_ONLY:
-            name = 'ExtractionGANModel' if key in _OF_GANS or issubclass(model, SRGANModel) else 'ExtractionModel'
-            raise InputError(f"unknown option '{key}'", where=where, do=f'Set model_type: {name}, which knows it')
-    check_keys(train, known, where)
-
-
 def _check_optimizers(train: Mapping[str, Any], model: Any, where: str) -> None:
-    for key in ('optim_g', 'optim_d') if issubclass(model, SRGANModel) else ('optim_g',):
-        require(train, key, where)
     for key, value in train.items():
         if not key.startswith('optim_'):
             continue
         section = f'{where}.{key}'
         name = require(check_section(value, section), 'type', section)
         check_optimizer(value, where=section)
-        if model.get_optimizer is BaseModel.get_optimizer and name != 'Adam':
+        if getattr(model, 'get_optimizer', None) is BaseModel.get_optimizer and name != 'Adam':
             instead = 'ExtractionGANModel' if issubclass(model, SRGANModel) else 'ExtractionModel'
             what = f'{model.__name__} knows only Adam'
             do = f'Use model_type: {instead}, or a subclass with SAMModelMixin'
@@ -105,18 +80,13 @@ def _check_loss(options: Any, where: str) -> None:
 
 def _is_light(loss: Any) -> bool:
     """Whether a loss is known to fetch no weights when it is built."""
-    return loss.__module__.partition('.')[0] in ('basicsr', 'mea_plugin') and loss.__name__ != 'PerceptualLoss'
+    return is_own(loss) and loss.__name__ != 'PerceptualLoss'
 
 
 def _check_scheduler(train: Mapping[str, Any], where: str) -> None:
-    options, at = require(train, 'scheduler', where), f'{where}.scheduler'
-    known = {
-        'MultiStepLR': lr_scheduler.MultiStepRestartLR,
-        'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
-        'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
-    }
-    check_keys({require(check_section(options, at), 'type', at): None}, known, f'{at}.type')
-    scheduler, arguments = known[options['type']], {key: value for key, value in options.items() if key != 'type'}
+    options, at = train['scheduler'], f'{where}.scheduler'
+    check_keys({require(options, 'type', at): None}, SCHEDULERS, f'{at}.type')
+    scheduler, arguments = SCHEDULERS[options['type']], {key: value for key, value in options.items() if key != 'type'}
     check_call(scheduler, arguments, at, given=('optimizer',))
     try:
         built = scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), **arguments)
@@ -145,31 +115,17 @@ def check_reach(scheduler: Any, train: Mapping[str, Any], *, where: str | Path) 
 def _check_speed(opt: Mapping[str, Any], where: str) -> None:
     train = opt['train']
     check_amp(train.get('amp'), gpu=torch.cuda.is_available() and opt.get('num_gpu') != 0, where=f'{where}.amp')
-    for key in ('channels_last', 'compile'):
-        value = train.get(key)
-        if key == 'compile' and isinstance(value, Mapping):
-            check_call(torch.compile, value, f'{where}.compile', given=('model',))
-        elif value not in (None, True, False):
-            instead = 'true or false' if key == 'channels_last' else 'true, false, or options such as mode'
-            raise InputError(f'{key} is {value!r}', where=where, do=f'Write {instead}')
-    check_number(train, 'accumulate', where, least=1, optional=True)
-    parts, batch = train.get('accumulate', 1), (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
+    compiled = train.get('compile')
+    if isinstance(compiled, Mapping):
+        check_call(torch.compile, compiled, f'{where}.compile', given=('model',))
+    elif compiled not in (None, True, False):
+        do = 'Write true, false, or options such as mode'
+        raise InputError(f'got {compiled!r}', where=f'{where}.compile', do=do)
+    parts = train.get('accumulate') or 1
+    batch: Any = (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
     if _whole(batch, 1) and batch % parts:
         what = f'a batch of {batch} images cannot be split into {parts} equal parts'
         raise InputError(what, where=f'{where}.accumulate', do='Give a divisor of batch_size_per_gpu')
-
-
-def _check_gan(opt: Mapping[str, Any], where: str) -> None:
-    train, at = opt['train'], f'{where}: train'
-    require(opt, 'network_d', where)
-    require(train, 'gan_opt', at)
-    check_gan_mode(train.get('gan_mode', 'standard'), where=f'{at}.gan_mode')
-    for key, least in (('net_d_iters', 1), ('net_d_init_iters', 0)):
-        check_number(train, key, at, least=least, optional=True)
-    if train.get('ldl_opt') and not train.get('ema_decay'):
-        do = 'Set train.ema_decay (0.999, say), or remove ldl_opt'
-        raise InputError('ldl_opt compares with the averaged weights, and there are none', where=at, do=do)
-    _check_discriminator_fits(opt, f'{where}: network_d')
 
 
 def _check_discriminator_fits(opt: Mapping[str, Any], where: str) -> None:

@@ -8,57 +8,38 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 
+from mea_plugin.basicsr.checks.sections.classes import is_own
 from mea_plugin.basicsr.metrics import METRICS, check_metric
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
 from mea_plugin.basicsr.run.validation import REFERENCES
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_keys, check_number, check_section, require
-from mea_plugin.toolboxes.basicsr_networks import check_type, find
+from mea_plugin.core.options import check_section
+from mea_plugin.toolboxes.basicsr_networks import check_type
 
 __all__ = ['check_val']
 
-_VAL = ('val_freq', 'save_img', 'suffix', 'metrics', 'pbar')
 _IMAGES = ('img', 'img2')
 _OURS = ('better', 'reference')
-_OWN_PACKAGES = ('basicsr', 'mea_plugin')
 
 
 def check_val(opt: Mapping[str, Any], model: Any, where: str) -> None:
-    """Check how a training is validated.
+    """Check the metrics of a validation.
 
     Args:
-        opt: All options.
+        opt: All options; the section's keys and single values have been checked.
         model: The model's class.
         where: The file, for errors.
 
     Raises:
         InputError: The first thing found that cannot work.
     """
-    val = opt.get('val')
-    if val is None:
-        return
-    check_keys(val, _VAL, f'{where}: val')
-    check_number(val, 'val_freq', f'{where}: val', least=1)
-    require(val, 'save_img', f'{where}: val')
-    for name, options in check_section(val.get('metrics') or {}, f'{where}: val.metrics').items():
+    for name, options in ((opt.get('val') or {}).get('metrics') or {}).items():
         section = f'{where}: val.metrics.{name}'
-        metric = _check_names(options, section)
+        arguments = {key: value for key, value in check_section(options, section).items() if key not in _OURS}
+        metric = check_type(METRIC_REGISTRY, arguments, section, given=_IMAGES)
         check_metric(options, metric, section)
         _check_reference(options, metric, model, section)
         _check_sets(options, metric, opt, section)
-
-
-def _check_names(options: Any, where: str) -> Any:
-    """That the metric exists and takes these options; returns it."""
-    check_section(options, where)
-    arguments = {key: value for key, value in options.items() if key not in _OURS}
-    metric = find(METRIC_REGISTRY, require(options, 'type', where), f'{where}.type')
-    if metric.__module__.split('.')[0] in _OWN_PACKAGES:  # they swallow unknown options in **kwargs
-        parameters = inspect.signature(metric).parameters
-        named = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD and key not in _IMAGES]
-        check_keys(options, ('type', *_OURS, *named), where)
-    check_type(METRIC_REGISTRY, arguments, where, given=_IMAGES)
-    return metric
 
 
 def _check_reference(options: Mapping[str, Any], metric: Any, model: Any, where: str) -> None:
@@ -93,4 +74,4 @@ def _may_have_victim(dataset: Any) -> bool:
     if not isinstance(dataset, Mapping) or dataset.get('dataroot_victim'):
         return True
     found = DATASET_REGISTRY._obj_map.get(dataset.get('type'))
-    return found is not None and found.__module__.split('.')[0] not in _OWN_PACKAGES
+    return found is not None and not is_own(found)

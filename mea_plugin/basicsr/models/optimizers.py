@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.optim import SAM
 from mea_plugin.optim.registry import OPTIMIZERS
 
-__all__ = ['NamedOptimizers', 'build_optimizer', 'check_optimizer']
+__all__ = ['NamedOptimizers', 'build_optimizer', 'check_optimizer', 'optimizer_keys']
 
 
 def build_optimizer(options: Mapping[str, Any], params: Iterable[Tensor], *, where: str) -> torch.optim.Optimizer:
@@ -60,3 +62,21 @@ class NamedOptimizers:
         """Build SAM, a variant, or any of torch's optimizers; BasicSR's models know only Adam."""
         where = 'train.optim_d' if self.optimizers else 'train.optim_g'
         return build_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params, where=where)
+
+
+def optimizer_keys(options: Any) -> frozenset[str] | None:
+    """The options of the optimizer that ``type`` names, and ``type``; None where none is known by that name.
+
+    SAM and its variants take those of their base optimizer as well.
+    """
+    name = options.get('type') if isinstance(options, Mapping) else None
+    if name not in OPTIMIZERS:
+        return None
+    found = OPTIMIZERS.find(name)
+    keys = {'type', *inspect.signature(found).parameters} - {'params', 'base_options'}
+    if issubclass(found, SAM):
+        base = options.get('base_optimizer', 'Adam')
+        if base not in OPTIMIZERS:
+            return None
+        keys |= inspect.signature(OPTIMIZERS.find(base)).parameters.keys() - {'params'}
+    return frozenset(keys)

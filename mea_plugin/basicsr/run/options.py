@@ -45,7 +45,7 @@ def parse_options(
     apply_overrides(opt, args.force_yml or ())
     args.option_text = dump_options(opt)  # before anything is completed or taken apart
     check_options(opt, where=args.opt)
-    opt['num_gpu'] = _gpu_count(opt.get('num_gpu', 'auto'), args.opt)
+    opt['num_gpu'] = _gpu_count(opt.get('num_gpu'), args.opt)
 
     opt['dist'] = args.launcher != 'none'
     if opt['dist']:
@@ -80,12 +80,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _gpu_count(num_gpu: int | str, where: str) -> int:
+def _gpu_count(num_gpu: int | str | None, where: str) -> int:
     available = torch.cuda.device_count()
-    if num_gpu == 'auto':
+    if num_gpu is None or isinstance(num_gpu, str):  # auto
         return available
-    if not isinstance(num_gpu, int) or num_gpu < 0:
-        raise InputError(f'num_gpu is {num_gpu!r}', where=where, do='Give a number of GPUs, 0 for the CPU, or auto')
     if num_gpu > available:
         raise InputError(f'num_gpu is {num_gpu}, this machine has {available}', where=where, do='Use num_gpu: auto')
     return num_gpu

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_keys
 from mea_plugin.defences.through import ThroughDefences
-from mea_plugin.mmagic.checks.config_types import check_dict, check_type, is_kind
+from mea_plugin.mmagic.checks.config_types import check_count, check_dict, check_type, is_kind
 from mea_plugin.mmagic.checks.data import check_data
 from mea_plugin.mmagic.checks.optim import check_distributed, check_wrappers, networks_of
 from mea_plugin.mmagic.checks.schedule import check_schedule
@@ -80,8 +80,7 @@ def _check_length(cfg: Mapping[str, Any], kind: Any, where: str) -> None:
     iterations = cfg['train_cfg'].get('max_iters')
     if iterations is None:
         return
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise InputError(f'max_iters is {iterations!r}', where=f'{where}: train_cfg', do='Give 1 or more')
+    check_count(cfg['train_cfg'], 'max_iters', 1, f'{where}: train_cfg')
     networks = networks_of(kind, cfg['model'])
     count = max((cfg['optim_wrapper'][name].get('accumulative_counts', 1) for name in networks), default=1)
     if iterations % count:

@@ -10,7 +10,7 @@ from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.core.options import require
 from mea_plugin.toolboxes.mmagic_networks import find_type
 
-__all__ = ['build_with', 'check_dict', 'check_type', 'is_kind', 'tried']
+__all__ = ['build_with', 'check_count', 'check_dict', 'check_type', 'is_kind', 'tried']
 
 _STRICT = ('mmagic', 'mmengine', 'mea_plugin', 'torch')
 
@@ -29,6 +29,17 @@ def check_dict(options: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(options, Mapping):
         raise InputError(f'expected a dict, got {options!r}', where=where, do="Write dict(type='...', ...)")
     return options
+
+
+def check_count(options: Mapping[str, Any], key: str, least: int, where: str) -> None:
+    """Check an option that is a whole number, if it is there.
+
+    Raises:
+        InputError: It is something else, or less than ``least``.
+    """
+    value = options.get(key, least)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f'{key} is {value!r}', where=where, do=f'Give a whole number of at least {least}')
 
 
 def check_type(registry: Any, options: Any, where: str, *, given: tuple[str, ...] = ()) -> Any:

@@ -10,7 +10,7 @@ from mmagic.registry import DATASETS
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import require
-from mea_plugin.mmagic.checks.config_types import check_dict, check_type, is_kind
+from mea_plugin.mmagic.checks.config_types import check_count, check_dict, check_type, is_kind
 from mea_plugin.mmagic.checks.terms import check_terms
 from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset
 from mea_plugin.mmagic.models.objective import ExtractionArguments, terms_of
@@ -55,11 +55,9 @@ def check_data(cfg: Any, kind: Any, where: str, *, folders: bool) -> None:
 
 
 def _check_loader(loader: Mapping[str, Any], where: str) -> None:
-    size, workers = loader.get('batch_size', 1), loader.get('num_workers', 0)
-    for key, value, least in (('batch_size', size, 1), ('num_workers', workers, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f'{key} is {value!r}', where=where, do=f'Give {least} or more')
-    if loader.get('persistent_workers') and not workers:
+    check_count(loader, 'batch_size', 1, where)
+    check_count(loader, 'num_workers', 0, where)
+    if loader.get('persistent_workers') and not loader.get('num_workers'):
         raise InputError('persistent_workers needs num_workers', where=where, do='Set persistent_workers=False')
 
 

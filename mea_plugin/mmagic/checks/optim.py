@@ -10,7 +10,7 @@ from mmagic.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import require
-from mea_plugin.mmagic.checks.config_types import build_with, check_dict, check_type, is_kind, tried
+from mea_plugin.mmagic.checks.config_types import build_with, check_count, check_dict, check_type, is_kind, tried
 from mea_plugin.mmagic.models.objective import ExtractionArguments
 from mea_plugin.mmagic.models.sam_mixin import SAMModelMixin
 from mea_plugin.mmagic.optim.model_wrapper import ExtractionDistributedDataParallel
@@ -93,9 +93,7 @@ def _check_wrapper(options: Mapping[str, Any], kind: Any, where: str) -> type[SA
     sam: type[SAM] | None = optimizer if is_kind(optimizer, SAM) else None
     if sam is None:  # they hand what they do not know to their base optimizer
         check_type(OPTIMIZERS, settings, at)
-    count = options.get('accumulative_counts', 1)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InputError(f'accumulative_counts is {count!r}', where=where, do='Give 1 or more')
+    check_count(options, 'accumulative_counts', 1, where)
     if sam or str(getattr(optimizer, '__module__', '')).startswith('torch.'):
         weights = [torch.nn.Parameter(torch.zeros(1))]
         tried(lambda: build_with(optimizer, settings, weights), at)

@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_keys
-from mea_plugin.mmagic.checks.config_types import check_dict, check_type
+from mea_plugin.mmagic.checks.config_types import check_count, check_dict, check_type
 from mea_plugin.mmagic.run.speed import check_speed
 from mea_plugin.toolboxes.mmagic_networks import find_type
 
@@ -46,14 +46,8 @@ def _check_loop(options: Mapping[str, Any], where: str) -> None:
         check_type(LOOPS, {'type': 'IterBasedTrainLoop', **options}, where, given=given)
         if options.get('max_iters') is None:
             raise InputError('max_iters is missing', where=where, do='Add it')
-        _check_count(options, 'val_interval', 1, where)
-        _check_count(options, 'val_begin', 0, where)
-
-
-def _check_count(options: Mapping[str, Any], key: str, least: int, where: str) -> None:
-    value = options.get(key, least)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f'{key} is {value!r}', where=where, do=f'Give a whole number of at least {least}')
+        check_count(options, 'val_interval', 1, where)
+        check_count(options, 'val_begin', 0, where)
 
 
 def _check_val_loop(options: Any, where: str) -> None:
@@ -85,8 +79,8 @@ def _check_checkpoints(cfg: Any, where: str) -> None:
             where=where,
             do='Set by_epoch=False',
         )
-    _check_count(hook, 'max_keep_ckpts', -1, where)
-    _check_count(hook, 'save_begin', 0, where)
+    check_count(hook, 'max_keep_ckpts', -1, where)
+    check_count(hook, 'save_begin', 0, where)
     if '://' in str(hook.get('out_dir') or ''):
         raise InputError(f'{hook["out_dir"]} is no folder', where=f'{where}.out_dir', do='Give one')
     if str(hook.get('filename_tmpl') or '{}').count('{}') != 1:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mea_plugin.basicsr.checks.check import check_options, keys_read_by
+from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.run.options import parse_options
 from mea_plugin.core.errors import InputError
 from mea_plugin.losses.schedule import weight_factor
@@ -161,14 +161,6 @@ def test_a_baseline_of_basicsr_s_own_takes_only_what_it_knows(options):
     sam = {'type': 'SAM', 'lr': 1e-3}
     with pytest.raises(InputError, match=r'SRModel knows only Adam.*ExtractionModel'):
         check_options(change(options, 'train.optim_g', sam), where='x.yml')
-
-
-def test_known_keys_are_those_the_code_reads():
-    from basicsr.data.paired_image_dataset import PairedImageDataset
-
-    read = keys_read_by(PairedImageDataset)
-    assert {'gt_size', 'use_hflip', 'use_rot', 'color', 'mean', 'filename_tmpl'} <= read
-    assert 'gtsize' not in read
 
 
 MILESTONES = {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5}
