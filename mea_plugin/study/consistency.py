@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_keys
-from mea_plugin.study.options import AXES, StudyOptions
+from mea_plugin.study.options import StudyOptions
 
 __all__ = ['check_consistent']
 
@@ -34,11 +33,9 @@ def _check_names(study: StudyOptions) -> None:
         'seed': list(study.seeds),
     }
     for index, one in enumerate(study.exclude):
-        where = f'{study.where}: exclude[{index}]'
-        check_keys(one, AXES, where)
-        for axis, value in one.items():
-            for each in value if isinstance(value, list) else [value]:
-                _check_known(each, known[axis], axis, where)
+        for axis, values in one.axes.items():
+            for each in values:
+                _check_known(each, known[axis], axis, f'{study.where}: exclude[{index}].{axis}')
     for name, method in study.methods.items():
         where = f'{study.where}: methods.{name}'
         if method.base is not None:
@@ -47,6 +44,9 @@ def _check_names(study: StudyOptions) -> None:
         for part in (method, *method.trials.values()):
             for surrogate in part.surrogates:
                 _check_known(surrogate, known['surrogate'], 'surrogate', f'{where}.surrogates')
+    for index, pair in enumerate(study.comparisons):
+        for role in ('method', 'against'):
+            _check_known(getattr(pair, role), known['method'], 'method', f'{study.where}: comparisons[{index}].{role}')
     for axis, values in (study.tuning.axes if study.tuning else {}).items():
         for each in values:
             _check_known(each, known[axis], axis, f'{study.where}: tuning')
@@ -60,7 +60,7 @@ def _check_known(value: Any, known: list[Any], axis: str, where: str) -> None:
 def _check_metrics(study: StudyOptions) -> None:
     """Methods are compared image by image, and in numbers that can be had here."""
     where = f'{study.where}: metrics'
-    for metric in study.measure.metrics:
+    for metric in study.measured:
         if metric.kind != 'pair':
             raise InputError(f'{metric.name} has no value per image', where=where, do='Use metrics such as psnr_rgb')
         if metric.missing:

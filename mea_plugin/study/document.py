@@ -28,7 +28,7 @@ def study_document(run: StudyRun, references: References, command: Sequence[str]
         command: What was typed.
     """
     study = run.shared.study
-    metrics = study.measure.metrics
+    metrics = study.measured
     results = Results(run.records, run.wanted)
     records = [*run.records.values(), *run.trials.values()]
     return {

@@ -77,7 +77,7 @@ def study_cells(study: StudyOptions) -> list[Cell]:
         Cell(victim, surrogate, queries, budget, method, seed, defence=defence)
         for seed, victim, surrogate, queries, budget, defence, method in itertools.product(*order)
     ]
-    kept = [cell for cell in cells if not _is_excluded(cell, study.exclude)]
+    kept = [cell for cell in cells if not any(_is_at(cell, one.axes) for one in study.exclude)]
     if not kept:
         raise InputError('no cell is left', where=f'{study.where}: exclude', do='Exclude less')
     return kept
@@ -90,7 +90,7 @@ def trial_cells(study: StudyOptions) -> list[Cell]:
     cells = [
         replace(cell, seed=seed, trial=trial)
         for cell in study_cells(study)
-        if cell.seed == study.seeds[0] and _is_tuned_at(cell, study.tuning.axes)
+        if cell.seed == study.seeds[0] and _is_at(cell, study.tuning.axes)
         for trial in study.methods[cell.method].trials
         for seed in study.tuning.seeds
     ]
@@ -119,10 +119,8 @@ def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None
         cell: A cell.
         chosen: The trial that tuning has chosen for the cell's surrogate and method.
     """
-    own = dict(study.surrogates[cell.surrogate])
-    overrides = own.get('override') or []
-    overrides = list(overrides) if isinstance(overrides, list) else [overrides]
-    length = own.get('length') or 1
+    own = study.surrogates[cell.surrogate]
+    overrides, length = list(own.overrides), own.length
     for name in study.chain(cell.method):
         method = study.methods[name]
         trial = method.trials.get(cell.trial or chosen or '')
@@ -130,8 +128,8 @@ def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None
             if one is not None:
                 overrides += one.overrides(cell.surrogate)
                 length *= one.length
-    section = {**own, 'override': overrides, 'length': length, 'seed': cell.seed}
-    if study.attack(cell.method).get('knows') and (imitated := imitated_entries(study.defences.get(cell.defence, []))):
+    section = {**own.model_dump(exclude_unset=True), 'override': overrides, 'length': length, 'seed': cell.seed}
+    if study.attack(cell.method).knows and (imitated := imitated_entries(study.defences.get(cell.defence, []))):
         section['known_defences'] = imitated
     return section
 
@@ -152,13 +150,5 @@ def draw(names: Iterable[str], budget: int, seed: int) -> list[str]:
     return sorted(order[:budget])
 
 
-def _is_excluded(cell: Cell, exclude: Sequence[Mapping[str, Any]]) -> bool:
-    return any(all(_matches(getattr(cell, axis), value) for axis, value in one.items()) for one in exclude)
-
-
-def _is_tuned_at(cell: Cell, axes: Mapping[str, Sequence[Any]]) -> bool:
+def _is_at(cell: Cell, axes: Mapping[str, Sequence[Any]]) -> bool:
     return all(getattr(cell, axis) in values for axis, values in axes.items())
-
-
-def _matches(value: Any, wanted: Any) -> bool:
-    return value in wanted if isinstance(wanted, list) else bool(value == wanted)

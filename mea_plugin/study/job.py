@@ -62,7 +62,7 @@ def check_study(study: StudyOptions) -> dict[str, Victim]:
     scale = next(iter(victims.values())).scale
     seen = set()
     for cell in cells:
-        kind = (cell.surrogate, cell.method, cell.trial, study.attack(cell.method).get('knows') and cell.defence)
+        kind = (cell.surrogate, cell.method, cell.trial, study.attack(cell.method).knows and cell.defence)
         if kind not in seen:
             seen.add(kind)
             with naming(study, cell):
@@ -85,7 +85,7 @@ def run_study(study: StudyOptions, places: Places, *, start: bool = True) -> Stu
     victims = check_study(study)
     cells, trials = study_cells(study), trial_cells(study)
     shared = prepare(study, [*trials, *cells], victims)
-    metric = study.measure.metrics[0]
+    metric = study.measured[0]
     failures: list[Failure] = []
     tried = _run(shared, trials, {}, places, 'trials', failures, metric, start)
     choices = choose_trials(study, trials, tried, metric)

@@ -20,7 +20,7 @@ from mea_plugin.query import run_queries
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.query_sets.layout import Pair
 from mea_plugin.study.grid import Cell, draw, naming
-from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.study.options import StudyOptions
 from mea_plugin.study.picking import source_images
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.defended import DefendedVictim
@@ -67,8 +67,8 @@ class Asked(NamedTuple):
 def asked_of(study: StudyOptions, cell: Cell) -> Asked:
     """Who answers a cell's queries; without a defence that is the victim alone, whatever that is called."""
     attack, defence = study.attack(cell.method), cell.defence if study.defences.get(cell.defence) else ''
-    undo = bool(attack.get('knows') and defence and can_be_undone(study.defences[defence]))
-    return Asked(cell.victim, defence, int(attack.get('repeats', 1)), float(attack.get('denoise', 0)), undo)
+    undo = bool(attack.knows and defence and can_be_undone(study.defences[defence]))
+    return Asked(cell.victim, defence, attack.repeats, attack.denoise, undo)
 
 
 @dataclass(frozen=True)
@@ -254,12 +254,11 @@ def _ask(study: StudyOptions, asked: Asked, victim: Victim, source: str, cells: 
     for cell in cells:
         if (asked_of(study, cell), cell.queries) == (asked, source):
             wanted.update(draw(images, cell.budget // asked.repeats, cell.seed))
-    options: ImageSource = study.queries[source]
     queries = run_queries(
         victim,
         {image: images[image] for image in sorted(wanted)},
         _query_folder(study, asked, source),
-        shrink=options.shrink,
+        shrink=study.queries[source].shrink,
         move_other_aside=True,
         options={'study': study.name, 'victim': asked.folder, 'queries': source},
     )

@@ -54,7 +54,7 @@ class File(Options):
     """May be left out with ~."""
     title: Text = ''
     """A text."""
-    named: Annotated[dict[FolderName, Batch], Field(min_length=1)] = {}
+    named: Annotated[dict[FolderName, Batch], Field(min_length=1)] = Field(default={})
     """Sections by name."""
     names: Text | list[Text] = ''
     """One or several."""
