@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from mea_plugin.core.schema import Number, Options, Section, Text, Whole
+from mea_plugin.core.schema import Number, Options, Section, Whole
 from mea_plugin.query_sets import QuerySet
 
 __all__ = ['Surrogate', 'SurrogateOptions', 'read_surrogate', 'stretch']
@@ -66,7 +66,7 @@ class Surrogate(Protocol):
 class SurrogateOptions(Options):
     """A network that is trained on the victim's answers."""
 
-    opt: Text
+    opt: str
     """Option file of BasicSR (.yml) or config of MMagic (.py) for its training."""
     override: dict[str, Any] | list[dict[str, Any]] = Field(default=[])
     """Options that replace those of `opt`, section by section; of a list, a later entry replaces an earlier one."""

@@ -9,6 +9,8 @@ from mea_plugin.study.options import StudyOptions
 
 __all__ = ['check_consistent']
 
+_PLURALS = {'victim': 'victims', 'budget': 'budgets', 'defence': 'defences'}
+
 
 def check_consistent(study: StudyOptions) -> None:
     """Check names that the file mentions, metrics, and that methods that are compared were tuned alike.
@@ -49,7 +51,7 @@ def _check_names(study: StudyOptions) -> None:
             _check_known(getattr(pair, role), known['method'], 'method', f'{study.where}: comparisons[{index}].{role}')
     for axis, values in (study.tuning.axes if study.tuning else {}).items():
         for each in values:
-            _check_known(each, known[axis], axis, f'{study.where}: tuning')
+            _check_known(each, known[axis], axis, f'{study.where}: tuning.{_PLURALS.get(axis, axis)}')
 
 
 def _check_known(value: Any, known: list[Any], axis: str, where: str) -> None:
