@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.study.options import StudyOptions
+from mea_plugin.study.options import StudyFile
 
 __all__ = ['check_consistent']
 
 _PLURALS = {'victim': 'victims', 'budget': 'budgets', 'defence': 'defences'}
 
 
-def check_consistent(study: StudyOptions) -> None:
+def check_consistent(study: StudyFile) -> None:
     """Check names that the file mentions, metrics, and that methods that are compared were tuned alike.
 
     Raises:
@@ -23,7 +23,7 @@ def check_consistent(study: StudyOptions) -> None:
     _check_metrics(study)
 
 
-def _check_names(study: StudyOptions) -> None:
+def _check_names(study: StudyFile) -> None:
     """Every name that the file mentions is one that it defines."""
     known: dict[str, list[Any]] = {
         'victim': list(study.victims),
@@ -59,7 +59,7 @@ def _check_known(value: Any, known: list[Any], axis: str, where: str) -> None:
         raise InputError(f'no {axis} {value!r}', where=where, do=suggestion(str(value), list(map(str, known))))
 
 
-def _check_metrics(study: StudyOptions) -> None:
+def _check_metrics(study: StudyFile) -> None:
     """Methods are compared image by image, and in numbers that can be had here."""
     where = f'{study.where}: metrics'
     for metric in study.measured:
@@ -69,7 +69,7 @@ def _check_metrics(study: StudyOptions) -> None:
             raise InputError(f'{metric.name} cannot be computed here ({metric.missing})', where=where, do='Remove it')
 
 
-def _check_trials(study: StudyOptions) -> None:
+def _check_trials(study: StudyFile) -> None:
     """Methods that are compared were tuned with the same number of trials."""
     counts = {name: len(study.methods[study.chain(name)[0]].trials) for name in study.methods}
     if any(counts.values()) and study.tuning is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.defences.known import imitated_entries
-from mea_plugin.study.options import AXES, StudyOptions
+from mea_plugin.study.options import AXES, StudyFile
 
 __all__ = ['Cell', 'draw', 'naming', 'study_cells', 'surrogate_section', 'trial_cells']
 
@@ -55,7 +55,7 @@ class Cell:
 
 
 @contextmanager
-def naming(study: StudyOptions, cell: Cell) -> Iterator[None]:
+def naming(study: StudyFile, cell: Cell) -> Iterator[None]:
     """Let an error that is raised inside name the cell that cannot run."""
     try:
         yield
@@ -65,7 +65,7 @@ def naming(study: StudyOptions, cell: Cell) -> Iterator[None]:
         raise InputError(f'cell {cell.id}: {error}', where=study.where) from None
 
 
-def study_cells(study: StudyOptions) -> list[Cell]:
+def study_cells(study: StudyFile) -> list[Cell]:
     """All cells of the tables, seed by seed, so that a study that is stopped early has all methods.
 
     Raises:
@@ -83,7 +83,7 @@ def study_cells(study: StudyOptions) -> list[Cell]:
     return kept
 
 
-def trial_cells(study: StudyOptions) -> list[Cell]:
+def trial_cells(study: StudyFile) -> list[Cell]:
     """All trials: each candidate of each method at the values of the axes that ``tuning`` names."""
     if study.tuning is None:
         return []
@@ -98,7 +98,7 @@ def trial_cells(study: StudyOptions) -> list[Cell]:
     return sorted(cells, key=lambda cell: study.tuning.seeds.index(cell.seed) if study.tuning else 0)
 
 
-def _check_all_tuned(study: StudyOptions, trials: Sequence[Cell]) -> None:
+def _check_all_tuned(study: StudyFile, trials: Sequence[Cell]) -> None:
     """A method with trials is tuned with every surrogate that it is used with."""
     tuned = {(cell.surrogate, cell.method) for cell in trials}
     for cell in study_cells(study):
@@ -111,7 +111,7 @@ def _check_all_tuned(study: StudyOptions, trials: Sequence[Cell]) -> None:
             )
 
 
-def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None) -> dict[str, Any]:
+def surrogate_section(study: StudyFile, cell: Cell, chosen: str | None = None) -> dict[str, Any]:
     """The section that :func:`~mea_plugin.extract.toolboxes.read_surrogate` takes.
 
     Args:

@@ -25,7 +25,7 @@ __all__ = [
     'ImageSource',
     'Method',
     'QuerySource',
-    'StudyOptions',
+    'StudyFile',
     'Trial',
     'Tuning',
     'VictimOptions',
@@ -208,7 +208,7 @@ def _every_method(data: Mapping[str, Any]) -> tuple[Comparison, ...]:
     return tuple(Comparison(name=one, method=one, against=first) for one in others)
 
 
-class StudyOptions(MetricOptions):
+class StudyFile(MetricOptions):
     """The option file of a study: a grid of extractions."""
 
     name: FolderName

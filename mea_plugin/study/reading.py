@@ -7,12 +7,12 @@ from pathlib import Path
 from mea_plugin.core.options import load_options
 from mea_plugin.study.consistency import check_consistent
 from mea_plugin.study.data_root import place_data
-from mea_plugin.study.options import StudyOptions
+from mea_plugin.study.options import StudyFile
 
 __all__ = ['load_study']
 
 
-def load_study(path: str | Path, *, data: Path | None = None, output: Path | None = None) -> StudyOptions:
+def load_study(path: str | Path, *, data: Path | None = None, output: Path | None = None) -> StudyFile:
     """Read a study's option file.
 
     Args:
@@ -26,6 +26,6 @@ def load_study(path: str | Path, *, data: Path | None = None, output: Path | Non
     content = load_options(path)
     options = place_data(content, data) if data else content
     options = {**options, 'output': output, 'results': None} if output else options
-    study = StudyOptions.parse_document(options, str(path)).read_from(str(path), content)
+    study = StudyFile.parse_document(options, str(path)).read_from(str(path), content)
     check_consistent(study)
     return study

@@ -18,7 +18,7 @@ from mea_plugin.query_sets import QuerySet
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.matrix import customers_losses
-from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.study.options import ImageSource, StudyFile
 from mea_plugin.study.picking import source_images
 from mea_plugin.study.prepare import Asked, Shared
 from mea_plugin.victims import Victim, build_victim
@@ -138,7 +138,7 @@ def _answers(shared: Shared, victim: str) -> Iterator[np.ndarray]:
 
 
 def _distances(
-    study: StudyOptions,
+    study: StudyFile,
     victim: str,
     trained_on: ImageSource,
     known: Mapping[str, Any] | None,
