@@ -17,19 +17,7 @@ from mea_plugin.extract.test_sets import TestImages
 from mea_plugin.extract.toolboxes import SurrogateOptions
 from mea_plugin.metrics.metric import Metric
 
-__all__ = [
-    'AXES',
-    'AttackOptions',
-    'Comparison',
-    'Exclusion',
-    'ImageSource',
-    'Method',
-    'QuerySource',
-    'StudyFile',
-    'Trial',
-    'Tuning',
-    'VictimOptions',
-]
+__all__ = ['AXES', 'AttackOptions', 'Comparison', 'ImageSource', 'Method', 'QuerySource', 'StudyFile', 'Tuning']
 
 
 def _check_dots(name: str) -> str:
