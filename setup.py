@@ -34,7 +34,7 @@ CORE = [
     'torch>=2.1',
     'numpy',
     'PyWavelets',
-    'pydantic>=2.7',  # descriptions of fields from the strings below them
+    'pydantic>=2.10',  # descriptions of fields from the strings below them, defaults made of other fields
     'Pillow>=10.1',  # a default font that can be scaled
     'PyYAML',
     'tqdm',

@@ -6,11 +6,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.core.options import load_options, require
+from mea_plugin.core.options import load_options
 from mea_plugin.evaluation import evaluate_from_options
+from mea_plugin.evaluation.options import EvaluateFile
+from mea_plugin.study.data_root import place_data
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,25 +25,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     options = load_options(args.opt)
     if args.data:
-        _place_data(options, args.data)
-    name = str(require(options, 'name', str(args.opt)))
-    output = args.output or Path(options.get('output') or Path('results') / name)
+        options['test_sets'] = place_data(options.get('test_sets'), args.data)
+    file = EvaluateFile.parse_document(options, str(args.opt))
+    output = args.output or file.output or Path('results') / file.name
     command = ['python', 'tools/evaluate.py', *map(str, sys.argv[1:] if argv is None else argv)]
     evaluation = evaluate_from_options(options, output, where=str(args.opt), command=command)
     print(evaluation.table)
     paths = evaluation.paths
     for path in (paths.json, paths.markdown, paths.panel):
         print(path)
-
-
-def _place_data(options: dict[str, Any], folder: Path) -> None:
-    """Read the test sets' folders below ``datasets`` from another one."""
-    sets = options.get('test_sets')
-    for one in sets if isinstance(sets, list) else []:
-        for key in ('lq', 'gt', 'target') if isinstance(one, dict) else ():
-            parts = Path(str(one.get(key))).parts
-            if parts[0] == 'datasets':
-                one[key] = str(folder.joinpath(*parts[1:]))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ from mea_plugin.core.launch import is_first_process
 from mea_plugin.core.options import load_options
 from mea_plugin.data.sources import image_references
 from mea_plugin.query import run_queries
-from mea_plugin.query.options import QueryOptions
+from mea_plugin.query.options import QueryFile
 from mea_plugin.query.status import dry_run, status
 from mea_plugin.victims import build_victim
 
@@ -35,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error('--verify is for a run, not for --status or --dry-run')
     if args.images and args.status:
         parser.error('--images is not for --status')
-    options = QueryOptions.parse(load_options(args.opt), args.opt, args.output)
+    options = QueryFile.read(load_options(args.opt), args.opt, args.output)
     if args.status:
         print(status(options))
         return
-    sources = args.images or options.images
+    sources = args.images or options.queries.images
     images = image_references(sources, where='--images' if args.images else f'{args.opt}: queries.images')
     victim = build_victim(options.victim, where=f'{args.opt}: victim')
     if args.dry_run:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     noted = options.noted()
     noted['queries']['images'] = sources
     folder = options.output / 'queries'
-    queries = run_queries(victim, images, folder, **options.settings, verify=args.verify, options=noted)
+    queries = run_queries(victim, images, folder, **options.queries.settings(), verify=args.verify, options=noted)
     if is_first_process():
         print(f'query set: {queries.folder}')
 

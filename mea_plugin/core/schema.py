@@ -19,6 +19,7 @@ import reprlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError, model_validator
@@ -27,7 +28,19 @@ from typing_extensions import Self
 
 from mea_plugin.core.errors import InputError, suggestion
 
-__all__ = ['Flag', 'FolderName', 'Images', 'Number', 'Options', 'Section', 'Whole', 'refusal', 'shortened']
+__all__ = [
+    'Flag',
+    'FolderName',
+    'Images',
+    'Number',
+    'Options',
+    'Section',
+    'Text',
+    'Whole',
+    'first_error',
+    'refusal',
+    'shortened',
+]
 
 _CUSTOM = 'option'
 _DELETE = '_delete_'
@@ -97,7 +110,7 @@ class Options(BaseModel):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise _first_error(error, value, where, joint) from None
+            raise first_error(error, value, where, joint) from None
 
     @model_validator(mode='before')
     @classmethod
@@ -196,6 +209,12 @@ def _check_folder_name(value: Any) -> str:
     return text
 
 
+def _check_text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | PurePath):
+        raise refusal(f'got {shortened(value)}', do='Give a text')
+    return str(value)
+
+
 def _check_images(value: Any) -> str | list[str]:
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return value
@@ -218,6 +237,9 @@ Flag = Annotated[StrictBool, BeforeValidator(_check_flag)]
 FolderName = Annotated[str, BeforeValidator(_check_folder_name)]
 """A name that can be a folder's."""
 
+Text = Annotated[str, BeforeValidator(_check_text)]
+"""A text; one that looks like a number, or is a path, is taken as it is written."""
+
 Images = Annotated[str | list[str], BeforeValidator(_check_images)]
 """One or several sources of images: folders, globs, LMDB folders."""
 
@@ -230,21 +252,36 @@ _KINDS = {
     'list_type': 'a list',
     'tuple_type': 'a list',
     'dict_type': 'key: value lines',
+    'too_short': 'one or more',
     'int_type': 'a whole number',
     'float_type': 'a number',
     'bool_type': 'true or false',
 }
 
 
-def _first_error(error: ValidationError, value: Any, where: str, joint: str) -> InputError:
-    """The first thing that pydantic found wrong, as this package reports it."""
-    found = error.errors(include_url=False)
-    details, path = found[0], _path(found[0]['loc'], value)
+def first_error(error: ValidationError, value: Any, where: str, joint: str = ': ') -> InputError:
+    """The first thing that pydantic found wrong, as this package reports it.
+
+    Of several types that a value may have, the one that it comes nearest to is reported.
+
+    Args:
+        error: What pydantic raised.
+        value: What it checked.
+        where: The file, or the file and the section.
+        joint: What stands between that and the option.
+    """
+    found = [(_path(one['loc'], value), one) for one in error.errors(include_url=False)]
+    first = found[0][0]
+    nearer = (one for one in found if one[0] == first or one[0].startswith((f'{first}.', f'{first}[')))
+    path, details = max(nearer, key=lambda one: len(one[0]))
     if details['type'] == 'missing':
         section, _, key = path.rpartition('.')
         return InputError(f"the option '{key}' is missing", where=_joined(where, joint, section), do=f'Add {key}')
-    alternatives = [one for one in found if _path(one['loc'], value) == path]  # one for each type of a union
-    do = ', or: '.join(dict.fromkeys(_advice(one) for one in alternatives))
+    cause = details.get('ctx', {}).get('error')
+    if isinstance(cause, InputError):  # a check that knows nothing of pydantic; it names what is below the section
+        path = '.'.join(part for part in (path, cause.where) if part)
+        return InputError(cause.what, where=_joined(where, joint, path), do=cause.do)
+    do = ', or: '.join(dict.fromkeys(_advice(one) for at, one in found if at == path))  # one for each type of a union
     if details['type'] != _CUSTOM:
         return InputError(f'got {shortened(details["input"])}', where=_joined(where, joint, path), do=do)
     path = '.'.join(part for part in (path, details['ctx']['at']) if part)
@@ -267,8 +304,10 @@ def _advice(details: ErrorDetails) -> str:
 def _path(location: tuple[int | str, ...], value: Any) -> str:
     """``queries.budget``, ``suspects[0].type``: pydantic's location without its names of alternatives of a type."""
     text = ''
+    if location[-1:] == ('[key]',):  # a name that cannot be one: the error quotes it
+        location = location[:-2]
     for index, part in enumerate(location):
-        if isinstance(part, int):
+        if isinstance(part, int) and not isinstance(value, Mapping):
             text += f'[{part}]'
             value = value[part] if isinstance(value, list | tuple) and part < len(value) else None
             continue
@@ -277,7 +316,7 @@ def _path(location: tuple[int | str, ...], value: Any) -> str:
             continue
         if not known and isinstance(value, list | tuple | str | int | float | bool):
             continue
-        text += f'.{part}' if text else part
+        text += f'.{part}' if text else str(part)
         value = value.get(part) if isinstance(value, Mapping) else None
     return text
 

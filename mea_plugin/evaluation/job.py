@@ -13,13 +13,11 @@ from typing import Any
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import write_json, write_text
 from mea_plugin.core.images import write_png
-from mea_plugin.core.options import check_keys, check_section
 from mea_plugin.core.provenance import provenance
-from mea_plugin.data.resize import check_scale
 from mea_plugin.evaluation.crops import PanelRow
 from mea_plugin.evaluation.document import document, summary
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
-from mea_plugin.evaluation.options import MEASURE_KEYS, MeasureOptions, check_model, parse_test_sets
+from mea_plugin.evaluation.options import EvaluateFile, parse_test_sets
 from mea_plugin.evaluation.panel import draw_panel
 from mea_plugin.evaluation.pictures import FOLDER, RESULT, check_pictures, results_in
 from mea_plugin.evaluation.results import EvaluationResult
@@ -29,8 +27,6 @@ from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.remote import RemoteVictim
 
 __all__ = ['Evaluation', 'EvaluationPaths', 'evaluate_from_options']
-
-_KEYS = ('name', 'output', 'victim', 'surrogates', 'scale', *MEASURE_KEYS)
 
 
 @dataclass(frozen=True)
@@ -77,22 +73,22 @@ def evaluate_from_options(
     import torch
 
     prefix = f'{where}: ' if where else ''
-    check_keys(options, _KEYS, where or 'options')
+    output = Path(output).expanduser()
     plain = _plain(options)
     if _text(found := json.dumps(plain, ensure_ascii=False)) != found:
         raise InputError('half a surrogate pair is no text', where=where or 'options', do=r'Replace \uD800 to \uDFFF')
-    output = _check_output(Path(output).expanduser())
-    sections = {key: _section(options.get(key), f'{prefix}{key}') for key in ('surrogates', 'baselines')}
-    test_sets = parse_test_sets(options.get('test_sets'), f'{prefix}test_sets')
+    file = EvaluateFile.parse_document({**options, 'name': options.get('name') or output.name}, where)
+    _check_output(output)
+    test_sets = parse_test_sets(file.test_sets, f'{prefix}test_sets')
     check_folders(test_sets, prefix=prefix)  # again with all that models decide, but not after a download of weights
-    measure = MeasureOptions.parse(options, where, list(sections['surrogates']))
-    victim = _build_victim(options.get('victim'), f'{prefix}victim', output)
-    surrogates = _build(sections['surrogates'], f'{prefix}surrogates', None)
-    scale = _scale(options.get('scale'), [victim, *surrogates.values()], f'{prefix}scale')
-    if options.get('baselines') is None and scale and scale > 1:
-        sections['baselines'] = {'bicubic': {'type': 'bicubic'}}
-    baselines = _build(sections['baselines'], f'{prefix}baselines', scale)
-    if measure.save_images != 0:
+    metrics = file.find_metrics(prefix)
+    victim = _build_victim(file.victim, f'{prefix}victim', output)
+    surrogates = _build(file.surrogates, f'{prefix}surrogates', None)
+    scale = _scale(file.scale, [victim, *surrogates.values()], f'{prefix}scale')
+    usual = {'bicubic': {'type': 'bicubic'}} if scale and scale > 1 else {}
+    baselines = _build(usual if file.baselines is None else file.baselines, f'{prefix}baselines', scale)
+    most = None if file.save_images == 'all' else file.save_images
+    if most != 0:
         check_pictures(output)
     with results_in(output) as folder:
         result, rows = evaluate(
@@ -100,12 +96,12 @@ def evaluate_from_options(
             surrogates,
             test_sets,
             baselines=baselines,
-            metrics=measure.metrics,
-            seeds=measure.seeds,
-            ceiling=measure.ceiling,
-            name=str(options.get('name') or output.name),
-            panel_images=measure.panel_images,
-            save=None if measure.save_images == 0 else SavedImages(folder / FOLDER, measure.save_images),
+            metrics=metrics,
+            seeds=file.seeds,
+            ceiling=file.ceiling,
+            name=file.name,
+            panel_images=file.panel.images,
+            save=None if most == 0 else SavedImages(folder / FOLDER, most),
             cache=output / 'features',
             where=where,
         )
@@ -136,48 +132,39 @@ def _write(
     return Evaluation(result, table, paths)
 
 
-def _check_output(folder: Path) -> Path:
+def _check_output(folder: Path) -> None:
     """Find out before the work, without leaving an empty folder, whether the results can be written."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = 'cannot be written' if there.is_dir() else 'is a file'
         raise InputError(f'{there} {reason}', where='output', do='Give another folder with --output')
-    return folder
 
 
-def _section(value: Any, where: str) -> dict[str, Any]:
-    """A section's content; nothing is an empty section."""
-    return {} if value is None else {str(key): content for key, content in check_section(value, where).items()}
-
-
-def _build_victim(value: Any, where: str, output: Path) -> Victim | None:
-    if value is None:
+def _build_victim(options: dict[str, Any] | None, where: str, output: Path) -> Victim | None:
+    if options is None:
         return None
-    victim = build_victim(check_model(value, where), where=where)
+    victim = build_victim(options, where=where)
     if isinstance(victim, RemoteVictim):  # each answer may cost: it is kept, and asked for once
         return RecordedVictim(victim, output / 'ledger')
     return victim
 
 
-def _build(section: Mapping[str, Any], where: str, scale: int | None) -> dict[str, Victim]:
+def _build(section: Mapping[str, dict[str, Any]], where: str, scale: int | None) -> dict[str, Victim]:
     models = {}
-    for name, value in section.items():
-        options = check_model(value, f'{where}.{name}')
-        if options.get('type') == 'bicubic' and scale:
-            options.setdefault('scale', scale)
-        models[name] = build_victim(options, where=f'{where}.{name}')
+    for name, options in section.items():
+        known = {'scale': scale} if options.get('type') == 'bicubic' and scale else {}
+        models[name] = build_victim({**known, **options}, where=f'{where}.{name}')
     return models
 
 
-def _scale(value: Any, models: Sequence[Victim | None], where: str) -> int | None:
+def _scale(value: int | None, models: Sequence[Victim | None], where: str) -> int | None:
     """The scale of the models; the option's where there is none that has one."""
     found = next((model.scale for model in models if model), None)
     if value is None:
         return found
-    check_scale(value, where=where)
     if found is not None and found != value:
         raise InputError(f'the scale is {value}, that of the models {found}', where=where, do='Remove it')
-    return int(value)
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -1,169 +1,160 @@
-"""The options of an evaluation, checked: those of tools/evaluate.py, and of the section in an extraction's file."""
+"""The options of an evaluation: those of tools/evaluate.py, and of the section in an extraction's file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_keys, check_section, require
+from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import Self
+
+from mea_plugin.core.errors import suggestion
+from mea_plugin.core.schema import Flag, Options, Text, Whole, refusal, shortened
 from mea_plugin.evaluation.models import check_seeds
 from mea_plugin.evaluation.pairs import EvaluationSet
 from mea_plugin.metrics.catalogue import DEFAULT, find_metrics, metric_names
 from mea_plugin.metrics.metric import Metric
 from mea_plugin.metrics.weight_source import WeightSource
 
-__all__ = ['MEASURE_KEYS', 'MeasureOptions', 'check_model', 'parse_test_sets']
-
-MEASURE_KEYS = ('test_sets', 'baselines', 'panel', 'metrics', 'weights', 'seeds', 'ceiling', 'save_images')
-"""What an evaluation takes besides its models."""
-
-_SET_KEYS = ('name', 'lq', 'gt', 'target')
+__all__ = ['EvaluateFile', 'MeasureOptions', 'MetricOptions', 'PanelOptions', 'TestSet', 'parse_test_sets']
 
 
-@dataclass(frozen=True)
-class MeasureOptions:
-    """What is measured, and what is kept of it.
+class TestSet(Options):
+    """Folders of images to measure on; `lq` or `gt` must be there."""
 
-    Attributes:
-        metrics: In the order of the file.
-        seeds: Names of surrogates by group.
-        ceiling: Whether the victim's noisy answers are a row.
-        save_images: Of how many images whole pictures are saved; None for all.
-        panel_images: How many images, or which ones, the side-by-side picture shows.
-    """
+    __test__ = False  # no test class of pytest's
 
-    metrics: list[Metric]
-    seeds: dict[str, list[str]] = field(default_factory=dict)
-    ceiling: bool = False
-    save_images: int | None = 0
-    panel_images: int | list[str] = 4
+    name: Text
+    """Name of the test set."""
+    lq: Path | None = None
+    """Folder of the images that the models get; without it, they are made of `gt` by bicubic interpolation."""
+    gt: Path | None = None
+    """Folder of the ground truth; without it, only fidelity is measured."""
+    target: Path | None = None
+    """Folder of images that answers shall look like, for metrics of whole sets such as FID."""
 
-    @classmethod
-    def parse(cls, options: Mapping[str, Any], where: str, surrogates: list[str]) -> MeasureOptions:
-        """Check everything that needs no image and no model, but the test sets; weights of metrics are looked for.
+    @model_validator(mode='after')
+    def _check_images(self) -> Self:
+        if self.lq is None and self.gt is None:
+            raise refusal("the option 'lq' is missing", do='Add lq, gt or both')
+        return self
+
+
+class WeightOptions(Options):
+    """Where learned metrics find their weights."""
+
+    folder: Text | None = None
+    """Folder of the files under their published names; by default the one that MEA_METRIC_WEIGHTS names."""
+    urls: dict[Text, Text] = Field(default={})
+    """Addresses to download missing files from, by file name."""
+
+
+def _check_metrics(value: Any) -> Any:
+    names = ['all', *metric_names()]
+    if isinstance(value, str) and value != 'all':
+        raise refusal(f'got {shortened(value)}', do=suggestion(value, names))
+    if not isinstance(value, str | list | tuple) or not value:
+        raise refusal(f'got {shortened(value)}', do='Give a list of names, or all')
+    return value
+
+
+class MetricOptions(Options):
+    """Which metrics are computed."""
+
+    metrics: Annotated[Literal['all'] | tuple[str, ...], BeforeValidator(_check_metrics)] = DEFAULT
+    """Names of metrics, or `all`."""
+    weights: WeightOptions = WeightOptions()
+    """Where learned metrics find their weights."""
+
+    def find_metrics(self, prefix: str = '') -> list[Metric]:
+        """The metrics, in the order of the file; weights are looked for, and downloaded from a given address.
 
         Args:
-            options: Holds :data:`MEASURE_KEYS`; others are left alone.
-            where: The file, for errors.
-            surrogates: Their names.
+            prefix: Of the options, for errors: ``'run.yml: '`` or ``'run.yml: evaluation.'``.
 
         Raises:
-            InputError: An option is of the wrong kind, or names something that there is not.
+            InputError: A metric is unknown or named twice, or weights cannot be used.
         """
-        prefix = f'{where}: ' if where else ''
-        metrics = _metrics(options, prefix)
-        seeds = _seeds(options.get('seeds'), f'{prefix}seeds')
-        check_seeds(seeds, surrogates, f'{prefix}seeds')
-        ceiling = options.get('ceiling', False)
-        if not isinstance(ceiling, bool):
-            raise InputError(f'ceiling is {ceiling!r}', where=f'{prefix}ceiling', do='Write true or false')
-        return cls(
-            metrics=metrics,
-            seeds=seeds,
-            ceiling=ceiling,
-            save_images=_save_images(options.get('save_images', 0), f'{prefix}save_images'),
-            panel_images=_panel_images(options.get('panel'), prefix),
-        )
+        names = metric_names() if self.metrics == 'all' else list(self.metrics)
+        folder = None if self.weights.folder is None else Path(self.weights.folder).expanduser()
+        return find_metrics(names, sources=WeightSource(folder, self.weights.urls), where=f'{prefix}metrics')
 
 
-def check_model(value: Any, where: str) -> dict[str, Any]:
-    """The options of one model.
+class PanelOptions(Options):
+    """The side-by-side picture."""
 
-    Raises:
-        InputError: They are no section, or name weights and no network that the weights are for.
-    """
+    images: Annotated[int, Whole(1)] | Annotated[list[Text], Field(min_length=1)] = 4
+    """How many test images it shows, or their names."""
+
+
+def _check_model(value: Any) -> dict[str, Any]:
+    """A model's options as text keys; weights without the network that they are for are a common mistake."""
     path = value if isinstance(value, str) else None
     if isinstance(value, Mapping) and value.get('weights') is not None:
         lacks = value.get('type', 'basicsr') == 'basicsr' and not value.get('network_g')
         path = str(value['weights']) if lacks else None
     if path is not None and Path(path).suffix in ('.pth', '.pt', '.ckpt', '.safetensors'):
-        raise InputError(
+        raise refusal(
             f'{path} holds weights, but not the network that they are for',
-            where=where,
             do='Write {type: basicsr, network_g: {type: MSRResNet, ...}, weights: FILE}, '
             'or {type: spandrel, weights: FILE}, which knows many networks by their weights',
         )
-    return {str(key): content for key, content in check_section(value, where).items()}
+    if not isinstance(value, Mapping):
+        raise refusal(f'expected a section, got {shortened(value)}', do='Write key: value lines below it')
+    return {str(key): content for key, content in value.items()}
 
 
-def _metrics(options: Mapping[str, Any], prefix: str) -> list[Metric]:
-    where = f'{prefix}metrics'
-    names = options.get('metrics')
-    if names is None:
-        names = list(DEFAULT)
-    elif names == 'all':
-        names = metric_names()
-    elif isinstance(names, str):
-        raise InputError(f"metrics is '{names}'", where=where, do=suggestion(names, ['all', *metric_names()]))
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f'metrics is {names!r}', where=where, do='Give a list of names, or all')
-    return find_metrics(names, sources=_weights(options.get('weights'), f'{prefix}weights'), where=where)
+ModelOptions = Annotated[dict[str, Any], BeforeValidator(_check_model)]
+"""Options of :func:`~mea_plugin.victims.build_victim`."""
 
 
-def _weights(value: Any, where: str) -> WeightSource:
-    if value is None:
-        return WeightSource()
-    check_keys(value, ('folder', 'urls'), where)
-    folder, urls = value.get('folder'), value.get('urls') or {}
-    check_section(urls, f'{where}.urls', do='Write FILE: ADDRESS lines below it')
-    return WeightSource(
-        None if folder is None else Path(str(folder)).expanduser(), {str(k): str(v) for k, v in urls.items()}
-    )
+class MeasureOptions(MetricOptions):
+    """What is measured besides the surrogates, and what is kept of it."""
+
+    baselines: dict[Text, ModelOptions] | None = None
+    """Models to beat, by name; by default bicubic interpolation wherever the scale is above 1."""
+    seeds: dict[Text, list[Text]] = Field(default={})
+    """Groups of surrogates that differ in their seed alone: a name, and the names of its surrogates."""
+    ceiling: Flag = False
+    """Add a row for the victim's answers with noise of one grey level, above which agreement means nothing."""
+    panel: PanelOptions = PanelOptions()
+    """The side-by-side picture."""
+    save_images: Literal['all'] | Annotated[int, Whole(0)] = 0
+    """Test images of each set whose whole pictures are saved, for the report: a number, or `all`."""
 
 
-def _seeds(value: Any, where: str) -> dict[str, list[str]]:
-    if value is None:
-        return {}
-    found = {}
-    for group, names in check_section(value, where, do='Write GROUP: [names of surrogates]').items():
-        if not isinstance(names, list):
-            raise InputError(f'{group} is {names!r}', where=where, do='Write GROUP: [names of surrogates]')
-        found[str(group)] = [str(name) for name in names]
-    return found
+class EvaluateFile(MeasureOptions):
+    """The option file of an evaluation."""
+
+    name: Text
+    """Name of the evaluation."""
+    output: Path | None = None
+    """Folder of the results; by default `results/NAME`."""
+    victim: ModelOptions | None = None
+    """The model that the surrogates shall behave like; without it, only task quality is measured."""
+    surrogates: dict[Text, ModelOptions] = Field(default={})
+    """Networks that were trained on the victim's answers, by name."""
+    scale: Annotated[int, Whole(1)] | None = None
+    """Scale of the models, where no victim and no surrogate has one."""
+    test_sets: Annotated[tuple[TestSet, ...], Field(min_length=1)]
+    """Images to measure on."""
+
+    @model_validator(mode='after')
+    def _check_seeds(self) -> Self:
+        check_seeds(self.seeds, list(self.surrogates), 'seeds')
+        return self
 
 
-def _save_images(value: Any, where: str) -> int | None:
-    if value == 'all':
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError(f'save_images is {value!r}', where=where, do='Give a number of images, or all')
-    return value
+def parse_test_sets(entries: Iterable[Any], where: str) -> list[EvaluationSet]:
+    """Check test sets.
 
-
-def parse_test_sets(sets: Any, where: str) -> list[EvaluationSet]:
-    """The test sets that an option lists.
+    Args:
+        entries: Each a :class:`TestSet`, or a section as an option file has it.
+        where: The option that lists them, for errors.
 
     Raises:
-        InputError: It lists none, or one has no name or no folder.
+        InputError: One has no name or no folder.
     """
-    if not isinstance(sets, list) or not sets:
-        raise InputError(
-            f'expected a list of test sets, got {sets!r}', where=where, do='Write - {name: ..., lq: FOLDER, gt: FOLDER}'
-        )
-    checked = []
-    for index, one in enumerate(sets):
-        at = f'{where}[{index}]'
-        check_keys(one, _SET_KEYS, at)
-        folders = {key: Path(str(one[key])) for key in _SET_KEYS[1:] if one.get(key) is not None}
-        if 'lq' not in folders and 'gt' not in folders:
-            require(one, 'lq', at)
-        checked.append(EvaluationSet(str(require(one, 'name', at)), **folders))
-    return checked
-
-
-def _panel_images(panel: Any, prefix: str) -> int | list[str]:
-    where = f'{prefix}panel'
-    if panel is None:
-        return 4
-    check_keys(panel, ('images',), where)
-    images = panel.get('images', 4)
-    if isinstance(images, list) and images:
-        return [str(name) for name in images]
-    if isinstance(images, bool) or not isinstance(images, int) or images < 1:
-        raise InputError(
-            f'images is {images!r}', where=where, do='Give a number of images from 1 on, or a list of their names'
-        )
-    return images
+    checked = (TestSet.parse(one, f'{where}[{index}]') for index, one in enumerate(entries))
+    return [EvaluationSet(**dict(one)) for one in checked]

@@ -10,7 +10,6 @@ from typing import Any
 
 from mea_plugin.core.files import hash_file, write_text
 from mea_plugin.core.images import list_images
-from mea_plugin.core.options import require
 from mea_plugin.data.sources import image_references
 from mea_plugin.evaluation import evaluate_from_options
 from mea_plugin.extract.options import ExtractionOptions
@@ -52,18 +51,16 @@ def extract(options: ExtractionOptions, *, command: Sequence[str] = ()) -> Extra
     Raises:
         InputError: Something in the options or the images cannot be used.
     """
-    victim = build_victim(options.query.victim, where=f'{options.where}: victim')
+    victim = build_victim(options.file.victim, where=f'{options.where}: victim')
     for surrogate in options.surrogates:
         surrogate.check(victim.scale, f'{options.where}: surrogates.{surrogate.name}')
-    at = f'{options.where}: evaluation'
-    entries = require(options.evaluation, 'test_sets', at)
-    folder = options.query.output / 'test_sets'
-    test_sets = prepare_test_sets(entries, folder, victim.scale, where=f'{at}.test_sets')
+    file, where = options.file, f'{options.where}: evaluation.test_sets'
+    test_sets = prepare_test_sets(file.evaluation.test_sets, file.output / 'test_sets', victim.scale, where=where)
     queries = _query(options, victim)
     weights = {}
     for surrogate in options.surrogates:
         start = time.monotonic()
-        trained = train_surrogate(surrogate, queries, options.query.output)
+        trained = train_surrogate(surrogate, queries, options.file.output)
         weights[surrogate.name] = trained.weights
         _report(f'train {surrogate.name}', str(trained.weights), None if trained.was_there else start)
     return _evaluate(options, victim, weights, test_sets, command)
@@ -71,11 +68,13 @@ def extract(options: ExtractionOptions, *, command: Sequence[str] = ()) -> Extra
 
 def _query(options: ExtractionOptions, victim: Victim) -> QuerySet:
     start = time.monotonic()
-    images = image_references(options.query.images, where=f'{options.where}: queries.images')
-    folder = options.query.output / 'queries'
+    images = image_references(options.file.queries.images, where=f'{options.where}: queries.images')
+    folder = options.file.output / 'queries'
     before = QuerySet(folder).manifest()
-    noted = options.query.noted()
-    queries = run_queries(victim, images, folder, **options.query.settings, move_other_aside=True, options=noted)
+    noted = options.file.noted()
+    queries = run_queries(
+        victim, images, folder, **options.file.queries.settings(), move_other_aside=True, options=noted
+    )
     after = queries.manifest()
     assert after is not None
     _report('query', f'{len(after["pairs"])} pairs in {folder}', None if after == before else start)
@@ -90,10 +89,10 @@ def _evaluate(
     command: Sequence[str],
 ) -> ExtractionResult:
     start = time.monotonic()
-    folder = options.query.output / 'evaluation'
-    surrogates = {surrogate.name: surrogate.as_victim(options.query.output) for surrogate in options.surrogates}
+    folder = options.file.output / 'evaluation'
+    surrogates = {surrogate.name: surrogate.as_victim(options.file.output) for surrogate in options.surrogates}
     rest = {key: value for key, value in options.evaluation.items() if key != 'test_sets'}
-    evaluation = {'name': options.query.name, 'surrogates': surrogates, 'test_sets': test_sets, **rest}
+    evaluation = {'name': options.file.name, 'surrogates': surrogates, 'test_sets': test_sets, **rest}
     folders = [entry[key] for entry in test_sets for key in ('lq', 'gt', 'target') if key in entry]
     images = [path for folder in folders for path in list_images(folder)]
     inputs = {
@@ -110,7 +109,7 @@ def _evaluate(
     else:
         record.begin()
         found = evaluate_from_options(
-            {**evaluation, 'victim': options.query.victim}, folder, where=options.where, command=command
+            {**evaluation, 'victim': options.file.victim}, folder, where=options.where, command=command
         )
         write_text(table, found.table)
         record.finish([table, picture, found.paths.json, found.paths.markdown, *found.paths.pictures])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_keys, check_number, check_section, require
+from pydantic import Field
+
+from mea_plugin.core.schema import Number, Options, Section, Whole
 from mea_plugin.query_sets import QuerySet
 
-__all__ = ['Surrogate', 'read_surrogate', 'stretch']
+__all__ = ['Surrogate', 'SurrogateOptions', 'read_surrogate', 'stretch']
 
 # By the option file's ending; each is imported when it is asked for.
 _LOCATIONS = {'.py': 'mea_plugin.extract.mmagic_run:MMagicSurrogate'}
@@ -62,32 +63,53 @@ class Surrogate(Protocol):
         ...
 
 
-def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
-    """Read a surrogate's section.
+class SurrogateOptions(Options):
+    """A network that is trained on the victim's answers."""
 
-    ``opt`` is an option file of BasicSR or MMagic, ``override`` a section that is laid over it, or a list of such
-    sections; then ``length`` multiplies the iterations and all that is counted in them (a scheduler's periods and
-    milestones, warm-up, intervals between checkpoints), ``seed`` replaces the training's, and ``known_defences`` are
-    those on the victim's answers that training goes through (:mod:`mea_plugin.defences.through`).
+    opt: str
+    """Option file of BasicSR (.yml) or config of MMagic (.py) for its training."""
+    override: dict[str, Any] | list[dict[str, Any]] = Field(default=[])
+    """Options that replace those of `opt`, section by section; of a list, a later entry replaces an earlier one."""
+    length: Annotated[float, Number(0.001, 1000)] = 1.0
+    """Factor on the iterations, and on all that is counted in them: schedules, warm-up, intervals of checkpoints."""
+    seed: Annotated[int, Whole(0, 2**32 - 1)] | None = None
+    """Seed of the training, instead of that of `opt`."""
+    known_defences: list[Section] = Field(default=[])
+    """Defences on the victim's answers that the training applies to the surrogate's output, too."""
+
+    @property
+    def overrides(self) -> list[dict[str, Any]]:
+        """The overrides, in the order in which they apply."""
+        return self.override if isinstance(self.override, list) else [self.override]
+
+    def build(self, name: str) -> Surrogate:
+        """Read the option file with the toolbox that it is for.
+
+        Args:
+            name: How tables call the surrogate.
+
+        Raises:
+            InputError: The file cannot be read, or an override does not fit.
+        """
+        module, _, attribute = _LOCATIONS.get(Path(self.opt).suffix, _OTHER).partition(':')
+        toolbox = getattr(importlib.import_module(module), attribute)
+        known = [{toolbox.section: {'known_defences': self.known_defences}}] if self.known_defences else []
+        surrogate: Surrogate = toolbox(name, self.opt, [*self.overrides, *known], length=self.length, seed=self.seed)
+        return surrogate
+
+
+def read_surrogate(name: str, value: Any, *, where: str) -> Surrogate:
+    """Check a surrogate's section and read its option file.
+
+    Args:
+        name: How tables call the surrogate.
+        value: :class:`SurrogateOptions`, or the section as the option file has it.
+        where: The file and the section, for errors.
 
     Raises:
         InputError: An option is missing or unknown, or the file cannot be read.
     """
-    check_keys(value, ('opt', 'override', 'length', 'seed', 'known_defences'), where)
-    opt = require(value, 'opt', where)
-    if not isinstance(opt, str):
-        raise InputError(f'opt is {opt!r}', where=where, do='Give an option file of BasicSR or MMagic')
-    check_number(value, 'seed', where, optional=True, most=2**32 - 1)
-    check_number(value, 'length', where, least=0.001, most=1000, whole=False, optional=True)
-    overrides = value.get('override') or {}
-    overrides = overrides if isinstance(overrides, list) else [overrides]
-    checked = [check_section(one, f'{where}.override') for one in overrides]
-    module, _, attribute = _LOCATIONS.get(Path(opt).suffix, _OTHER).partition(':')
-    toolbox = getattr(importlib.import_module(module), attribute)
-    if value.get('known_defences'):
-        checked.append({toolbox.section: {'known_defences': [dict(one) for one in value['known_defences']]}})
-    surrogate: Surrogate = toolbox(name, opt, checked, length=value.get('length') or 1, seed=value.get('seed'))
-    return surrogate
+    return SurrogateOptions.parse(value, where).build(name)
 
 
 def stretch(options: Any, keys: frozenset[str], factor: float) -> Any:

@@ -1,91 +1,79 @@
-"""The option file of a query run: a victim, some images, a budget."""
+"""The sections of an extraction's option file that a query run reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_keys, check_section, require
+from pydantic import Field
+from typing_extensions import Self
 
-__all__ = ['QueryOptions', 'check_name', 'section']
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import check_section, require
+from mea_plugin.core.schema import FolderName, Images, Number, Options, Section, Whole
+
+__all__ = ['Queries', 'QueryFile', 'check_name', 'section']
 
 _NAME_CHARACTERS = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-')
-_NUMBERS = ('budget', 'shrink', 'batch_size')
-_QUERIES = (*_NUMBERS, 'in_doubt', 'cost_per_query')
-_IN_DOUBT = ('abandon', 'resend')
 
 
-@dataclass(frozen=True)
-class QueryOptions:
-    """What to ask whom.
+class Queries(Options):
+    """Which images are sent to the victim, and how many."""
 
-    Attributes:
-        name: Of the run; a folder name.
-        output: The folder of everything that is written; the query set is its sub-folder ``queries``.
-        victim: Options for :func:`~mea_plugin.victims.build_victim`.
-        images: One or several sources; see :func:`~mea_plugin.data.sources.image_references`.
-        settings: ``budget``, ``shrink``, ``batch_size``, ``in_doubt`` for
-            :func:`~mea_plugin.query.engine.run_queries`, those that are given.
-        cost_per_query: What a charge costs, in whatever currency.
-    """
+    images: Images
+    """Images to send: a folder, a glob, an LMDB folder, or a list of these."""
+    budget: Annotated[int, Whole(1)] | None = None
+    """Queries that may be charged in all, over all runs with this ledger; without it, any number."""
+    shrink: Annotated[int, Whole(1)] = 1
+    """Factor by which each image is shrunk first (MATLAB's bicubic)."""
+    batch_size: Annotated[int, Whole(1)] = 8
+    """Images of equal size in one call of a victim that is a network on this machine."""
+    in_doubt: Literal['abandon', 'resend'] = 'abandon'
+    """Queries that may or may not have been answered, where sending them again is charged: give up, or send again."""
+    cost_per_query: Annotated[float, Number()] = 0.0
+    """Price of one query, in any currency."""
 
-    name: str
-    output: Path
-    victim: dict[str, Any]
-    images: str | list[str]
-    settings: dict[str, Any]
-    cost_per_query: float = 0.0
+    def settings(self) -> dict[str, Any]:
+        """The options for :func:`~mea_plugin.query.engine.run_queries`, those that are given."""
+        return self.model_dump(exclude_unset=True, exclude={'images', 'cost_per_query'})
 
-    def noted(self) -> dict[str, Any]:
-        """What the manifest of the query set keeps of the option file."""
-        queries = {'images': self.images, **self.settings, 'cost_per_query': self.cost_per_query}
-        return {'victim': self.victim, 'queries': queries}
+
+class QueryFile(Options):
+    """The option file of an extraction, as far as queries need it."""
+
+    name: FolderName
+    """Name of the run."""
+    output: Path = Field(default_factory=lambda data: Path('results') / data.get('name', ''))
+    """Folder for everything that is written, `results/NAME` by default; the query set is its sub-folder `queries`."""
+    victim: Section
+    """The model that is queried."""
+    queries: Queries
+    """Which images are sent to the victim, and how many."""
+    surrogates: Any = None
+    """Not read by a query run."""
+    evaluation: Any = None
+    """Not read by a query run."""
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> QueryOptions:
-        """Check the sections that a query run needs; an extraction's option file has them too.
+    def read(cls, options: Mapping[str, Any], where: str, output: str | Path | None = None) -> Self:
+        """Check the content of an option file.
 
         Args:
-            options: The option file's content.
+            options: The content.
             where: The file, for errors.
             output: Instead of the folder that the file names.
 
         Raises:
             InputError: A section or option is missing, unknown or of the wrong kind.
         """
-        name = check_name(require(options, 'name', where), f'{where}: name')
-        victim = dict(section(options, 'victim', where))
-        queries = section(options, 'queries', where)
-        at = f'{where}: queries'
-        check_keys(queries, ('images', *_QUERIES), at)
-        settings = {key: queries[key] for key in (*_NUMBERS, 'in_doubt') if queries.get(key) is not None}
-        for key in _NUMBERS:
-            value = settings.get(key, 1)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f'{key} is {value!r}', where=at, do='Give a whole number, 1 or more')
-        if settings.get('in_doubt', 'abandon') not in _IN_DOUBT:
-            raise InputError(
-                f'in_doubt is {settings["in_doubt"]!r}', where=at, do=suggestion(str(settings['in_doubt']), _IN_DOUBT)
-            )
-        cost = queries.get('cost_per_query') or 0
-        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float('inf'):
-            raise InputError(f'cost_per_query is {cost!r}', where=at, do='Give a number, 0 or more')
-        given = output or options.get('output') or Path('results') / name
-        if not isinstance(given, str | Path):
-            raise InputError(f'output is {given!r}', where=where, do='Give a folder')
-        folder = Path(given)
-        return cls(name, folder, victim, _sources(require(queries, 'images', at), at), settings, float(cost))
+        return cls.parse_document({**options, 'output': Path(output)} if output else options, where)
 
-
-def _sources(images: Any, where: str) -> str | list[str]:
-    if isinstance(images, list) and images and all(isinstance(one, str) for one in images):
-        return images
-    if isinstance(images, list | dict | bool):
-        raise InputError(f'images is {images!r}', where=where, do='Give a folder, a glob, an LMDB, or a list of these')
-    return str(images)
+    def noted(self) -> dict[str, Any]:
+        """The part of the option file that the query set's manifest keeps."""
+        queries = self.queries
+        asked = {'images': queries.images, **queries.settings(), 'cost_per_query': queries.cost_per_query}
+        return {'victim': self.victim, 'queries': asked}
 
 
 def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

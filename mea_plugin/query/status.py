@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mea_plugin.data.references import ImageRef
 from mea_plugin.query.engine import choose_images, claim, ledger_folder
 from mea_plugin.query.ledger import Ledger
-from mea_plugin.query.options import QueryOptions
+from mea_plugin.query.options import QueryFile
 from mea_plugin.query.plan import Plan, check_headers
 from mea_plugin.victims import Victim
 from mea_plugin.victims.remote import RemoteVictim
@@ -24,7 +24,7 @@ FROM attempts
 """
 
 
-def status(options: QueryOptions) -> str:
+def status(options: QueryFile) -> str:
     """A report on the ledger of a run, without asking anybody anything.
 
     Raises:
@@ -35,14 +35,14 @@ def status(options: QueryOptions) -> str:
         about = ledger.about()
         states = dict(ledger.rows('SELECT state, COUNT(*) FROM queries GROUP BY state'))
         ((attempts, settled, refused, doubtful, charged, began, ended, mean, sent, received),) = ledger.rows(_ATTEMPTS)
-        budget = options.settings.get('budget')
+        budget = options.queries.budget
         lines = [
             ('ledger', str(ledger.path)),
             ('victim', f'{about.get("name")}, x{about.get("scale")}, fingerprint {about.get("fingerprint", "")[:16]}'),
             ('budget', f'{ledger.spent} charged of {budget if budget is not None else "any number"}'),
             ('queries', ', '.join(f'{states.get(state, 0)} {_WORDS[state]}' for state in _STATES)),
             ('attempts', f'{attempts}: {settled or 0} answered, {refused or 0} refused, {doubtful or 0} in doubt'),
-            ('cost', _cost(int(charged or 0), options.cost_per_query)),
+            ('cost', _cost(int(charged or 0), options.queries.cost_per_query)),
         ]
         if attempts:
             lines.append(('time', f'{_moment(began)} to {_moment(ended)}'))
@@ -58,13 +58,13 @@ def status(options: QueryOptions) -> str:
     return _aligned(lines)
 
 
-def dry_run(victim: Victim, images: Mapping[str, ImageRef], options: QueryOptions) -> str:
+def dry_run(victim: Victim, images: Mapping[str, ImageRef], options: QueryFile) -> str:
     """What a run would send and cost; nothing is sent.
 
     Raises:
         InputError: An image cannot be used, or the ledger is that of another victim.
     """
-    budget, shrink = options.settings.get('budget'), options.settings.get('shrink', 1)
+    budget, shrink = options.queries.budget, options.queries.shrink
     chosen = choose_images(images, budget)
     place = ledger_folder(options.output / 'queries')
     spent, answered, unknown, charges = 0, 0, len(chosen), len(chosen)
@@ -83,17 +83,17 @@ def dry_run(victim: Victim, images: Mapping[str, ImageRef], options: QueryOption
         ('answered', f'{answered} already'),
         ('to charge', f'at most {charges} ({unknown} images are not read yet; equal ones are one query)'),
         ('budget', f'{spent} charged of {budget if budget is not None else "any number"}'),
-        ('cost', f'at most {_cost(charges, options.cost_per_query)}'),
+        ('cost', f'at most {_cost(charges, options.queries.cost_per_query)}'),
     ]
     if budget is not None and spent + charges > budget:
         lines.append(('short', f'up to {spent + charges - budget} queries more than the budget allows'))
     return _aligned(lines)
 
 
-def _is_charged_again(victim: Victim, options: QueryOptions) -> bool:
+def _is_charged_again(victim: Victim, options: QueryFile) -> bool:
     """Whether what is in doubt would be sent again as one more charge."""
     remote = isinstance(victim, RemoteVictim) and not victim.idempotent
-    return remote and options.settings.get('in_doubt') == 'resend'
+    return remote and options.queries.in_doubt == 'resend'
 
 
 _WORDS = {

@@ -22,7 +22,7 @@ from mea_plugin.core.files import hash_json, read_json, write_json
 from mea_plugin.core.locks import locked
 from mea_plugin.core.provenance import provenance
 from mea_plugin.evaluation import evaluate
-from mea_plugin.evaluation.options import MeasureOptions, parse_test_sets
+from mea_plugin.evaluation.options import MetricOptions, parse_test_sets
 from mea_plugin.evaluation.results import Comparison, SetResult, number
 from mea_plugin.extract.toolboxes import Surrogate, read_surrogate
 from mea_plugin.extract.training import train_surrogate
@@ -108,13 +108,13 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
     train = read_json(note)
     if not isinstance(train, dict) or train.pop('key', None) != job.key:  # killed before it was noted
         train = {'iterations': surrogate.total, 'seconds': None}
-    measure = MeasureOptions.parse(job.measure, job.id, [])
+    metrics = MetricOptions.parse(job.measure, job.id).find_metrics(f'{job.id}: ')
     network = build_victim(surrogate.as_victim(folder), where=f'{job.id}: surrogate')
     result, _ = evaluate(
         victim,
         {'surrogate': network},
         parse_test_sets(job.test_sets, job.id),
-        metrics=measure.metrics,
+        metrics=metrics,
         panel_images=1,
         where=job.id,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_keys
-from mea_plugin.study.options import AXES, StudyOptions
+from mea_plugin.study.options import StudyFile
 
 __all__ = ['check_consistent']
 
+_PLURALS = {'victim': 'victims', 'budget': 'budgets', 'defence': 'defences'}
 
-def check_consistent(study: StudyOptions) -> None:
+
+def check_consistent(study: StudyFile) -> None:
     """Check names that the file mentions, metrics, and that methods that are compared were tuned alike.
 
     Raises:
@@ -22,7 +23,7 @@ def check_consistent(study: StudyOptions) -> None:
     _check_metrics(study)
 
 
-def _check_names(study: StudyOptions) -> None:
+def _check_names(study: StudyFile) -> None:
     """Every name that the file mentions is one that it defines."""
     known: dict[str, list[Any]] = {
         'victim': list(study.victims),
@@ -34,11 +35,9 @@ def _check_names(study: StudyOptions) -> None:
         'seed': list(study.seeds),
     }
     for index, one in enumerate(study.exclude):
-        where = f'{study.where}: exclude[{index}]'
-        check_keys(one, AXES, where)
-        for axis, value in one.items():
-            for each in value if isinstance(value, list) else [value]:
-                _check_known(each, known[axis], axis, where)
+        for axis, values in one.axes.items():
+            for each in values:
+                _check_known(each, known[axis], axis, f'{study.where}: exclude[{index}].{axis}')
     for name, method in study.methods.items():
         where = f'{study.where}: methods.{name}'
         if method.base is not None:
@@ -47,9 +46,12 @@ def _check_names(study: StudyOptions) -> None:
         for part in (method, *method.trials.values()):
             for surrogate in part.surrogates:
                 _check_known(surrogate, known['surrogate'], 'surrogate', f'{where}.surrogates')
+    for index, pair in enumerate(study.comparisons):
+        for role in ('method', 'against'):
+            _check_known(getattr(pair, role), known['method'], 'method', f'{study.where}: comparisons[{index}].{role}')
     for axis, values in (study.tuning.axes if study.tuning else {}).items():
         for each in values:
-            _check_known(each, known[axis], axis, f'{study.where}: tuning')
+            _check_known(each, known[axis], axis, f'{study.where}: tuning.{_PLURALS.get(axis, axis)}')
 
 
 def _check_known(value: Any, known: list[Any], axis: str, where: str) -> None:
@@ -57,17 +59,17 @@ def _check_known(value: Any, known: list[Any], axis: str, where: str) -> None:
         raise InputError(f'no {axis} {value!r}', where=where, do=suggestion(str(value), list(map(str, known))))
 
 
-def _check_metrics(study: StudyOptions) -> None:
+def _check_metrics(study: StudyFile) -> None:
     """Methods are compared image by image, and in numbers that can be had here."""
     where = f'{study.where}: metrics'
-    for metric in study.measure.metrics:
+    for metric in study.measured:
         if metric.kind != 'pair':
             raise InputError(f'{metric.name} has no value per image', where=where, do='Use metrics such as psnr_rgb')
         if metric.missing:
             raise InputError(f'{metric.name} cannot be computed here ({metric.missing})', where=where, do='Remove it')
 
 
-def _check_trials(study: StudyOptions) -> None:
+def _check_trials(study: StudyFile) -> None:
     """Methods that are compared were tuned with the same number of trials."""
     counts = {name: len(study.methods[study.chain(name)[0]].trials) for name in study.methods}
     if any(counts.values()) and study.tuning is None:

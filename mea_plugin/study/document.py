@@ -11,7 +11,7 @@ from mea_plugin.study.collect import compare, over_seeds, seconds_of
 from mea_plugin.study.finished import CONFIGURATION, Configuration, Results
 from mea_plugin.study.job import StudyRun
 from mea_plugin.study.matrix import attackers_losses
-from mea_plugin.study.options import StudyOptions
+from mea_plugin.study.options import StudyFile
 from mea_plugin.study.references import References, mean_of
 
 __all__ = ['FORMAT', 'study_document']
@@ -28,7 +28,7 @@ def study_document(run: StudyRun, references: References, command: Sequence[str]
         command: What was typed.
     """
     study = run.shared.study
-    metrics = study.measure.metrics
+    metrics = study.measured
     results = Results(run.records, run.wanted)
     records = [*run.records.values(), *run.trials.values()]
     return {
@@ -68,7 +68,7 @@ def study_document(run: StudyRun, references: References, command: Sequence[str]
 
 
 def _defences(
-    results: Results, study: StudyOptions, metrics: Sequence[Metric], references: References
+    results: Results, study: StudyFile, metrics: Sequence[Metric], references: References
 ) -> dict[str, Any] | None:
     """What defences take; nothing in a study without that axis."""
     if not study.defences:

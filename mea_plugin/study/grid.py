@@ -11,7 +11,7 @@ from typing import Any
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.defences.known import imitated_entries
-from mea_plugin.study.options import AXES, StudyOptions
+from mea_plugin.study.options import AXES, StudyFile
 
 __all__ = ['Cell', 'draw', 'naming', 'study_cells', 'surrogate_section', 'trial_cells']
 
@@ -55,7 +55,7 @@ class Cell:
 
 
 @contextmanager
-def naming(study: StudyOptions, cell: Cell) -> Iterator[None]:
+def naming(study: StudyFile, cell: Cell) -> Iterator[None]:
     """Let an error that is raised inside name the cell that cannot run."""
     try:
         yield
@@ -65,7 +65,7 @@ def naming(study: StudyOptions, cell: Cell) -> Iterator[None]:
         raise InputError(f'cell {cell.id}: {error}', where=study.where) from None
 
 
-def study_cells(study: StudyOptions) -> list[Cell]:
+def study_cells(study: StudyFile) -> list[Cell]:
     """All cells of the tables, seed by seed, so that a study that is stopped early has all methods.
 
     Raises:
@@ -77,20 +77,20 @@ def study_cells(study: StudyOptions) -> list[Cell]:
         Cell(victim, surrogate, queries, budget, method, seed, defence=defence)
         for seed, victim, surrogate, queries, budget, defence, method in itertools.product(*order)
     ]
-    kept = [cell for cell in cells if not _is_excluded(cell, study.exclude)]
+    kept = [cell for cell in cells if not any(_is_at(cell, one.axes) for one in study.exclude)]
     if not kept:
         raise InputError('no cell is left', where=f'{study.where}: exclude', do='Exclude less')
     return kept
 
 
-def trial_cells(study: StudyOptions) -> list[Cell]:
+def trial_cells(study: StudyFile) -> list[Cell]:
     """All trials: each candidate of each method at the values of the axes that ``tuning`` names."""
     if study.tuning is None:
         return []
     cells = [
         replace(cell, seed=seed, trial=trial)
         for cell in study_cells(study)
-        if cell.seed == study.seeds[0] and _is_tuned_at(cell, study.tuning.axes)
+        if cell.seed == study.seeds[0] and _is_at(cell, study.tuning.axes)
         for trial in study.methods[cell.method].trials
         for seed in study.tuning.seeds
     ]
@@ -98,7 +98,7 @@ def trial_cells(study: StudyOptions) -> list[Cell]:
     return sorted(cells, key=lambda cell: study.tuning.seeds.index(cell.seed) if study.tuning else 0)
 
 
-def _check_all_tuned(study: StudyOptions, trials: Sequence[Cell]) -> None:
+def _check_all_tuned(study: StudyFile, trials: Sequence[Cell]) -> None:
     """A method with trials is tuned with every surrogate that it is used with."""
     tuned = {(cell.surrogate, cell.method) for cell in trials}
     for cell in study_cells(study):
@@ -111,7 +111,7 @@ def _check_all_tuned(study: StudyOptions, trials: Sequence[Cell]) -> None:
             )
 
 
-def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None) -> dict[str, Any]:
+def surrogate_section(study: StudyFile, cell: Cell, chosen: str | None = None) -> dict[str, Any]:
     """The section that :func:`~mea_plugin.extract.toolboxes.read_surrogate` takes.
 
     Args:
@@ -119,10 +119,8 @@ def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None
         cell: A cell.
         chosen: The trial that tuning has chosen for the cell's surrogate and method.
     """
-    own = dict(study.surrogates[cell.surrogate])
-    overrides = own.get('override') or []
-    overrides = list(overrides) if isinstance(overrides, list) else [overrides]
-    length = own.get('length') or 1
+    own = study.surrogates[cell.surrogate]
+    overrides, length = list(own.overrides), own.length
     for name in study.chain(cell.method):
         method = study.methods[name]
         trial = method.trials.get(cell.trial or chosen or '')
@@ -130,8 +128,8 @@ def surrogate_section(study: StudyOptions, cell: Cell, chosen: str | None = None
             if one is not None:
                 overrides += one.overrides(cell.surrogate)
                 length *= one.length
-    section = {**own, 'override': overrides, 'length': length, 'seed': cell.seed}
-    if study.attack(cell.method).get('knows') and (imitated := imitated_entries(study.defences.get(cell.defence, []))):
+    section = {**own.model_dump(exclude_unset=True), 'override': overrides, 'length': length, 'seed': cell.seed}
+    if study.attack(cell.method).knows and (imitated := imitated_entries(study.defences.get(cell.defence, []))):
         section['known_defences'] = imitated
     return section
 
@@ -152,13 +150,5 @@ def draw(names: Iterable[str], budget: int, seed: int) -> list[str]:
     return sorted(order[:budget])
 
 
-def _is_excluded(cell: Cell, exclude: Sequence[Mapping[str, Any]]) -> bool:
-    return any(all(_matches(getattr(cell, axis), value) for axis, value in one.items()) for one in exclude)
-
-
-def _is_tuned_at(cell: Cell, axes: Mapping[str, Sequence[Any]]) -> bool:
+def _is_at(cell: Cell, axes: Mapping[str, Sequence[Any]]) -> bool:
     return all(getattr(cell, axis) in values for axis, values in axes.items())
-
-
-def _matches(value: Any, wanted: Any) -> bool:
-    return value in wanted if isinstance(wanted, list) else bool(value == wanted)

@@ -13,7 +13,7 @@ from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.cell import Job
 from mea_plugin.study.grid import Cell, naming, study_cells, surrogate_section, trial_cells
 from mea_plugin.study.keys import Records, cell_key
-from mea_plugin.study.options import StudyOptions
+from mea_plugin.study.options import StudyFile
 from mea_plugin.study.prepare import Shared, asked_of, build_victims, check_budgets, check_defences, prepare
 from mea_plugin.study.runner import Failure, Task, finished, run_tasks
 from mea_plugin.study.tuning import Choice, choose_trials, mean_fidelity
@@ -46,7 +46,7 @@ class StudyRun:
     shared: Shared
 
 
-def check_study(study: StudyOptions) -> dict[str, Victim]:
+def check_study(study: StudyFile) -> dict[str, Victim]:
     """Meet everything that can be met before the first query: each kind of cell is checked as its training would.
 
     Returns:
@@ -62,7 +62,7 @@ def check_study(study: StudyOptions) -> dict[str, Victim]:
     scale = next(iter(victims.values())).scale
     seen = set()
     for cell in cells:
-        kind = (cell.surrogate, cell.method, cell.trial, study.attack(cell.method).get('knows') and cell.defence)
+        kind = (cell.surrogate, cell.method, cell.trial, study.attack(cell.method).knows and cell.defence)
         if kind not in seen:
             seen.add(kind)
             with naming(study, cell):
@@ -70,7 +70,7 @@ def check_study(study: StudyOptions) -> dict[str, Victim]:
     return victims
 
 
-def run_study(study: StudyOptions, places: Places, *, start: bool = True) -> StudyRun:
+def run_study(study: StudyFile, places: Places, *, start: bool = True) -> StudyRun:
     """Run what is not finished.
 
     Args:
@@ -85,7 +85,7 @@ def run_study(study: StudyOptions, places: Places, *, start: bool = True) -> Stu
     victims = check_study(study)
     cells, trials = study_cells(study), trial_cells(study)
     shared = prepare(study, [*trials, *cells], victims)
-    metric = study.measure.metrics[0]
+    metric = study.measured[0]
     failures: list[Failure] = []
     tried = _run(shared, trials, {}, places, 'trials', failures, metric, start)
     choices = choose_trials(study, trials, tried, metric)
@@ -161,15 +161,15 @@ def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task
     return tasks
 
 
-def _chosen(study: StudyOptions, cell: Cell, choices: Choices) -> str | None:
+def _chosen(study: StudyFile, cell: Cell, choices: Choices) -> str | None:
     choice = choices.get((cell.surrogate, study.chain(cell.method)[0]))
     return choice.trial if choice and cell.trial is None else None
 
 
-def _section(study: StudyOptions, cell: Cell, choices: Choices) -> dict[str, Any]:
+def _section(study: StudyFile, cell: Cell, choices: Choices) -> dict[str, Any]:
     return surrogate_section(study, cell, _chosen(study, cell, choices))
 
 
-def _read(study: StudyOptions, cell: Cell, chosen: str | None) -> Surrogate:
+def _read(study: StudyFile, cell: Cell, chosen: str | None) -> Surrogate:
     with naming(study, cell):
         return read_surrogate('surrogate', surrogate_section(study, cell, chosen), where=f'surrogates.{cell.surrogate}')

@@ -35,7 +35,7 @@ def cell_key(cell: Cell, surrogate: Surrogate, shared: Shared) -> str:
             **({} if asked == victim else {'asked': asked}),
             'pairs': [[pair.name, pair.query, pair.response] for pair in shared.drawn(cell)],
             'test_sets': shared.tests_of(cell).fingerprint,
-            'metrics': [metric.name for metric in shared.study.measure.metrics],
+            'metrics': [metric.name for metric in shared.study.measured],
         }
     )
 

@@ -38,7 +38,7 @@ def customers_losses(shared: Shared, known: Mapping[str, Any]) -> dict[str, Any]
         undefended), and ``seconds``: of a query with the defence, as a multiple of one without.
     """
     study = shared.study
-    names = [metric.name for metric in study.measure.metrics]
+    names = [metric.name for metric in study.measured]
     found: dict[str, Any] = {}
     for name, victim in shared.victims.items():
         recorded, timed = shared.recorded(name), None
@@ -99,7 +99,7 @@ def _distance(shared: Shared, victim: Victim, defended: Victim) -> dict[str, Any
         {},
         parse_test_sets(shared.test_sets.entries, shared.study.where),
         baselines={'defended': defended},
-        metrics=shared.study.measure.metrics,
+        metrics=shared.study.measured,
         panel_images=1,
     )
     return measured_sets(result.sets, 'defended')

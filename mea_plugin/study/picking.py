@@ -9,7 +9,7 @@ from mea_plugin.core.errors import InputError
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.metrics.planes import Y_WEIGHTS
-from mea_plugin.study.options import ImageSource
+from mea_plugin.study.options import ImageSource, QuerySource
 
 __all__ = ['detail', 'source_images']
 
@@ -23,7 +23,7 @@ def source_images(source: ImageSource, *, where: str) -> dict[str, ImageRef]:
         InputError: There are none.
     """
     images = image_references(source.images, where=where)
-    if source.pick is None:
+    if not isinstance(source, QuerySource) or source.pick is None:
         return images
     scores = {name: _score(image, source.shrink) for name, image in images.items()}
     order = sorted(images, key=lambda name: (scores[name], name), reverse=source.pick == 'busiest')

@@ -20,7 +20,7 @@ from mea_plugin.query import run_queries
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.query_sets.layout import Pair
 from mea_plugin.study.grid import Cell, draw, naming
-from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.study.options import StudyFile
 from mea_plugin.study.picking import source_images
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.defended import DefendedVictim
@@ -64,11 +64,11 @@ class Asked(NamedTuple):
         return '+'.join([self.victim, *([self.defence] if self.defence else []), *attack])
 
 
-def asked_of(study: StudyOptions, cell: Cell) -> Asked:
+def asked_of(study: StudyFile, cell: Cell) -> Asked:
     """Who answers a cell's queries; without a defence that is the victim alone, whatever that is called."""
     attack, defence = study.attack(cell.method), cell.defence if study.defences.get(cell.defence) else ''
-    undo = bool(attack.get('knows') and defence and can_be_undone(study.defences[defence]))
-    return Asked(cell.victim, defence, int(attack.get('repeats', 1)), float(attack.get('denoise', 0)), undo)
+    undo = bool(attack.knows and defence and can_be_undone(study.defences[defence]))
+    return Asked(cell.victim, defence, attack.repeats, attack.denoise, undo)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Shared:
     pairs: dict[tuple[Asked, str], dict[str, Pair]]
     test_sets: TestSets
     validation: TestSets | None
-    study: StudyOptions
+    study: StudyFile
 
     def query_folder(self, asked: Asked, source: str) -> Path:
         """Where a query set lies."""
@@ -123,7 +123,7 @@ class Shared:
         return self.validation
 
 
-def build_victims(study: StudyOptions, cells: Iterable[Cell]) -> dict[str, Victim]:
+def build_victims(study: StudyFile, cells: Iterable[Cell]) -> dict[str, Victim]:
     """The victims that cells ask.
 
     Raises:
@@ -147,7 +147,7 @@ def build_victims(study: StudyOptions, cells: Iterable[Cell]) -> dict[str, Victi
     return victims
 
 
-def check_budgets(study: StudyOptions, cells: Iterable[Cell]) -> None:
+def check_budgets(study: StudyFile, cells: Iterable[Cell]) -> None:
     """Refuse a budget above the number of images.
 
     Raises:
@@ -170,7 +170,7 @@ def check_budgets(study: StudyOptions, cells: Iterable[Cell]) -> None:
             )
 
 
-def check_defences(study: StudyOptions, cells: Iterable[Cell]) -> None:
+def check_defences(study: StudyFile, cells: Iterable[Cell]) -> None:
     """Refuse a defence that cannot be made.
 
     Raises:
@@ -185,7 +185,7 @@ def check_defences(study: StudyOptions, cells: Iterable[Cell]) -> None:
                 build_defences(defences, where=f'defences.{name}')
 
 
-def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim]) -> Shared:
+def prepare(study: StudyFile, cells: list[Cell], victims: Mapping[str, Victim]) -> Shared:
     """Make the test sets, and ask each victim about every image that any cell draws, once.
 
     Several processes may do so at once: one works, the others wait and find everything done.
@@ -222,15 +222,15 @@ def prepare(study: StudyOptions, cells: list[Cell], victims: Mapping[str, Victim
     )
 
 
-def _images(study: StudyOptions, source: str) -> dict[str, ImageRef]:
+def _images(study: StudyFile, source: str) -> dict[str, ImageRef]:
     return source_images(study.queries[source], where=f'{study.where}: queries.{source}.images')
 
 
-def _query_folder(study: StudyOptions, asked: Asked, source: str) -> Path:
+def _query_folder(study: StudyFile, asked: Asked, source: str) -> Path:
     return study.output / 'queries' / asked.folder / source
 
 
-def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Victim:
+def _party(study: StudyFile, asked: Asked, victim: Victim, cell: Cell) -> Victim:
     """The victim itself, or that behind the defence and the attacker's way of asking."""
     if study.defences:  # behind each of them it is asked about the same images
         victim = _recorded(study, victim, asked.victim)
@@ -245,21 +245,20 @@ def _party(study: StudyOptions, asked: Asked, victim: Victim, cell: Cell) -> Vic
     return victim
 
 
-def _recorded(study: StudyOptions, victim: Victim, name: str) -> Victim:
+def _recorded(study: StudyFile, victim: Victim, name: str) -> Victim:
     return RecordedVictim(victim, study.output / 'answers' / name)
 
 
-def _ask(study: StudyOptions, asked: Asked, victim: Victim, source: str, cells: Iterable[Cell]) -> dict[str, Pair]:
+def _ask(study: StudyFile, asked: Asked, victim: Victim, source: str, cells: Iterable[Cell]) -> dict[str, Pair]:
     images, wanted = _images(study, source), set()
     for cell in cells:
         if (asked_of(study, cell), cell.queries) == (asked, source):
             wanted.update(draw(images, cell.budget // asked.repeats, cell.seed))
-    options: ImageSource = study.queries[source]
     queries = run_queries(
         victim,
         {image: images[image] for image in sorted(wanted)},
         _query_folder(study, asked, source),
-        shrink=options.shrink,
+        shrink=study.queries[source].shrink,
         move_other_aside=True,
         options={'study': study.name, 'victim': asked.folder, 'queries': source},
     )
@@ -278,7 +277,7 @@ def _hashes(test_sets: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
 
 
 def _check_apart(
-    study: StudyOptions,
+    study: StudyFile,
     hashes: Mapping[str, Mapping[str, Mapping[str, str]]],
     pairs: Mapping[tuple[Asked, str], Mapping[str, Pair]],
 ) -> None:

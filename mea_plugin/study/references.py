@@ -18,7 +18,7 @@ from mea_plugin.query_sets import QuerySet
 from mea_plugin.study.cell import measured_sets
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.matrix import customers_losses
-from mea_plugin.study.options import ImageSource, StudyOptions
+from mea_plugin.study.options import ImageSource, StudyFile
 from mea_plugin.study.picking import source_images
 from mea_plugin.study.prepare import Asked, Shared
 from mea_plugin.victims import Victim, build_victim
@@ -97,7 +97,7 @@ class _OneColour:
 def _trivial(shared: Shared, name: str, victim: Victim, known: Mapping[str, Any] | None) -> dict[str, Any]:
     """Bicubic interpolation; at scale 1 the query unchanged or one colour, whichever is better."""
     study = shared.study
-    metrics = [metric.name for metric in study.measure.metrics]
+    metrics = [metric.name for metric in study.measured]
     answers = {pair.response for (of, _), pairs in shared.pairs.items() if of == Asked(name) for pair in pairs.values()}
     about = [victim.fingerprint, shared.test_sets.fingerprint, metrics, sorted(answers) if victim.scale == 1 else []]
     key = hash_json(about)
@@ -114,11 +114,11 @@ def _trivial(shared: Shared, name: str, victim: Victim, known: Mapping[str, Any]
         {},
         parse_test_sets(shared.test_sets.entries, study.where),
         baselines=models,
-        metrics=study.measure.metrics,
+        metrics=study.measured,
         panel_images=1,
     )
     measured = {title: measured_sets(result.sets, title) for title in models}
-    decides = study.measure.metrics[0]
+    decides = study.measured[0]
     sign = 1 if decides.better == 'higher' else -1
     best = max(models, key=lambda title: sign * mean_of(measured[title], decides.name))
     return {'key': key, 'name': best, 'test_sets': measured[best]}
@@ -138,7 +138,7 @@ def _answers(shared: Shared, victim: str) -> Iterator[np.ndarray]:
 
 
 def _distances(
-    study: StudyOptions,
+    study: StudyFile,
     victim: str,
     trained_on: ImageSource,
     known: Mapping[str, Any] | None,

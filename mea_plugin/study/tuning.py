@@ -11,7 +11,7 @@ import numpy as np
 
 from mea_plugin.metrics.metric import Metric
 from mea_plugin.study.grid import Cell
-from mea_plugin.study.options import StudyOptions
+from mea_plugin.study.options import StudyFile
 
 __all__ = ['Choice', 'choose_trials', 'mean_fidelity']
 
@@ -34,7 +34,7 @@ class Choice:
 
 
 def choose_trials(
-    study: StudyOptions, cells: Sequence[Cell], records: Mapping[Cell, Mapping[str, Any]], metric: Metric
+    study: StudyFile, cells: Sequence[Cell], records: Mapping[Cell, Mapping[str, Any]], metric: Metric
 ) -> dict[tuple[str, str], Choice]:
     """Take the trial with the best mean; of equal ones the first in the file.
 

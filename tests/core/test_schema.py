@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field, model_validator
 
 import mea_plugin
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.schema import Flag, FolderName, Images, Number, Options, Section, Whole, refusal, shortened
+from mea_plugin.core.schema import Flag, FolderName, Images, Number, Options, Section, Text, Whole, refusal, shortened
 
 
 class Batch(Options):
@@ -51,6 +52,12 @@ class File(Options):
     """Somebody else's."""
     plane: Batch | None = Batch()
     """May be left out with ~."""
+    title: Text = ''
+    """A text."""
+    named: Annotated[dict[FolderName, Batch], Field(min_length=1)] = Field(default={})
+    """Sections by name."""
+    names: Text | list[Text] = ''
+    """One or several."""
 
     keep_null = ('plane',)
 
@@ -110,6 +117,11 @@ def test_nothing_means_the_default_unless_it_has_a_meaning() -> None:
         ({'name': 'a', 'save': -1}, 'run.yml: save', '-1', '0'),
         ({'name': 'a', 'formats': ['a', 3]}, 'run.yml: formats[1]', '3', ''),
         ({'name': 'a', 'victim': {}}, 'run.yml: victim', '', ''),
+        ({'name': 'a', 'title': True}, 'run.yml: title', 'True', ''),
+        ({'name': 'a', 'named': {}}, 'run.yml: named', '{}', 'one or more'),
+        ({'name': 'a', 'named': {'a/b': {}}}, 'run.yml: named', "'a/b'", ''),
+        ({'name': 'a', 'named': {2024: {'size': 0}}}, 'run.yml: named.2024.size', '0', '1'),
+        ({'name': 'a', 'names': ['a', {}]}, 'run.yml: names[1]', '{}', 'text'),
         ({'name': 'a', '_delete_': True}, 'run.yml', '_delete_', ''),
         ({'name': 'a', 3: True}, 'run.yml', '3', 'name'),
     ],
@@ -129,8 +141,6 @@ def test_a_section_of_a_file_is_named_with_dots() -> None:
 
 
 def test_a_check_across_options_names_the_option() -> None:
-    from pydantic import model_validator
-
     class Sides(Options):
         low: Annotated[int, Whole(1)] = 1
         high: Annotated[int, Whole(1)] = 2
@@ -144,6 +154,22 @@ def test_a_check_across_options_names_the_option() -> None:
     with pytest.raises(InputError) as caught:
         Sides.parse({'low': 3}, 'a.yml: sides')
     assert (caught.value.where, caught.value.do) == ('a.yml: sides.high', 'Give more')
+
+
+def test_a_check_of_somebody_else_is_reported_with_the_section_that_calls_it() -> None:
+    class Group(Options):
+        names: tuple[Text, ...] = ()
+
+        @model_validator(mode='after')
+        def _check(self) -> 'Group':
+            raise InputError(f'{self.names[0]} is taken', where='names', do='Choose another')
+
+    class Outer(Options):
+        group: Group = Group.model_construct()
+
+    with pytest.raises(InputError) as caught:
+        Outer.parse_document({'group': {'names': [5]}}, 'a.yml')
+    assert (caught.value.where, caught.value.what) == ('a.yml: group.names', '5 is taken')
 
 
 @given(st.text(max_size=10_000) | st.lists(st.integers(), max_size=5_000) | st.integers(-(10**300), 10**300))

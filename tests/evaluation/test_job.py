@@ -135,57 +135,60 @@ def test_the_output_folder_is_the_arguments_or_the_files(tool, options, tmp_path
 
 
 @pytest.mark.parametrize(
-    ('path', 'value', 'message'),
+    ('path', 'value', 'where', 'quoted'),
     [
-        (['surogates'], {}, r"study\.yml: unknown option 'surogates'\. Use 'surrogates'"),
-        (['victim', 'ofset'], 1, r"study\.yml: victim: unknown option 'ofset'\. Use 'offset'"),
-        (['victim', 'type'], 'enlargr', r"study\.yml: victim\.type: no victim type 'enlargr'"),
-        (['victim'], 'basicsr', r"study\.yml: victim: expected a section, got 'basicsr'"),
-        (['surrogates', 'ours', 'scale'], 4, r'surrogates\.ours: its scale is 4, the victim has 2'),
-        (
-            ['surrogates', 'ours'],
-            'x.pth',
-            r'surrogates\.ours: x\.pth holds weights, but not the network that they are for',
-        ),
-        (
-            ['surrogates', 'ours'],
-            {'weights': 'x.pth'},
-            r'ours: x\.pth holds weights, .*Write \{type: basicsr, network_g: ',
-        ),
-        (['surrogates', 'ours'], {'type': 'basicsr', 'weights': 'x.pth'}, r'x\.pth holds weights, but not the network'),
-        (['surrogates', 'ours'], 'x', r"surrogates\.ours: expected a section, got 'x'"),
-        (['surrogates'], ['ours'], r"study\.yml: surrogates: expected a section, got \['ours'\]"),
-        (['name'], None, r"study\.yml: the option 'name' is missing"),
-        (['test_sets'], [], r'study\.yml: test_sets: expected a list of test sets, got \[\]'),
-        (['test_sets', 0, 'hr'], 'x', r"test_sets\[0\]: unknown option 'hr'"),
-        (['test_sets', 0], {'name': 'toy'}, r"test_sets\[0\]: the option 'lq' is missing"),
-        (['test_sets', 0, 'target'], 'nowhere', r'test_sets\.toy\.target: folder nowhere does not exist'),
-        (['metrics'], ['psnr_y', 'sim_y'], r"study\.yml: metrics: no metric is called 'sim_y'\. Use 'ssim_y'"),
-        (['metrics'], 'al', r"study\.yml: metrics: metrics is 'al'\. Use 'all'"),
-        (['metrics'], [], r'study\.yml: metrics: metrics is \[\]\. Give a list of names, or all'),
-        (['weights'], {'dir': 'x'}, r"study\.yml: weights: unknown option 'dir'"),
-        (['weights'], {'urls': ['x']}, r"weights\.urls: expected a section, got \['x'\]"),
-        (['seeds'], {'all': ['ours', 'hours']}, r"seeds\.all: no surrogate is called 'hours'"),
-        (['seeds'], {'ours': ['ours', 'base']}, r"seeds\.ours: 'ours' is the name of a model, too"),
-        (['seeds'], {'all': ['ours', 'ours']}, r"seeds\.all: 'ours' is there twice"),
-        (['seeds'], {'all': 3}, r'seeds: all is 3'),
-        (['ceiling'], 1, r'ceiling: ceiling is 1\. Write true or false'),
-        (['save_images'], -1, r'save_images: save_images is -1'),
-        (['save_images'], 'some', r"save_images: save_images is 'some'"),
-        (['scale'], 3, r'scale: the scale is 3, that of the models 2'),
-        (['test_sets', 0, 'gt'], 'nowhere', r'test_sets\.toy\.gt: folder nowhere does not exist'),
-        (['panel'], {'images': 0}, r'study\.yml: panel: images is 0'),
-        (['panel'], {'images': []}, r'study\.yml: panel: images is \[\]'),
-        (['panel'], {'images': ['0']}, r"panel\.images: no test image is called '0'"),
-        (['panel'], {'count': 3}, r"study\.yml: panel: unknown option 'count'"),
+        (['surogates'], {}, '', "'surogates'"),
+        (['victim', 'ofset'], 1, 'victim', "'ofset'"),
+        (['victim', 'type'], 'enlargr', 'victim.type', "'enlargr'"),
+        (['victim'], 'basicsr', 'victim', "'basicsr'"),
+        (['surrogates', 'ours', 'scale'], 4, 'surrogates.ours', '4'),
+        (['surrogates', 'ours'], 'x.pth', 'surrogates.ours', 'x.pth'),
+        (['surrogates', 'ours'], {'weights': 'x.pth'}, 'surrogates.ours', 'x.pth'),
+        (['surrogates', 'ours'], {'type': 'basicsr', 'weights': 'x.pth'}, 'surrogates.ours', 'x.pth'),
+        (['surrogates', 'ours'], 'x', 'surrogates.ours', "'x'"),
+        (['surrogates'], ['ours'], 'surrogates', "['ours']"),
+        (['test_sets'], [], 'test_sets', '[]'),
+        (['test_sets'], {'name': 'toy'}, 'test_sets', "{'name': 'toy'}"),
+        (['test_sets', 0, 'hr'], 'x', 'test_sets[0]', "'hr'"),
+        (['test_sets', 0], {'name': 'toy'}, 'test_sets[0]', "'lq'"),
+        (['test_sets', 0, 'target'], 'nowhere', 'test_sets.toy.target', 'nowhere'),
+        (['metrics'], ['psnr_y', 'sim_y'], 'metrics', "'sim_y'"),
+        (['metrics'], 'al', 'metrics', "'al'"),
+        (['metrics'], [], 'metrics', '[]'),
+        (['metrics'], ['psnr_y', 3], 'metrics[1]', '3'),
+        (['weights'], {'dir': 'x'}, 'weights', "'dir'"),
+        (['weights'], {'urls': ['x']}, 'weights.urls', "['x']"),
+        (['seeds'], {'all': ['ours', 'hours']}, 'seeds.all', "'hours'"),
+        (['seeds'], {'ours': ['ours', 'base']}, 'seeds.ours', "'ours'"),
+        (['seeds'], {'all': ['ours', 'ours']}, 'seeds.all', "'ours'"),
+        (['seeds'], {'all': 3}, 'seeds.all', '3'),
+        (['ceiling'], 1, 'ceiling', '1'),
+        (['save_images'], -1, 'save_images', '-1'),
+        (['save_images'], 'some', 'save_images', "'some'"),
+        (['scale'], 3, 'scale', '3'),
+        (['scale'], True, 'scale', 'True'),
+        (['test_sets', 0, 'gt'], 'nowhere', 'test_sets.toy.gt', 'nowhere'),
+        (['panel'], {'images': 0}, 'panel.images', '0'),
+        (['panel'], {'images': []}, 'panel.images', '[]'),
+        (['panel'], {'images': ['0']}, 'panel.images', "'0'"),
+        (['panel'], {'count': 3}, 'panel', "'count'"),
     ],
 )
-def test_bad_options_end_in_one_line_and_write_nothing(tool, options, tmp_path, path, value, message):
+def test_bad_options_are_named_with_their_place_and_write_nothing(tool, options, tmp_path, path, value, where, quoted):
     set_option(options, path, value)
-    code, out, err = tool(options)
-    assert (code, out) == (2, '')
-    assert re.search(message, err)
-    assert err.count('\n') == 1
+    with pytest.raises(InputError) as caught:
+        evaluate_from_options(options, tmp_path / 'results', where='study.yml')
+    assert caught.value.where == (f'study.yml: {where}' if where else 'study.yml')
+    assert quoted in caught.value.what
+    assert not (tmp_path / 'results').exists()
+
+
+def test_bad_options_end_in_one_line(tool, options, tmp_path):
+    for changes in ({'surrogates': {'ours': 'x.pth'}}, {'name': None}, {'metrics': ['sim_y']}):
+        code, out, err = tool({**options, **changes})
+        assert (code, out, err.count('\n')) == (2, '', 1)
+        assert err.startswith('error: study.yml: ')
+        assert next(iter(changes)) in err
     assert not (tmp_path / 'results').exists()
 
 
@@ -319,7 +322,7 @@ def test_folders_are_checked_before_weights_are_fetched(options, tmp_path, monke
     def fetch(*_, **__):
         raise AssertionError('weights were looked for')
 
-    monkeypatch.setattr(job.MeasureOptions, 'parse', fetch)
+    monkeypatch.setattr(job.EvaluateFile, 'find_metrics', fetch)
     for key in ('lq', 'gt', 'target'):
         test_set = {**options['test_sets'][0], key: str(tmp_path / 'nowhere')}
         with pytest.raises(InputError, match=rf'test_sets\.toy\.{key}: folder .*nowhere does not exist'):

@@ -211,7 +211,7 @@ def test_an_interrupted_training_goes_on_and_a_changed_one_begins_again(job, ext
 REFUSED = [
     (lambda o: o.update(victims={}), "unknown option 'victims'. Use 'victim'"),
     (lambda o: o.pop('evaluation'), "the option 'evaluation' is missing"),
-    (lambda o: o['queries'].update(budget=0), 'budget is 0'),
+    (lambda o: o['queries'].update(budget=0), 'queries.budget: got 0'),
     (lambda o: o['queries'].update(budgets=1), "unknown option 'budgets'. Use 'budget'"),
     (lambda o: o['queries'].update(images='nowhere'), 'queries.images: nowhere does not exist'),
     (lambda o: o['victim'].update(weights='nowhere.pth'), 'nowhere.pth: no such weight file'),
@@ -223,8 +223,11 @@ REFUSED = [
     (lambda o: o['surrogates']['proposed']['override']['train']['optim_g'].update(base_optimizer='Adan'), 'Adan'),
     (lambda o: o['evaluation']['test_sets'][0].update(gt='nowhere'), 'nowhere'),
     (lambda o: o['evaluation']['test_sets'][0].update(target='nowhere'), 'mine.target: folder nowhere does not exist'),
-    (lambda o: o['evaluation'].update(metrics=['psnr']), "evaluation: metrics: no metric is called 'psnr'"),
-    (lambda o: o['evaluation'].update(seeds={'all': ['hours']}), "seeds.all: no surrogate is called 'hours'"),
+    (lambda o: o['evaluation'].update(metrics=['psnr']), "evaluation.metrics: no metric is called 'psnr'"),
+    (
+        lambda o: o['evaluation'].update(seeds={'all': ['hours']}),
+        "evaluation.seeds.all: no surrogate is called 'hours'",
+    ),
     (lambda o: o['evaluation'].update(metric=['psnr_y']), "unknown option 'metric'. Use 'metrics'"),
 ]
 

@@ -68,20 +68,24 @@ def test_mmagic_length_seed_and_several_overrides():
 
 
 @pytest.mark.parametrize(
-    ('section', 'text'),
+    ('section', 'where', 'quoted'),
     [
-        ({'opt': 3}, 'opt is 3'),
-        ({'opt': 'a.yml', 'length': 0}, 'length is 0'),
-        ({'opt': 'a.yml', 'seed': -1}, 'seed is -1'),
-        ({'opt': 'a.yml', 'seed': 1.5}, 'seed is 1.5'),
-        ({'opt': 'a.yml', 'override': [3]}, 'expected a section, got 3'),
-        ({'opt': 'a.yml', 'overrides': {}}, "unknown option 'overrides'"),
+        ({'opt': 3}, '.opt', '3'),
+        ({}, '', "'opt'"),
+        ({'opt': 'a.yml', 'length': 0}, '.length', '0'),
+        ({'opt': 'a.yml', 'seed': -1}, '.seed', '-1'),
+        ({'opt': 'a.yml', 'seed': 1.5}, '.seed', '1.5'),
+        ({'opt': 'a.yml', 'override': 3}, '.override', '3'),
+        ({'opt': 'a.yml', 'override': [3]}, '.override[0]', '3'),
+        ({'opt': 'a.yml', 'overrides': {}}, '', "'overrides'"),
+        ({'opt': 'a.yml', 'known_defences': [{}]}, '.known_defences[0]', 'empty'),
     ],
 )
-def test_bad_sections(section, text):
+def test_bad_sections(section, where, quoted):
     with pytest.raises(InputError) as caught:
         read_surrogate('s', section, where='x: surrogates.s')
-    assert text in str(caught.value)
+    assert caught.value.where == f'x: surrogates.s{where}'
+    assert quoted in caught.value.what
 
 
 def test_the_pace_is_that_between_two_logged_iterations(tmp_path):

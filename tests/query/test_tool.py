@@ -1,7 +1,12 @@
 """tools/query.py: sources, what it says without sending anything, and its option file."""
 
+from pathlib import Path
+
 import pytest
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.options import load_options
+from mea_plugin.query.options import QueryFile
 from tests.helpers import call_tool, photograph, save, write_yaml
 
 
@@ -76,24 +81,40 @@ def test_images_from_the_command_line(job, capsys):
 
 
 @pytest.mark.parametrize(
-    ('queries', 'message'),
+    ('queries', 'where', 'quoted'),
     [
-        ({'in_doubt': 'resnd'}, "in_doubt is 'resnd'. Use 'resend'"),
-        ({'cost_per_query': -1}, 'cost_per_query is -1'),
-        ({'budget': 0}, 'budget is 0'),
-        ({'budgt': 3}, "unknown option 'budgt'. Use 'budget'"),
-        ({'images': {}}, 'images is {}'),
-        ({'images': []}, 'images is []'),
-        ({'images': ''}, 'no images are named'),
-        ({'cost_per_query': float('nan')}, 'cost_per_query is nan'),
+        ({'in_doubt': 'resnd'}, '.in_doubt', "'resnd'"),
+        ({'cost_per_query': -1}, '.cost_per_query', '-1'),
+        ({'cost_per_query': float('nan')}, '.cost_per_query', 'nan'),
+        ({'budget': 0}, '.budget', '0'),
+        ({'budget': 2.5}, '.budget', '2.5'),
+        ({'budgt': 3}, '', "'budgt'"),
+        ({'images': {}}, '.images', '{}'),
+        ({'images': []}, '.images', '[]'),
+        ({'images': None}, '', "'images'"),
     ],
 )
-def test_bad_options(job, queries, message, capsys):
-    assert call_tool('query', '-opt', options(job, **queries)) == 2
+def test_bad_options_are_named_with_their_place(job, queries, where, quoted):
+    with pytest.raises(InputError) as caught:
+        QueryFile.read(load_options(options(job, **queries)), 'job.yml')
+    assert caught.value.where == f'job.yml: queries{where}'
+    assert quoted in caught.value.what
+
+
+def test_bad_options_end_in_one_line_and_send_nothing(job, capsys):
+    assert call_tool('query', '-opt', options(job, in_doubt='resnd')) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert "job.yml: queries.in_doubt: got 'resnd'. Use 'resend'." in error
     assert error.count('\n') == 1
     assert not (job / 'out').exists()
+
+
+def test_a_file_is_read_as_it_is_written(job):
+    file = QueryFile.read(load_options(options(job, budget=5e3, shrink=None)), 'job.yml')
+    assert file.queries.settings() == {'budget': 5000}
+    assert file.noted()['queries'] == {'images': str(job / 'photos'), 'budget': 5000, 'cost_per_query': 0.0}
+    assert QueryFile.read({**dict(file), 'output': None}, 'job.yml').output == Path('results/job')
+    assert QueryFile.read(dict(file), 'job.yml', 'elsewhere').output == Path('elsewhere')
 
 
 @pytest.mark.parametrize(
@@ -107,8 +128,9 @@ def test_arguments_that_mean_nothing_together(job, arguments, capsys):
 
 
 def test_an_empty_source_is_not_the_current_folder(job, capsys):
-    assert call_tool('query', '-opt', options(job), '--images', '') == 2
-    assert 'no images are named' in capsys.readouterr().err
+    for file, arguments in ((options(job), ('--images', '')), (options(job, images=''), ())):
+        assert call_tool('query', '-opt', file, *arguments) == 2
+        assert 'no images are named' in capsys.readouterr().err
 
 
 def test_several_sources_in_the_option_file(job):

@@ -16,7 +16,7 @@ from mea_plugin.study.grid import Cell
 from mea_plugin.study.options import Comparison
 
 METRICS = find_metrics(['psnr_rgb', 'ssim_rgb'])
-COMPARISON = Comparison('headline', 'both', 'baseline')
+COMPARISON = Comparison(name='headline', method='both', against='baseline')
 
 
 def record(values, seconds=10.0):
@@ -84,7 +84,7 @@ def test_the_interval_is_that_of_paired_differences():
 def test_holm_corrects_over_configurations_and_comparisons():
     results = grid(lambda *_: 0.05, noise=0.15, methods=('baseline', 'both', 'third'), budgets=(5, 10, 20, 40, 80))
     alone = compare(results, [COMPARISON], METRICS)
-    more = compare(results, [COMPARISON, Comparison('third', 'third', 'baseline')], METRICS)
+    more = compare(results, [COMPARISON, Comparison(name='third', method='third', against='baseline')], METRICS)
     pairs = [
         (one['metrics']['psnr_rgb'], other['metrics']['psnr_rgb'])
         for one, other in zip(alone[0]['configurations'], more[0]['configurations'], strict=True)

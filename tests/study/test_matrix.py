@@ -70,20 +70,23 @@ def test_who_is_asked(study_file):
 
 
 @pytest.mark.parametrize(
-    ('changes', 'text'),
+    ('changes', 'where', 'quoted'),
     [
-        ({'defences': {'coarse': DEFENCES['coarse']}}, 'every one is a defence'),
-        ({'defences': {'a.b': []}}, 'has a dot'),
-        ({'defences': {'none': None}}, 'expected a list'),
-        ({'methods': {'a': {'attack': {'repeat': 2}}}}, "unknown option 'repeat'"),
-        ({'methods': {'a': {'attack': {'repeats': 0}}}}, 'repeats is 0'),
-        ({'methods': {'a': {'attack': {'knows': 'all'}}}}, "knows is 'all'"),
-        ({'defences': {'none': []}, 'exclude': [{'defence': 'jpeg'}]}, "no defence 'jpeg'"),
+        ({'defences': {'coarse': DEFENCES['coarse']}}, 'defences', ''),
+        ({'defences': {'a.b': []}}, 'defences', "'a.b'"),
+        ({'defences': {'none': None}}, 'defences.none', 'None'),
+        ({'methods': {'a': {'attack': {'repeat': 2}}}}, 'methods.a.attack', "'repeat'"),
+        ({'methods': {'a': {'attack': {'repeats': 0}}}}, 'methods.a.attack.repeats', '0'),
+        ({'methods': {'a': {'attack': {'knows': 'all'}}}}, 'methods.a.attack.knows', "'all'"),
+        ({'defences': {'none': []}, 'exclude': [{'defence': 'jpeg'}]}, 'exclude[0].defence', "'jpeg'"),
     ],
 )
-def test_what_is_refused(study_file, changes, text):
-    with pytest.raises(InputError, match=text):
-        load_study(study_file(**changes))
+def test_what_is_refused(study_file, changes, where, quoted):
+    file = study_file(**changes)
+    with pytest.raises(InputError) as caught:
+        load_study(file)
+    assert caught.value.where == f'{file}: {where}'
+    assert quoted in caught.value.what
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.study.options import ImageSource
+from mea_plugin.study.options import QuerySource
 from mea_plugin.study.picking import detail, source_images
 from tests.helpers import photograph, save
 
@@ -29,19 +29,19 @@ def test_detail_is_the_mean_square_of_the_finest_bands():
 
 
 @pytest.mark.parametrize(
-    ('pick', 'share', 'expected'),
+    ('options', 'expected'),
     [
-        (None, 0.25, 'abcd'),
-        ('busiest', 0.25, 'b'),
-        ('busiest', 0.5, 'ab'),
-        ('smoothest', 0.5, 'cd'),
-        ('smoothest', 1, 'abcd'),
+        ({}, 'abcd'),
+        ({'pick': 'busiest'}, 'b'),
+        ({'pick': 'busiest', 'share': 0.5}, 'ab'),
+        ({'pick': 'smoothest', 'share': 0.5}, 'cd'),
+        ({'pick': 'smoothest', 'share': 1}, 'abcd'),
     ],
 )
-def test_picks(images, pick, share, expected):
-    assert list(source_images(ImageSource(images, 1, pick, share), where='queries.x')) == list(expected)
+def test_picks(images, options, expected):
+    assert list(source_images(QuerySource(images=images, **options), where='queries.x')) == list(expected)
 
 
 def test_a_share_of_none_is_refused(images):
     with pytest.raises(InputError, match=r'queries.x: 0.1 of 4 images is none'):
-        source_images(ImageSource(images, 1, 'busiest', 0.1), where='queries.x')
+        source_images(QuerySource(images=images, pick='busiest', share=0.1), where='queries.x')
