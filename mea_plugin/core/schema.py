@@ -27,7 +27,7 @@ from typing_extensions import Self
 
 from mea_plugin.core.errors import InputError, suggestion
 
-__all__ = ['Flag', 'FolderName', 'Images', 'Number', 'Options', 'Section', 'Whole', 'refusal', 'shortened']
+__all__ = ['Flag', 'FolderName', 'Images', 'Number', 'Options', 'Section', 'Text', 'Whole', 'refusal', 'shortened']
 
 _CUSTOM = 'option'
 _DELETE = '_delete_'
@@ -110,7 +110,7 @@ class Options(BaseModel):
         for key in value:
             if key == _DELETE:
                 raise refusal(f'{_DELETE} meets no section that it could replace', do='Remove it')
-            if key not in keys:
+            if key not in keys and cls.model_config['extra'] == 'forbid':
                 raise refusal(f'unknown option {shortened(key)}', do=suggestion(str(key), keys))
         return {key: one for key, one in value.items() if one is not None or key in cls.keep_null}
 
@@ -196,6 +196,10 @@ def _check_folder_name(value: Any) -> str:
     return text
 
 
+def _check_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _check_images(value: Any) -> str | list[str]:
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return value
@@ -218,6 +222,9 @@ Flag = Annotated[StrictBool, BeforeValidator(_check_flag)]
 FolderName = Annotated[str, BeforeValidator(_check_folder_name)]
 """A name that can be a folder's."""
 
+Text = Annotated[str, BeforeValidator(_check_text)]
+"""A text; one that YAML reads as a number need not be quoted."""
+
 Images = Annotated[str | list[str], BeforeValidator(_check_images)]
 """One or several sources of images: folders, globs, LMDB folders."""
 
@@ -229,7 +236,9 @@ _KINDS = {
     'path_type': 'a file or folder',
     'list_type': 'a list',
     'tuple_type': 'a list',
+    'sequence_str': 'a list',
     'dict_type': 'key: value lines',
+    'mapping_type': 'key: value lines',
     'int_type': 'a whole number',
     'float_type': 'a number',
     'bool_type': 'true or false',
@@ -244,7 +253,8 @@ def _first_error(error: ValidationError, value: Any, where: str, joint: str) -> 
         section, _, key = path.rpartition('.')
         return InputError(f"the option '{key}' is missing", where=_joined(where, joint, section), do=f'Add {key}')
     alternatives = [one for one in found if _path(one['loc'], value) == path]  # one for each type of a union
-    do = ', or: '.join(dict.fromkeys(_advice(one) for one in alternatives))
+    written = [one for one in alternatives if one['type'] != 'is_instance_of']  # what a file can hold
+    do = ', or: '.join(dict.fromkeys(_advice(one) for one in written or alternatives))
     if details['type'] != _CUSTOM:
         return InputError(f'got {shortened(details["input"])}', where=_joined(where, joint, path), do=do)
     path = '.'.join(part for part in (path, details['ctx']['at']) if part)
