@@ -282,6 +282,8 @@ def _path(location: tuple[int | str, ...], value: Any) -> str:
             text += f'[{part}]'
             value = value[part] if isinstance(value, list | tuple) and part < len(value) else None
             continue
+        if part == '[key]':  # it is the key itself that is wrong
+            continue
         known = isinstance(value, Mapping) and part in value
         if not known and index < len(location) - 1:
             continue
