@@ -341,4 +341,4 @@ def test_the_demos_option_files_fit_what_the_demo_leaves(root, tmp_path, monkeyp
     assert found.crop * trained['scale'] == trained['datasets']['train']['gt_size']
     rho = extraction['surrogates']['proposed']['override']['train']['optim_g']['rho']
     assert found.sharpness.radii[0] == rho
-    assert (found.hessian is None) == (found.criterion.kind == 'l1')
+    assert (found.hessian is None) == (found.loss.type == 'l1')
