@@ -7,7 +7,6 @@ Only models and services that you own, or are authorised to offer and to test, a
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from mea_plugin.serving.keys import create_key, list_keys, revoke_key
 def main(argv: Sequence[str] | None = None) -> None:
     """Manage keys, or serve until told to stop."""
     args = _parser().parse_args(argv)
-    options = ServeOptions.parse(load_options(args.opt), str(args.opt))
+    options = ServeOptions.parse_document(load_options(args.opt), str(args.opt))
     if args.create_key is None and (args.quota is not None or args.rate is not None):
         raise InputError('--quota and --rate are for a new key', do='Add --create-key NAME')
     if args.create_key is not None or args.revoke_key is not None or args.list_keys:
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
-    connection = open_store(options.store)
+    connection = open_store(options.database)
     try:
         if args.create_key is not None:
             print(create_key(connection, args.create_key, quota=args.quota, rate=args.rate))
@@ -51,15 +50,16 @@ def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
 
 
 def _serve(args: argparse.Namespace, options: ServeOptions) -> None:
-    from mea_plugin.serving.server import check_address, listen, serve
+    from mea_plugin.serving.server import check_address, check_watch, listen, serve
     from mea_plugin.victims import build_victim
 
     given = {key: getattr(args, key) for key in ('host', 'port') if getattr(args, key) is not None}
-    options = dataclasses.replace(options, **given)
+    options = options.model_copy(update=given)
     check_address(options, public=args.public)
     logging.basicConfig(level=logging.WARNING, format='%(asctime)s %(levelname)s %(name)s: %(message)s')
     print('Serve only a model that you own or are authorised to offer.', file=sys.stderr)
-    open_store(options.store).close()  # a mistake is found before a model is loaded
+    open_store(options.database).close()  # a mistake is found before a model is loaded
+    check_watch(options, args.opt)
     with listen(options.host, options.port) as listener:
         serve(options, build_victim(options.victim, where=f'{args.opt}: victim'), listener)
 

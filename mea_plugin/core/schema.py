@@ -123,7 +123,7 @@ class Options(BaseModel):
         for key in value:
             if key == _DELETE:
                 raise refusal(f'{_DELETE} meets no section that it could replace', do='Remove it')
-            if key not in keys:
+            if key not in keys and cls.model_config['extra'] == 'forbid':
                 raise refusal(f'unknown option {shortened(key)}', do=suggestion(str(key), keys))
         return {key: one for key, one in value.items() if one is not None or key in cls.keep_null}
 
@@ -251,8 +251,10 @@ _KINDS = {
     'path_type': 'a file or folder',
     'list_type': 'a list',
     'tuple_type': 'a list',
+    'sequence_str': 'a list',
     'dict_type': 'key: value lines',
     'too_short': 'one or more',
+    'mapping_type': 'key: value lines',
     'int_type': 'a whole number',
     'float_type': 'a number',
     'bool_type': 'true or false',
@@ -281,7 +283,9 @@ def first_error(error: ValidationError, value: Any, where: str, joint: str = ': 
     if isinstance(cause, InputError):  # a check that knows nothing of pydantic; it names what is below the section
         path = '.'.join(part for part in (path, cause.where) if part)
         return InputError(cause.what, where=_joined(where, joint, path), do=cause.do)
-    do = ', or: '.join(dict.fromkeys(_advice(one) for at, one in found if at == path))  # one for each type of a union
+    alternatives = [one for at, one in found if at == path]  # one for each type of a union
+    written = [one for one in alternatives if one['type'] != 'is_instance_of']  # what a file can hold
+    do = ', or: '.join(dict.fromkeys(_advice(one) for one in written or alternatives))
     if details['type'] != _CUSTOM:
         return InputError(f'got {shortened(details["input"])}', where=_joined(where, joint, path), do=do)
     path = '.'.join(part for part in (path, details['ctx']['at']) if part)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
+from pydantic import BeforeValidator
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.schema import refusal
 
-__all__ = ['AnswerDefence', 'Key', 'Linear', 'Undoable', 'rounded']
+__all__ = ['AnswerDefence', 'Key', 'Linear', 'Secret', 'Undoable', 'rounded']
 
 
 @runtime_checkable
@@ -55,6 +57,19 @@ class Linear(Protocol):
     def operators(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Float32 ``A``, ``(height, height)``, and ``B``, ``(width, width)``: of each channel it makes ``A x B.T``."""
         ...
+
+
+_SHORTEST = 8
+
+
+def _check_secret(value: Any) -> str:
+    if not isinstance(value, str) or len(value) < _SHORTEST:  # it is not quoted
+        raise refusal(f'the key has fewer than {_SHORTEST} characters', do='Make one: openssl rand -hex 32')
+    return value
+
+
+Secret = Annotated[str, BeforeValidator(_check_secret)]
+"""A key in an option file; no error shows it."""
 
 
 class Key:
@@ -105,9 +120,6 @@ class Key:
         if count is not None:
             digest.update(count.to_bytes(8, 'little'))
         return np.random.Generator(np.random.SFC64(np.frombuffer(digest.digest(), np.uint32).tolist()))
-
-
-_SHORTEST = 8
 
 
 def rounded(image: np.ndarray) -> np.ndarray:

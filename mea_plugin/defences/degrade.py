@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 
-from mea_plugin.core.options import check_number
+from mea_plugin.core.schema import Number, Whole
+from mea_plugin.core.signatures import checked
 
 __all__ = ['Jpeg', 'Levels', 'Resize']
 
@@ -22,10 +23,10 @@ class Jpeg:
         InputError: The quality is none.
     """
 
-    def __init__(self, quality: int = 75) -> None:
-        check_number({'quality': quality}, 'quality', 'defence jpeg', least=1, most=100)
-        self._parameters = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
-        self._quality = int(quality)
+    @checked('defence jpeg')
+    def __init__(self, quality: Annotated[int, Whole(1, 100)] = 75) -> None:
+        self._parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        self._quality = quality
 
     def describe(self) -> dict[str, Any]:
         """The quality, and the version that decides over the last grey level."""
@@ -48,10 +49,10 @@ class Levels:
         InputError: The number is none of these.
     """
 
-    def __init__(self, levels: int = 32) -> None:
-        check_number({'levels': levels}, 'levels', 'defence levels', least=2, most=256)
-        self._levels = int(levels)
-        steps = self._levels - 1
+    @checked('defence levels')
+    def __init__(self, levels: Annotated[int, Whole(2, 256)] = 32) -> None:
+        self._levels = levels
+        steps = levels - 1
         self._table = np.rint(np.rint(np.arange(256) * steps / 255) * 255 / steps).astype(np.uint8)
 
     def describe(self) -> dict[str, Any]:
@@ -73,9 +74,9 @@ class Resize:
         InputError: The factor is none of these.
     """
 
-    def __init__(self, factor: float = 2) -> None:
-        check_number({'factor': factor}, 'factor', 'defence resize', least=1.01, most=16, whole=False)
-        self._factor = float(factor)
+    @checked('defence resize')
+    def __init__(self, factor: Annotated[float, Number(1.01, 16)] = 2.0) -> None:
+        self._factor = factor
 
     def describe(self) -> dict[str, Any]:
         """The factor."""

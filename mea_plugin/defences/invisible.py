@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 
-from mea_plugin.core.options import check_number
-from mea_plugin.defences.base import Key, rounded
+from mea_plugin.core.schema import Number
+from mea_plugin.core.signatures import checked
+from mea_plugin.defences.base import Key, Secret, rounded
 
 __all__ = ['SIZE', 'InvisibleWatermark', 'KeyedMark', 'symmetric']
 
@@ -99,11 +100,15 @@ class InvisibleWatermark:
         InputError: The amplitude is out of range, or there is no key.
     """
 
-    def __init__(self, amplitude: float = 2, key: str | None = None, key_file: str | Path | None = None) -> None:
-        where = 'defence invisible_watermark'
-        check_number({'amplitude': amplitude}, 'amplitude', where, least=0.01, most=16, whole=False)
-        self._amplitude = float(amplitude)
-        self._key = Key(key, key_file, where)
+    @checked('defence invisible_watermark')
+    def __init__(
+        self,
+        amplitude: Annotated[float, Number(0.01, 16)] = 2.0,
+        key: Secret | None = None,
+        key_file: str | Path | None = None,
+    ) -> None:
+        self._amplitude = amplitude
+        self._key = Key(key, key_file, 'defence invisible_watermark')
         self.mark = KeyedMark(self._key.generator('mark'))
 
     def describe(self) -> dict[str, Any]:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import pywt
+from pydantic import AfterValidator
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_number
-from mea_plugin.defences.base import Key, rounded
+from mea_plugin.core.errors import suggestion
+from mea_plugin.core.schema import Number, Whole, refusal, shortened
+from mea_plugin.core.signatures import checked
+from mea_plugin.defences.base import Key, Secret, rounded
 
 __all__ = ['DetailNoise', 'Noise']
 
 Repeat = Literal['keyed', 'fresh']
+Sigma = Annotated[float, Number(0.01, 64)]  # in grey levels
 
-_LARGEST = 64  # grey levels
+
+def _check_wave(name: str) -> str:
+    known = [one for one in pywt.wavelist(kind='discrete') if pywt.Wavelet(one).orthogonal]
+    if name not in known:
+        raise refusal(f'no orthogonal wavelet {shortened(name)}', do=suggestion(name, known))
+    return name
 
 
 class _Noise:
     """What both have in common: a strength, a key, and whether a repeated query gets the same noise."""
 
     def __init__(self, kind: str, sigma: float, repeat: Repeat, key: str | None, key_file: str | Path | None) -> None:
-        where = f'defence {kind}'
-        check_number({'sigma': sigma}, 'sigma', where, least=0.01, most=_LARGEST, whole=False)
-        if repeat not in ('keyed', 'fresh'):
-            do = suggestion(str(repeat), ('keyed', 'fresh'))
-            raise InputError(f'repeat is {repeat!r}', where=f'{where}.repeat', do=do)
-        self._kind, self._sigma, self._repeat = kind, float(sigma), repeat
-        self._key = Key(key, key_file, where)
+        self._kind, self._sigma, self._repeat = kind, sigma, repeat
+        self._key = Key(key, key_file, f'defence {kind}')
 
     def describe(self) -> dict[str, Any]:
         """All options; the key by its fingerprint."""
@@ -54,8 +57,13 @@ class Noise(_Noise):
         InputError: An option is out of range, or there is no key.
     """
 
+    @checked('defence noise')
     def __init__(
-        self, sigma: float = 4, repeat: Repeat = 'keyed', key: str | None = None, key_file: str | Path | None = None
+        self,
+        sigma: Sigma = 4.0,
+        repeat: Repeat = 'keyed',
+        key: Secret | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         super().__init__('noise', sigma, repeat, key, key_file)
 
@@ -84,23 +92,19 @@ class DetailNoise(_Noise):
         InputError: An option is out of range, there is no such wavelet, or no key.
     """
 
+    @checked('defence detail_noise')
     def __init__(
         self,
-        sigma: float = 4,
-        level: int = 2,
-        wave: str = 'haar',
+        sigma: Sigma = 4.0,
+        level: Annotated[int, Whole(1, 6)] = 2,
+        wave: Annotated[str, AfterValidator(_check_wave)] = 'haar',
         repeat: Repeat = 'keyed',
-        key: str | None = None,
+        key: Secret | None = None,
         key_file: str | Path | None = None,
     ) -> None:
         super().__init__('detail_noise', sigma, repeat, key, key_file)
-        check_number({'level': level}, 'level', 'defence detail_noise', least=1, most=6)
-        known = [name for name in pywt.wavelist(kind='discrete') if pywt.Wavelet(name).orthogonal]
-        if wave not in known:
-            do = suggestion(str(wave), known)
-            raise InputError(f"no orthogonal wavelet '{wave}'", where='defence detail_noise.wave', do=do)
-        self._level, self._wave = int(level), str(wave)
-        self._low = _low_pass(self._wave, self._level)
+        self._level, self._wave = level, wave
+        self._low = _low_pass(wave, level)
 
     def describe(self) -> dict[str, Any]:
         """All options; the key by its fingerprint."""

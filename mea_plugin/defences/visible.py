@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from pydantic import AfterValidator
 
-from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_number
+from mea_plugin.core.schema import Number, refusal, shortened
+from mea_plugin.core.signatures import checked
 from mea_plugin.defences.base import rounded
 
 __all__ = ['VisibleWatermark']
 
 _FONT, _LONGEST = cv2.FONT_HERSHEY_SIMPLEX, 64
 _HIDDEN = 0.98  # weight from which on a grey level of the answer is less than one of the picture
+
+
+def _check_text(text: str) -> str:
+    if not 0 < len(text) <= _LONGEST or not (text.isascii() and text.isprintable()):
+        raise refusal(f'got {shortened(text)}', do=f'Give up to {_LONGEST} printable ASCII characters')
+    return text
 
 
 class VisibleWatermark:
@@ -31,17 +38,15 @@ class VisibleWatermark:
         InputError: An option is out of range, or the text is none.
     """
 
-    def __init__(self, text: str, opacity: float = 0.3, width: float = 0.4, tiled: bool = False) -> None:
-        where = 'defence visible_watermark'
-        if not isinstance(text, str) or not 0 < len(text) <= _LONGEST or not (text.isascii() and text.isprintable()):
-            do = f'Give up to {_LONGEST} printable ASCII characters'
-            raise InputError(f'text is {text!r}', where=where, do=do)
-        check_number({'opacity': opacity}, 'opacity', where, least=0.01, most=1, whole=False)
-        if isinstance(width, int | float) and width > 1:
-            what = f'width is {width}: the watermark is larger than the image'
-            raise InputError(what, where=where, do='Give a share of the width, at most 1')
-        check_number({'width': width}, 'width', where, least=0.01, most=1, whole=False)
-        self._text, self._opacity, self._width, self._tiled = text, float(opacity), float(width), bool(tiled)
+    @checked('defence visible_watermark')
+    def __init__(
+        self,
+        text: Annotated[str, AfterValidator(_check_text)],
+        opacity: Annotated[float, Number(0.01, 1)] = 0.3,
+        width: Annotated[float, Number(0.01, 1)] = 0.4,
+        tiled: bool = False,
+    ) -> None:
+        self._text, self._opacity, self._width, self._tiled = text, opacity, width, tiled
         self._mark = functools.lru_cache(maxsize=8)(self._draw)  # services answer images of few sizes
 
     def describe(self) -> dict[str, Any]:

@@ -20,15 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.networks import check_call
-from mea_plugin.core.options import check_keys, check_number, check_section
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.signatures import check_arguments
+from mea_plugin.flatness.options import LossOptions
 from mea_plugin.losses import HighFrequencyLoss
 from mea_plugin.losses.wavelet import analysis, discrete_wavelet, smallest_size
 
-__all__ = ['KINDS', 'Criterion']
+__all__ = ['Criterion']
 
-KINDS = ('l1', 'mse', 'charbonnier')
 EPSILON = 1e-3  # a quarter of a grey level
 
 
@@ -44,7 +43,7 @@ class Criterion:
     as often as it is asked to.
 
     Args:
-        kind: One of :data:`KINDS`.
+        kind: ``l1``, ``mse`` or ``charbonnier``.
         epsilon: Of ``charbonnier``, in units of the value range [0, 1].
         high_frequency: Arguments of ``HighFrequencyLoss``; None leaves the penalty out.
 
@@ -61,26 +60,17 @@ class Criterion:
 
     @classmethod
     def from_options(cls, options: Any, where: str) -> Criterion:
-        """From the ``loss`` of an option file: ``type``, ``epsilon`` and ``high_frequency``.
+        """From the ``loss`` of an option file, see :class:`~mea_plugin.flatness.options.LossOptions`.
 
         Raises:
             InputError: One of them cannot be used.
         """
-        check_keys(options, ('type', 'epsilon', 'high_frequency'), where)
-        kind = options.get('type', 'l1')
-        if kind not in KINDS:
-            raise InputError(f"no loss '{kind}'", where=f'{where}.type', do=suggestion(str(kind), KINDS))
-        if kind != 'charbonnier' and options.get('epsilon') is not None:
-            raise InputError(f'{kind} has no epsilon', where=where, do='Remove it, or write type: charbonnier')
-        check_number(options, 'epsilon', where, most=1, whole=False, optional=True)
-        epsilon = EPSILON if options.get('epsilon') is None else options['epsilon']
-        if epsilon == 0:
-            raise InputError('epsilon is 0', where=where, do='Give more, or write type: l1')
-        penalty, at = options.get('high_frequency'), f'{where}.high_frequency'
+        found = LossOptions.parse(options, where)
+        penalty, at = found.high_frequency, f'{where}.high_frequency'
         if penalty is not None:
-            check_call(HighFrequencyLoss.__init__, check_section(penalty, at), at, given=('self',))
+            penalty = check_arguments(HighFrequencyLoss, penalty, at)
         try:
-            return cls(kind, epsilon=float(epsilon), high_frequency=penalty)
+            return cls(found.type, epsilon=found.epsilon or EPSILON, high_frequency=penalty)
         except (TypeError, ValueError) as error:
             raise InputError(str(error).rstrip('.'), where=at) from error
 

@@ -16,13 +16,14 @@ import mea_plugin
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import write_bytes, write_json
 from mea_plugin.core.provenance import provenance
+from mea_plugin.flatness.criterion import Criterion
 from mea_plugin.flatness.measure import Measure, measures, run_measure
 from mea_plugin.flatness.objective import Objective
 from mea_plugin.flatness.options import FlatnessOptions
 from mea_plugin.flatness.overview import check_matplotlib, draw_overview
 from mea_plugin.flatness.parts import Parts, plain
 from mea_plugin.flatness.results import FORMAT, flatness_table
-from mea_plugin.flatness.runs import Run
+from mea_plugin.flatness.runs import Run, read_runs
 from mea_plugin.flatness.samples import Samples, check_crop, load_samples
 from mea_plugin.flatness.trajectory import Checkpoint
 from mea_plugin.query_sets.finished import FinishedSet
@@ -70,15 +71,15 @@ def flatness_from_options(
     output = Path(output).expanduser()
     if output.exists() and not output.is_dir():
         raise InputError(f'{output} is a file', where='output', do='Give another folder with --output')
-    checked = FlatnessOptions.parse(options, where)
+    checked = FlatnessOptions.parse_document(options, where)
     check_matplotlib()
-    measured = _Measurement(checked, output / 'parts')
+    measured = _Measurement(checked, output / 'parts', where)
     measured.check()
     content: dict[str, Any] = {
         'format': FORMAT,
         'name': checked.name,
         **provenance(command, options, measured.device),
-        'loss': checked.criterion.describe(),
+        'loss': measured.criterion.describe(),
         'samples': checked.samples,
         **measured.run(),
     }
@@ -106,18 +107,21 @@ class _Measurement:
     Args:
         options: Of the file.
         folder: Of what has been measured.
+        where: The file, for errors.
 
     Raises:
-        InputError: There is no such query set, or it does not go with the crop or the loss.
+        InputError: There is no such query set, it does not go with the crop or the loss, or a run has no checkpoint.
     """
 
-    def __init__(self, options: FlatnessOptions, folder: Path) -> None:
-        self._options = options
-        prefix = f'{options.where}: ' if options.where else ''
-        self._source = FinishedSet.load(options.queries, where=f'{prefix}queries')
+    def __init__(self, options: FlatnessOptions, folder: Path, where: str) -> None:
+        self._options, self._where = options, where
+        prefix = f'{where}: ' if where else ''
+        self.criterion = Criterion.from_options(options.loss, f'{prefix}loss')
+        self._runs = read_runs(options.runs, options.device, f'{prefix}runs')
+        self._source = FinishedSet.load(options.queries.expanduser(), where=f'{prefix}queries')
         check_crop(self._source, options.crop, f'{prefix}crop')
-        if options.crop * self._source.scale < options.criterion.smallest:
-            least = -(-options.criterion.smallest // self._source.scale)
+        if options.crop * self._source.scale < self.criterion.smallest:
+            least = -(-self.criterion.smallest // self._source.scale)
             what = f'a crop of {options.crop} is too small for the wavelet levels of the loss'
             raise InputError(what, where=f'{prefix}crop', do=f'Give {least} or more')
         self._samples: Samples = load_samples(self._source, count=options.samples, crop=options.crop, seed=options.seed)
@@ -131,7 +135,7 @@ class _Measurement:
         Raises:
             InputError: One does not work, or is of another scale than the query set.
         """
-        all_checkpoints = [(run, checkpoint) for run in self._options.runs for checkpoint in run.checkpoints]
+        all_checkpoints = [(run, checkpoint) for run in self._runs for checkpoint in run.checkpoints]
         found: dict[str, list[tuple[Run, Checkpoint, str, float]]] = {}
         for run, checkpoint in tqdm(all_checkpoints, desc='check', unit='file', disable=None):
             victim, objective = self._build(run, checkpoint)
@@ -198,7 +202,7 @@ class _Measurement:
             victim.wiring.network,
             self._samples.queries,
             self._samples.responses,
-            options.criterion,
+            self.criterion,
             forward=victim.forward,
             batch_size=options.batch_size,
             train_mode=options.mode == 'train',
@@ -215,7 +219,7 @@ class _Measurement:
                 raise
             raise InputError(
                 f'{victim.name} fails on {self._options.batch_size} crops of {crop} ({one_line(error)})',
-                where=self._options.where,
+                where=self._where,
                 do='Change crop, samples or batch_size',
             ) from error
         return loss if math.isfinite(loss) else math.nan
@@ -227,7 +231,7 @@ class _Measurement:
             self._parts_folder,
             {
                 'samples': self._samples.fingerprint,
-                'loss': options.criterion.describe(),
+                'loss': self.criterion.describe(),
                 'mode': options.mode,
                 # Sums, and in training mode statistics too, differ with these.
                 'batch_size': options.batch_size,

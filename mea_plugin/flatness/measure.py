@@ -9,7 +9,7 @@ from mea_plugin.core.errors import InputError
 from mea_plugin.flatness.hessian import hessian_trace, top_eigenvalue
 from mea_plugin.flatness.landscape import line, plane, spread
 from mea_plugin.flatness.objective import Objective
-from mea_plugin.flatness.options import FlatnessOptions, radius_key
+from mea_plugin.flatness.options import FlatnessOptions, HessianOptions, radius_key
 from mea_plugin.flatness.parts import Parts
 from mea_plugin.flatness.sharpness import passes, sharpness
 from mea_plugin.victims.checks import one_line
@@ -45,14 +45,13 @@ def measures(options: FlatnessOptions, *, last: bool) -> list[Measure]:
     """
     seed, found = options.seed, []
     if options.sharpness:
-        found.append(_sharpness(dict(options.sharpness), seed))
+        found.append(_sharpness(options.sharpness.model_dump(), seed))
     if options.hessian:
-        found += _hessian(dict(options.hessian), seed)
-    grids = options.landscape if options.landscape and last else {}
-    if grids.get('line'):
-        found.append(_line(grids['line'], seed))
-    if grids.get('plane'):
-        found.append(_plane(grids['plane'], seed))
+        found += _hessian(options.hessian, seed)
+    if options.landscape and options.landscape.line and last:
+        found.append(_line(options.landscape.line.model_dump(), seed))
+    if options.landscape and options.landscape.plane and last:
+        found.append(_plane(options.landscape.plane.model_dump(), seed))
     return found
 
 
@@ -87,8 +86,8 @@ def _sharpness(settings: dict[str, Any], seed: int) -> Measure:
     return Measure('sharpness', passes(len(settings['radii']), settings['steps']), {**settings, 'seed': seed}, run)
 
 
-def _hessian(settings: dict[str, Any], seed: int) -> list[Measure]:
-    iterations, tolerance, probes = (settings[key] for key in ('iterations', 'tolerance', 'probes'))
+def _hessian(options: HessianOptions, seed: int) -> list[Measure]:
+    iterations, tolerance, probes = options.iterations, options.tolerance, options.probes
 
     def eigenvalue(objective: Objective) -> dict[str, Any]:
         return dict(vars(top_eigenvalue(objective, iterations=iterations, tolerance=tolerance, seed=seed)))

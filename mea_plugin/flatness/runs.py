@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_section, require
+from mea_plugin.core.options import require
+from mea_plugin.flatness.options import RunOptions
 from mea_plugin.flatness.trajectory import Checkpoint, find_checkpoints
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.network import NetworkVictim
@@ -55,38 +56,21 @@ class Run:
         return victim
 
 
-def read_runs(options: Any, device: str, where: str) -> list[Run]:
-    """The runs of an option file.
+def read_runs(runs: Mapping[str, RunOptions], device: str, where: str) -> list[Run]:
+    """The runs of an option file, with their checkpoints.
 
     Args:
-        options: By name, a victim's options (types ``basicsr``, ``mmagic`` and ``python``), its file of weights being a
-            glob or a list.
+        runs: By name.
         device: Where a run without one of its own is measured.
         where: The option file and section, for errors.
 
     Raises:
-        InputError: There are none, a type is another, or no checkpoint matches.
+        InputError: No checkpoint matches.
     """
-    section = check_section(options, where)
-    if not section:
-        raise InputError(
-            'there are no runs', where=where, do='Write NAME: {type: basicsr, network_g: ..., weights: GLOB}'
-        )
-    for name in map(str, section):
-        if '|' in name or not name.isprintable():
-            raise InputError(f'{name!r} cannot head a row of a table', where=where, do='Leave out | and line breaks')
-    return [_read(str(name), value, device, f'{where}.{name}') for name, value in section.items()]
+    return [_read(name, run, device, f'{where}.{name}') for name, run in runs.items()]
 
 
-def _read(name: str, value: Any, device: str, where: str) -> Run:
-    options: Mapping[str, Any] = check_section(value, where)
-    kind = require(options, 'type', where)
-    if not isinstance(kind, str) or kind not in _FILES:
-        raise InputError(
-            f"weights of type '{kind}' cannot be moved", where=f'{where}.type', do=f'Use {", ".join(_FILES)}'
-        )
-    if options.get('test_mode', 'eval') != 'eval':
-        raise InputError('test_mode is for victims', where=where, do='Remove it, and write mode: train at the top')
-    key = _FILES[kind]
+def _read(name: str, run: RunOptions, device: str, where: str) -> Run:
+    options, key = {'type': run.type, **(run.model_extra or {})}, _FILES[run.type]
     checkpoints = find_checkpoints(require(options, key, where), f'{where}.{key}')
     return Run(name, {'device': device, **options}, checkpoints, where)

@@ -9,21 +9,20 @@ from typing import Any
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import write_json
-from mea_plugin.core.options import check_keys, check_number, check_section, require
 from mea_plugin.core.provenance import provenance
 from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.defences.invisible import InvisibleWatermark
 from mea_plugin.defences.registry import build_defences
 from mea_plugin.evaluation.markup import to_markdown
 from mea_plugin.evaluation.table import Cell, Column, Table
-from mea_plugin.ownership.verify import FEWEST_DECOYS, OwnershipTest, verify_all
+from mea_plugin.ownership.options import OwnershipOptions
+from mea_plugin.ownership.verify import OwnershipTest, verify_all
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.victims import Victim, build_victim
 
 __all__ = ['Ownership', 'ownership_from_options']
 
 FORMAT = 1
-_KEYS = ('name', 'victim', 'watermark', 'suspects', 'images', 'shrink', 'decoys', 'seed', 'output')
 
 
 @dataclass(frozen=True)
@@ -52,28 +51,20 @@ def ownership_from_options(
     output, prefix = Path(output).expanduser(), f'{where}: ' if where else ''
     if output.exists() and not output.is_dir():
         raise InputError(f'{output} is a file', where='output', do='Give another folder with --output')
-    check_keys(options, _KEYS, where)
-    title = str(require(options, 'name', where))
-    check_number(options, 'decoys', where, least=FEWEST_DECOYS, most=1e6, optional=True)
-    check_number(options, 'seed', where, optional=True)
-    check_number(options, 'shrink', where, least=1, optional=True)
-    images = image_references(require(options, 'images', where), where=f'{prefix}images')
-    watermark = _watermark(require(options, 'watermark', where), f'{prefix}watermark')
-    sections = check_section(require(options, 'suspects', where), f'{prefix}suspects')
-    victim = _recorded(require(options, 'victim', where), output / 'victim', f'{prefix}victim')
+    checked = OwnershipOptions.parse_document(options, where)
+    images = image_references(checked.images, where=f'{prefix}images')
+    watermark = _watermark(checked.watermark, f'{prefix}watermark')
+    victim = _recorded(checked.victim, output / 'victim', f'{prefix}victim')
     suspects = {
-        str(name): _recorded(section, output / 'suspects' / str(name), f'{prefix}suspects.{name}')
-        for name, section in sections.items()
+        name: _recorded(section, output / 'suspects' / name, f'{prefix}suspects.{name}')
+        for name, section in checked.suspects.items()
     }
-    if not suspects:
-        raise InputError('there is nobody to test', where=f'{prefix}suspects', do='Add NAME: {type: ...}')
-    shrink, decoys, seed = (
-        int(options.get(key) or other) for key, other in (('shrink', 1), ('decoys', 999), ('seed', 0))
-    )
-    found = verify_all(suspects, victim, watermark, read_shrunk(images.values(), shrink), decoys=decoys, seed=seed)
+    decoys = checked.decoys
+    queries = read_shrunk(images.values(), checked.shrink)
+    found = verify_all(suspects, victim, watermark, queries, decoys=decoys, seed=checked.seed)
     content = {
         'format': FORMAT,
-        'name': title,
+        'name': checked.name,
         **provenance(command, options),
         'watermark': watermark.describe(),
         'victim': victim.fingerprint,
@@ -93,15 +84,15 @@ def ownership_from_options(
     return Ownership(content, to_markdown(_table(found, decoys)), output / 'ownership.json')
 
 
-def _watermark(value: Any, where: str) -> InvisibleWatermark:
-    (found,) = build_defences([{'type': 'invisible_watermark', **check_section(value, where)}], where=where)
+def _watermark(options: Mapping[str, Any], where: str) -> InvisibleWatermark:
+    (found,) = build_defences([{'type': 'invisible_watermark', **options}], where=where)
     if not isinstance(found, InvisibleWatermark):
         raise InputError('that is no invisible watermark', where=where, do='Give the options of invisible_watermark')
     return found
 
 
-def _recorded(value: Any, folder: Path, where: str) -> Victim:
-    return RecordedVictim(build_victim(check_section(value, where), where=where), folder)
+def _recorded(options: Mapping[str, Any], folder: Path, where: str) -> Victim:
+    return RecordedVictim(build_victim(options, where=where), folder)
 
 
 def _table(found: Mapping[str, OwnershipTest], decoys: int) -> Table:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from pathlib import Path
 
 import numpy as np
 
+from mea_plugin.serving.options import WatchOptions
 from mea_plugin.serving.refusal import Refusal
-from mea_plugin.serving.watch import Action, StreamDetector, WatchOptions
+from mea_plugin.serving.watch import Action, Calibration, Response, StreamDetector
 
-__all__ = ['Watch']
+__all__ = ['Watch', 'read_watch']
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -21,15 +23,17 @@ class Watch:
 
     Args:
         options: Of the service.
+        store: The file of remembered queries; None if they are not kept.
 
     Raises:
-        InputError: The store is damaged, and is not to be begun anew.
+        InputError: The calibration cannot be read, a defence cannot be made, or the store is damaged, and is not to be
+            begun anew.
     """
 
-    def __init__(self, options: WatchOptions) -> None:
-        self._response = options.response
+    def __init__(self, options: WatchOptions, store: Path | None) -> None:
+        calibration, self._response = read_watch(options, 'watch')
         self._detector = StreamDetector(
-            options.calibration, capacity=options.capacity, store=options.store, on_corrupt=options.on_corrupt
+            calibration, capacity=options.capacity, store=store, on_corrupt=options.on_corrupt
         )
         self._not_before: dict[int, float] = {}
         self._last: dict[int, str] = {}
@@ -74,3 +78,14 @@ class Watch:
             self._detector.save()
         except OSError as error:
             _LOGGER.warning('the memory of queries cannot be kept: %s', error)
+
+
+def read_watch(options: WatchOptions, where: str) -> tuple[Calibration, Response]:
+    """What an option file says about watching.
+
+    Raises:
+        InputError: The calibration cannot be read, or a defence cannot be made.
+    """
+    path = options.calibration
+    calibration = Calibration() if path is None else Calibration.load(path.expanduser())
+    return calibration, Response.from_options(options.response, f'{where}.response')

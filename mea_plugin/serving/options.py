@@ -2,206 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal
 
-from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.options import check_keys, require
-from mea_plugin.core.registry import missing
-from mea_plugin.query.options import check_name, section
+from pydantic import AfterValidator, model_validator
+from typing_extensions import Self
 
-if TYPE_CHECKING:
-    from mea_plugin.serving.watch import WatchOptions
+from mea_plugin.core.schema import Flag, FolderName, Number, Options, Section, Whole, refusal
 
-__all__ = ['BatchOptions', 'LimitOptions', 'OutputOptions', 'ServeOptions']
+__all__ = ['ActionOptions', 'BatchOptions', 'LimitOptions', 'OutputOptions', 'ServeOptions', 'WatchOptions']
 
-_KEYS = ('name', 'victim', 'host', 'port', 'store', 'output', 'limits', 'batch')
-_OPTIONAL_KEYS = ('idempotency_hours', 'stop_timeout_s', 'open', 'public_metrics', 'watch')
-_FORMATS = ('png', 'jpeg')
+Duration = Annotated[float, Number(above=0, most=1e6)]
 
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """What replies are.
-
-    Attributes:
-        format: ``png`` or ``jpeg``.
-        quality: Of a JPEG, 1 to 100.
-    """
-
-    format: str = 'png'
-    quality: int = 95
+def _check_host(host: str) -> str:
+    if not host:
+        raise refusal('the address is empty', do='Give one, for example 127.0.0.1')
+    return host
 
 
-@dataclass(frozen=True)
-class LimitOptions:
-    """What one request, and all of them together, may take.
+class OutputOptions(Options):
+    """Replies."""
 
-    Attributes:
-        body_bytes: The largest body of a request.
-        pixels: The largest image, width times height.
-        max_side: The largest width or height; None for any that has no more pixels.
-        min_side: The smallest.
-        queue: Requests that wait or are being answered at once, and jobs that wait; more are told to come back.
-        body_timeout_s: How long a body, or the head of a request, may take to arrive.
-    """
-
-    body_bytes: int = 8 << 20
-    pixels: int = 1 << 20
-    max_side: int | None = None
-    min_side: int = 1
-    queue: int = 64
-    body_timeout_s: float = 30.0
+    format: Literal['png', 'jpeg'] = 'png'
+    """Format of the images."""
+    quality: Annotated[int, Whole(1, 100)] = 95
+    """Quality of a JPEG."""
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """How waiting requests are put together.
+class LimitOptions(Options):
+    """The most that one request, and all of them together, may take."""
 
-    Attributes:
-        size: Images of one size that are answered together, at most.
-        wait_ms: How long the first of them waits for others.
-    """
+    body_bytes: Annotated[int, Whole(1)] = 8 << 20
+    """The largest body of a request."""
+    pixels: Annotated[int, Whole(1)] = 1 << 20
+    """The largest image, width times height."""
+    max_side: Annotated[int, Whole(1)] | None = None
+    """The largest width or height; by default any that has no more pixels."""
+    min_side: Annotated[int, Whole(1)] = 1
+    """The smallest width or height."""
+    queue: Annotated[int, Whole(1)] = 64
+    """Requests that wait or are being answered at once, and jobs that wait; more are told to come back."""
+    body_timeout_s: Duration = 30.0
+    """Seconds that a body, or the head of a request, may take to arrive."""
 
-    size: int = 8
-    wait_ms: float = 5.0
+    @model_validator(mode='after')
+    def _check_sides(self) -> Self:
+        if self.max_side is not None and self.max_side < self.min_side:
+            raise refusal(f'got {self.max_side}', do=f'Give at least min_side, which is {self.min_side}', at='max_side')
+        return self
 
 
-@dataclass(frozen=True)
-class ServeOptions:
-    """A checked option file.
+class BatchOptions(Options):
+    """How waiting requests are put together."""
 
-    Attributes:
-        name: Of the service; a folder name.
-        victim: Options for :func:`~mea_plugin.victims.build_victim`.
-        host: The address to listen on.
-        port: The port to listen on; 0 picks a free one.
-        store: The SQLite file of keys, bills, stored replies and jobs.
-        output: What replies are.
-        limits: What requests may take.
-        batch: How requests are put together.
-        idempotency_hours: How long the replies of requests with an ``Idempotency-Key``, and those of jobs, are kept.
-        stop_timeout_s: How long accepted requests may take when the service is told to stop.
-        open: Whether requests without a key are answered.
-        watch: How customers' queries are watched; None: they are not.
-        public_metrics: Whether ``/metrics`` answers other machines than this one.
-    """
+    size: Annotated[int, Whole(1)] = 8
+    """Images of one size that are answered together, at most."""
+    wait_ms: Annotated[float, Number(0, 1e6)] = 5.0
+    """Milliseconds that the first of them waits for others."""
 
-    name: str
-    victim: dict[str, Any]
-    store: Path
-    host: str = '127.0.0.1'
-    port: int = 8008
+
+class ActionOptions(Options):
+    """What is done from a score on."""
+
+    above: Annotated[float, Number(0.01, 1000)]
+    """The score from which on."""
+    wait_s: Annotated[float, Number(0, 86400)] = 0.0
+    """Seconds until the customer's next query is answered."""
+    defences: tuple[dict[str, Any], ...] = ()
+    """Defences that the answer goes through."""
+    refuse: Flag = False
+    """Whether the query is refused."""
+
+    @model_validator(mode='after')
+    def _check_action(self) -> Self:
+        if not (self.wait_s or self.defences or self.refuse):
+            raise refusal('nothing is done', do='Add wait_s, defences or refuse: true')
+        return self
+
+
+class WatchOptions(Options):
+    """How customers' queries are watched, and what is done about those that are unlike ordinary use."""
+
+    calibration: Path | None = None
+    """File of thresholds and of what is ordinary; by default the built-in ones."""
+    capacity: Annotated[int, Whole(100, 10_000_000)] = 100_000
+    """Queries that are remembered."""
+    store: Path | Literal[False] | None = None
+    """File that keeps them across restarts, by default beside the service's; ``false``: none does."""
+    on_corrupt: Literal['empty', 'refuse'] = 'refuse'
+    """When the store is damaged: begin anew, or refuse to start."""
+    response: tuple[ActionOptions, ...] = ()
+    """Actions by score; a score gets the one with the highest ``above`` that it reaches."""
+
+
+class ServeOptions(Options):
+    """The option file of ``tools/serve.py``."""
+
+    name: FolderName
+    """Name of the service."""
+    victim: Section
+    """The victim, see docs/victims.md."""
+    host: Annotated[str, AfterValidator(_check_host)] = '127.0.0.1'
+    """The address to listen on."""
+    port: Annotated[int, Whole(0, 65535)] = 8008
+    """The port to listen on; 0 picks a free one."""
+    store: Path | None = None
+    """The SQLite file of keys, bills, stored replies and jobs; by default ``results/NAME/service.sqlite``."""
     output: OutputOptions = OutputOptions()
+    """Replies."""
     limits: LimitOptions = LimitOptions()
+    """The most that requests may take."""
     batch: BatchOptions = BatchOptions()
-    idempotency_hours: float = 24.0
-    stop_timeout_s: float = 30.0
-    open: bool = False
-    public_metrics: bool = False
+    """How requests are put together."""
+    idempotency_hours: Duration = 24.0
+    """Hours that the replies of requests with an ``Idempotency-Key``, and those of jobs, are kept."""
+    stop_timeout_s: Duration = 30.0
+    """Seconds that accepted requests may take when the service is told to stop."""
+    open: Flag = False
+    """Whether requests without a key are answered."""
+    public_metrics: Flag = False
+    """Whether ``/metrics`` answers other machines than this one."""
     watch: WatchOptions | None = None
+    """How customers' queries are watched; by default they are not."""
 
-    @classmethod
-    def parse(cls, options: Mapping[str, Any], where: str) -> ServeOptions:
-        """Check an option file.
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.store or Path('results') / self.name / 'service.sqlite'
 
-        Args:
-            options: The file's content.
-            where: The file, for errors.
-
-        Raises:
-            InputError: An option is missing, unknown, of the wrong kind or out of range.
-        """
-        check_keys(options, (*_KEYS, *_OPTIONAL_KEYS), where)
-        given = {key: value for key, value in options.items() if value is not None}
-        name = check_name(require(given, 'name', where), f'{where}: name')
-        victim = dict(section(given, 'victim', where))
-        store = Path(_text(given, 'store', str(Path('results') / name / 'service.sqlite'), where))
-        return cls(
-            name=name,
-            victim=victim,
-            store=store,
-            host=_text(given, 'host', cls.host, where),
-            port=_whole(given, 'port', cls.port, where, low=0, high=65535),
-            output=_output(given.get('output', {}), f'{where}: output'),
-            limits=_limits(given.get('limits', {}), f'{where}: limits'),
-            batch=_batch(given.get('batch', {}), f'{where}: batch'),
-            idempotency_hours=_number(given, 'idempotency_hours', cls.idempotency_hours, where),
-            stop_timeout_s=_number(given, 'stop_timeout_s', cls.stop_timeout_s, where),
-            open=_flag(given, 'open', where),
-            public_metrics=_flag(given, 'public_metrics', where),
-            watch=_watch(given.get('watch'), f'{where}: watch', store.with_name('queries.npz')),
-        )
-
-
-def _watch(options: Any, where: str, store: Path) -> WatchOptions | None:
-    if options is None:
-        return None
-    try:
-        from mea_plugin.serving.watch import WatchOptions  # needs OpenCV, which the service does not
-    except ModuleNotFoundError as error:
-        raise missing('watch', error, where) from error
-    return WatchOptions.parse(options, where, store=store)
-
-
-def _output(options: Any, where: str) -> OutputOptions:
-    check_keys(options, ('format', 'quality'), where)
-    kind = options.get('format', OutputOptions.format)
-    if kind not in _FORMATS:
-        raise InputError(f'format is {kind!r}', where=where, do=suggestion(str(kind), _FORMATS))
-    return OutputOptions(kind, _whole(options, 'quality', OutputOptions.quality, where, high=100))
-
-
-def _limits(options: Any, where: str) -> LimitOptions:
-    check_keys(options, ('body_bytes', 'pixels', 'max_side', 'min_side', 'queue', 'body_timeout_s'), where)
-    min_side = _whole(options, 'min_side', LimitOptions.min_side, where)
-    max_side = None if options.get('max_side') is None else _whole(options, 'max_side', 1, where, low=min_side)
-    return LimitOptions(
-        body_bytes=_whole(options, 'body_bytes', LimitOptions.body_bytes, where),
-        pixels=_whole(options, 'pixels', LimitOptions.pixels, where),
-        max_side=max_side,
-        min_side=min_side,
-        queue=_whole(options, 'queue', LimitOptions.queue, where),
-        body_timeout_s=_number(options, 'body_timeout_s', LimitOptions.body_timeout_s, where),
-    )
-
-
-def _batch(options: Any, where: str) -> BatchOptions:
-    check_keys(options, ('size', 'wait_ms'), where)
-    return BatchOptions(
-        size=_whole(options, 'size', BatchOptions.size, where),
-        wait_ms=_number(options, 'wait_ms', BatchOptions.wait_ms, where, zero=True),
-    )
-
-
-def _whole(options: Mapping[str, Any], key: str, default: int, where: str, *, low: int = 1, high: int = 1 << 40) -> int:
-    value = options.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        limits = f'{low} to {high}' if high < 1 << 40 else f'{low} or more'
-        raise InputError(f'{key} is {value!r}', where=where, do=f'Give a whole number, {limits}')
-    return value
-
-
-def _number(options: Mapping[str, Any], key: str, default: float, where: str, *, zero: bool = False) -> float:
-    value = options.get(key, default)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e6  # NaN is not
-    if not good or (value == 0 and not zero):
-        least = '0 or more' if zero else 'above 0'
-        raise InputError(f'{key} is {value!r}', where=where, do=f'Give a number {least}, below a million')
-    return float(value)
-
-
-def _text(options: Mapping[str, Any], key: str, default: str, where: str) -> str:
-    value = options.get(key, default)
-    if not isinstance(value, str) or not value:
-        raise InputError(f'{key} is {value!r}', where=where, do='Give a text')
-    return value
-
-
-def _flag(options: Mapping[str, Any], key: str, where: str) -> bool:
-    value = options.get(key, False)
-    if not isinstance(value, bool):
-        raise InputError(f'{key} is {value!r}', where=where, do='Give true or false')
-    return value
+    @property
+    def memory(self) -> Path | None:
+        """The file of remembered queries; None if they are not kept."""
+        if self.watch is None or self.watch.store is False:
+            return None
+        return self.watch.store or self.database.with_name('queries.npz')

@@ -11,13 +11,14 @@ from types import FrameType
 import uvicorn
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.registry import missing
 from mea_plugin.serving.app import create_app
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.protocol import patient_protocol
 from mea_plugin.serving.service import Service
 from mea_plugin.victims import Victim
 
-__all__ = ['check_address', 'listen', 'serve']
+__all__ = ['check_address', 'check_watch', 'listen', 'serve']
 
 _BACKLOG = 2048
 
@@ -68,6 +69,25 @@ def listen(host: str, port: int) -> socket.socket:
             f'cannot listen on {host}:{port} ({error.strerror})', where='port', do='Choose another, or 0 for a free one'
         ) from None
     return listener
+
+
+def check_watch(options: ServeOptions, where: str) -> None:
+    """Find mistakes in the section ``watch`` before a victim is loaded.
+
+    Args:
+        options: Of the service.
+        where: The file, for errors.
+
+    Raises:
+        InputError: OpenCV is missing, the calibration cannot be read, or a defence cannot be made.
+    """
+    if options.watch is None:
+        return
+    try:
+        from mea_plugin.serving.enforcement import read_watch
+    except ModuleNotFoundError as error:
+        raise missing('watch', error, f'{where}: watch') from error
+    read_watch(options.watch, f'{where}: watch')
 
 
 def serve(options: ServeOptions, victim: Victim, listener: socket.socket) -> None:

@@ -74,7 +74,7 @@ class Service:
         self.bodies = BodyReader(options.limits)
         self._accepted = 0
         self._watch = _watch(options)  # first: if it fails, no store is left locked
-        self._database = Database(options.store)
+        self._database = Database(options.database)
         self.metrics = Metrics(waiting=lambda: self._answerer.depth, accepted=lambda: self._accepted)
         self._answerer = Answerer(options, victim, self.metrics, self._watch)
         self._flights = Flights()
@@ -290,7 +290,7 @@ def _watch(options: ServeOptions) -> Watch | None:
         return None
     from mea_plugin.serving.enforcement import Watch  # needs OpenCV, which the service does not
 
-    return Watch(options.watch)
+    return Watch(options.watch, options.memory)
 
 
 @contextmanager

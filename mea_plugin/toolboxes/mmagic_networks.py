@@ -32,7 +32,7 @@ class GeneratorConfig:
         title: The type of the model, or of the network if it stands alone.
         prefix: What its weights' names begin with in the model's state dict.
         value_range: What the preprocessor makes of 0 and 255.
-        channel_order: What the pipelines load.
+        channel_order: What the pipelines load; ``rgb`` or ``bgr`` unless the config says something else.
         multiple: What height and width must be multiples of.
     """
 
@@ -40,7 +40,7 @@ class GeneratorConfig:
     title: str
     prefix: str
     value_range: tuple[float, float]
-    channel_order: str
+    channel_order: Any
     multiple: int
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import cv2
 import numpy as np
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_json
+from mea_plugin.core.schema import Number, Whole
+from mea_plugin.core.signatures import checked
 from mea_plugin.defences.base import AnswerDefence
 from mea_plugin.defences.known import undo
 from mea_plugin.victims import Victim
@@ -31,16 +33,18 @@ class AdaptedVictim:
         InputError: A number is out of range.
     """
 
+    @checked('attack')
     def __init__(
-        self, victim: Victim, *, repeats: int = 1, denoise: float = 0, known: Sequence[AnswerDefence] = ()
+        self,
+        victim: Victim,
+        *,
+        repeats: Annotated[int, Whole(1)] = 1,
+        denoise: Annotated[float, Number(0, 100)] = 0.0,
+        known: Sequence[AnswerDefence] = (),
     ) -> None:
-        if repeats < 1:
-            raise InputError(f'repeats is {repeats}', where='attack', do='Give 1 or more')
-        if not 0 <= denoise <= 100:
-            raise InputError(f'denoise is {denoise}', where='attack', do='Give a number from 0 to 100')
         self.victim, self.name, self.scale = victim, victim.name, victim.scale
-        self._repeats, self._denoise, self._known = repeats, float(denoise), known
-        description = {'type': 'adapted', 'victim': victim.fingerprint, 'repeats': repeats, 'denoise': self._denoise}
+        self._repeats, self._denoise, self._known = repeats, denoise, known
+        description = {'type': 'adapted', 'victim': victim.fingerprint, 'repeats': repeats, 'denoise': denoise}
         if known:
             description['known'] = [defence.describe() for defence in known]
         if self._denoise:

@@ -8,6 +8,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import load_weights
 from mea_plugin.toolboxes.basicsr_networks import build_network, size_multiple
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
@@ -29,6 +30,7 @@ class BasicSRVictim(NetworkVictim):
         InputError: The network cannot be built, the weights do not fit it, or its scale is another.
     """
 
+    @checked('victim')
     def __init__(
         self,
         network_g: Mapping[str, Any],

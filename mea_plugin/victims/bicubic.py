@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from mea_plugin.core.files import hash_json
-from mea_plugin.data.resize import bicubic, check_scale
+from mea_plugin.core.schema import Text, Whole
+from mea_plugin.core.signatures import checked
+from mea_plugin.data.resize import bicubic
 
 __all__ = ['BicubicVictim']
 
@@ -21,9 +25,9 @@ class BicubicVictim:
         InputError: The scale is not such a number.
     """
 
-    def __init__(self, scale: int, name: str = 'bicubic') -> None:
-        self.name = name
-        self.scale = check_scale(scale, where='victim.scale')
+    @checked('victim')
+    def __init__(self, scale: Annotated[int, Whole(1)], name: Text = 'bicubic') -> None:
+        self.name, self.scale = name, scale
         self.fingerprint = hash_json({'type': 'bicubic', 'like': 'matlab', 'scale': scale})
 
     def query(self, images: list[np.ndarray]) -> list[np.ndarray]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mea_plugin.core.files import hash_json
-from mea_plugin.core.options import check_section
+from mea_plugin.core.schema import Text
+from mea_plugin.core.signatures import checked
 from mea_plugin.defences.registry import build_defences
 from mea_plugin.victims import Victim, build_victim
 
@@ -36,12 +37,13 @@ class DefendedVictim:
         InputError: The victim or a defence cannot be made.
     """
 
+    @checked('victim')
     def __init__(
-        self, victim: Victim | Mapping[str, Any], defences: list[Mapping[str, Any]], name: str | None = None
+        self, victim: Victim | Mapping[str, Any], defences: list[Mapping[str, Any]], name: Text | None = None
     ) -> None:
         self._defences = build_defences(defences, where='victim.defences')
         if not isinstance(victim, Victim):
-            victim = build_victim(check_section(victim, 'victim.victim'), where='victim.victim')
+            victim = build_victim(victim, where='victim.victim')
         self.victim = victim
         self.name, self.scale = name or victim.name, victim.scale
         described = [defence.describe() for defence in self._defences]

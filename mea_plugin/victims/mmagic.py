@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,15 +12,13 @@ from typing_extensions import Unpack
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import fit, read_checkpoint, select
 from mea_plugin.optim import frozen_buffers
 from mea_plugin.toolboxes.mmagic_networks import build_generator, find_generator, generator_weights
-from mea_plugin.victims.checks import check_choice, check_range
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
 
 __all__ = ['MMagicVictim']
-
-_MODES = ('eval', 'train')
 
 
 class MMagicVictim(NetworkVictim):
@@ -47,6 +45,7 @@ class MMagicVictim(NetworkVictim):
         InputError: A config that is not trusted, an unknown type or option, weights that do not fit, another scale.
     """
 
+    @checked('victim')
     def __init__(
         self,
         checkpoint: str | Path,
@@ -54,10 +53,9 @@ class MMagicVictim(NetworkVictim):
         model: Mapping[str, Any] | None = None,
         trusted: bool = False,
         target_domain: str | None = None,
-        test_mode: str = 'eval',
+        test_mode: Literal['eval', 'train'] = 'eval',
         **options: Unpack[NetworkOptions],
     ) -> None:
-        check_choice('test_mode', test_mode, _MODES)
         found = find_generator(_model_of(config, model, trusted), target_domain)
         network = build_generator(found, where='victim.model')
         path = Path(checkpoint).expanduser()
@@ -66,18 +64,17 @@ class MMagicVictim(NetworkVictim):
         self._train_mode = test_mode == 'train'
         if self._train_mode:
             options['batch_size'] = 1
-        given = options.get('value_range')
+        options['channel_order'] = options.get('channel_order') or found.channel_order
         description = {
             'type': 'mmagic',
             'network': found.network,
-            'order': options.get('channel_order') or found.channel_order,
-            'range': check_range('value_range', found.value_range if given is None else given),
+            'order': options['channel_order'],
+            'range': options.get('value_range') or found.value_range,
             'test_mode': test_mode,
             'state': hash_weights(network),
         }
         defaults: NetworkOptions = {
             'name': found.title,
-            'channel_order': found.channel_order,
             'value_range': found.value_range,
             'multiple': found.multiple,
         }

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor, nn
 from typing_extensions import TypedDict, Unpack
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array, hash_json
 from mea_plugin.core.networks import forward_padded, probe_size
-from mea_plugin.victims.checks import check_choice, check_range, check_whole, one_line
+from mea_plugin.core.schema import Text, Whole, refusal, shortened
+from mea_plugin.core.signatures import checked
+from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.tiling import Tiling
 
 __all__ = ['NetworkOptions', 'NetworkVictim', 'Wiring', 'Wrapped', 'find_device', 'hash_weights']
 
-ORDERS = ('rgb', 'bgr')
 _PROBES = (16, 64, 256)  # deep networks fail on the smallest
 _FULL = ('out of memory', 'allocate memory')  # of a GPU; of torch's CPU allocator and ONNX Runtime's
+
+
+def _check_range(value: Any) -> tuple[float, float]:
+    try:
+        low, high = map(float, value)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not 0 < high - low < float('inf'):
+        raise refusal(f'got {shortened(value)}', do='Give low and high, for example [0, 1]')
+    return low, high
+
+
+ValueRange = Annotated[tuple[float, float], BeforeValidator(_check_range)]
+ChannelOrder = Literal['rgb', 'bgr']
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -41,15 +57,15 @@ class NetworkOptions(TypedDict, total=False):
         tile_overlap: Context on each side of a tile, in pixels of the input; by default 16.
     """
 
-    name: str | None
-    value_range: Sequence[float] | None
-    channel_order: str | None
-    multiple: int | None
-    scale: int | None
+    name: Text | None
+    value_range: ValueRange | None
+    channel_order: ChannelOrder | None
+    multiple: Annotated[int, Whole(1)] | None
+    scale: Annotated[int, Whole(1)] | None
     device: str | None
-    batch_size: int | None
-    tile_pixels: int | None
-    tile_overlap: int | None
+    batch_size: Annotated[int, Whole(1)] | None
+    tile_pixels: Annotated[int, Whole(1)] | None
+    tile_overlap: Annotated[int, Whole(0)] | None
 
 
 _DEFAULTS: NetworkOptions = {
@@ -92,6 +108,7 @@ class NetworkVictim:
         InputError: No such device, an option out of range, another scale, or no network from RGB image to RGB image.
     """
 
+    @checked('victim')
     def __init__(
         self,
         network: nn.Module,
@@ -102,13 +119,14 @@ class NetworkVictim:
     ) -> None:
         usual: dict[str, Any] = {**_DEFAULTS, **defaults}
         chosen = {**usual, **{key: value for key, value in options.items() if value is not None}}
-        self.name = str(chosen['name'])
+        self.name: str = chosen['name']
         self.device = find_device(chosen['device'])
-        self.batch_size = check_whole('batch_size', chosen['batch_size'])
-        self._order = check_choice('channel_order', chosen['channel_order'], ORDERS)
-        self._low, self._high = check_range('value_range', chosen['value_range'])
-        self._multiple = check_whole('multiple', chosen['multiple'])
-        self._tiling = _tiling(chosen.get('tile_pixels'), chosen['tile_overlap'], self._multiple)
+        self.batch_size: int = chosen['batch_size']
+        self._order: ChannelOrder = chosen['channel_order']
+        self._low, self._high = chosen['value_range']
+        self._multiple: int = chosen['multiple']
+        pixels = chosen.get('tile_pixels')
+        self._tiling = None if pixels is None else Tiling(pixels, chosen['tile_overlap'], self._multiple)
         self.fingerprint = hash_json({**description, **self._answering(usual['multiple'])})
         self._network = network.to(self.device).eval().requires_grad_(False)
         self._dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
@@ -284,8 +302,3 @@ def find_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device '{name}' here", where='victim.device', do='Use auto or cpu') from error
     return device
-
-
-def _tiling(pixels: Any, overlap: Any, multiple: int) -> Tiling | None:
-    overlap = check_whole('tile_overlap', overlap, least=0)
-    return None if pixels is None else Tiling(check_whole('tile_pixels', pixels), overlap, multiple)

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
+from mea_plugin.core.signatures import checked
 from mea_plugin.victims.checks import import_optional, one_line
 from mea_plugin.victims.files import check_shape, find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, Wrapped, find_device
@@ -41,6 +42,7 @@ class OnnxVictim(NetworkVictim):
             are fixed, or it is no network from RGB image to RGB image.
     """
 
+    @checked('victim')
     def __init__(self, file: str | Path, **options: Unpack[NetworkOptions]) -> None:
         runtime = import_optional('onnxruntime', 'onnxruntime')
         path = find_file(file)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 
-from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_json
+from mea_plugin.core.schema import Number, Text
+from mea_plugin.core.signatures import checked
 
 __all__ = ['STYLES', 'OpenCVVictim']
 
-_RANGES = {'sigma_s': (0.0, 200.0), 'sigma_r': (0.0, 1.0), 'shade_factor': (0.0, 0.1)}
+StyleName = Literal[
+    'stylization', 'pencil_sketch', 'pencil_sketch_color', 'edge_preserving', 'edge_preserving_ncv', 'detail_enhance'
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Style:
     apply: Callable[..., np.ndarray]
 
 
-STYLES: dict[str, Style] = {
+STYLES: dict[StyleName, Style] = {
     'stylization': Style({'sigma_s': 60, 'sigma_r': 0.45}, lambda bgr, **p: cv2.stylization(bgr, **p)),
     'pencil_sketch': Style(
         {'sigma_s': 60, 'sigma_r': 0.07, 'shade_factor': 0.02},
@@ -64,22 +69,25 @@ class OpenCVVictim:
         InputError: No such style, a parameter that it does not take, or one out of range.
     """
 
+    @checked('victim')
     def __init__(
         self,
-        style: str,
-        name: str | None = None,
-        sigma_s: float | None = None,
-        sigma_r: float | None = None,
-        shade_factor: float | None = None,
+        style: StyleName,
+        name: Text | None = None,
+        sigma_s: Annotated[float, Number(above=0, most=200)] | None = None,
+        sigma_r: Annotated[float, Number(above=0, most=1)] | None = None,
+        shade_factor: Annotated[float, Number(above=0, most=0.1)] | None = None,
     ) -> None:
-        if style not in STYLES:
-            raise InputError(f"no style '{style}'", where='victim.style', do=suggestion(str(style), STYLES))
         given = {'sigma_s': sigma_s, 'sigma_r': sigma_r, 'shade_factor': shade_factor}
         self._style = STYLES[style]
         self._parameters = {key: float(value) for key, value in self._style.parameters.items()}
         for key, value in given.items():
-            if value is not None:
-                self._parameters[key] = self._check(style, key, value)
+            if value is None:
+                continue
+            if key not in self._parameters:
+                do = f'It takes {", ".join(self._parameters)}'
+                raise InputError(f'{style} has no {key}', where=f'victim.{key}', do=do)
+            self._parameters[key] = value
         self.name = name or style
         self.scale = 1
         # The filters' results may change from one OpenCV to the next.
@@ -103,13 +111,3 @@ class OpenCVVictim:
         padded = np.pad(image, ((0, int(height < 2)), (0, int(width < 2)), (0, 0)), mode='edge')
         bgr = self._style.apply(np.ascontiguousarray(padded[..., ::-1]), **self._parameters)
         return np.ascontiguousarray(bgr[:height, :width, ::-1])
-
-    def _check(self, style: str, key: str, value: float) -> float:
-        where = f'victim.{key}'
-        if key not in self._style.parameters:
-            known = ', '.join(self._style.parameters)
-            raise InputError(f'{style} has no {key}', where=where, do=f'It takes {known}')
-        low, high = _RANGES[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high:
-            raise InputError(f'{key} is {value!r}', where=where, do=f'Give a number above {low:g}, at most {high:g}')
-        return float(value)

@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
 from mea_plugin.core.networks import check_call
+from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import load_weights
 from mea_plugin.victims.checks import check_trusted, one_line
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
@@ -44,6 +45,7 @@ class PythonVictim(NetworkVictim):
         InputError: It is not trusted, cannot be imported or called, makes no module, or the weights do not fit it.
     """
 
+    @checked('victim')
     def __init__(
         self,
         entry: str,
@@ -57,8 +59,8 @@ class PythonVictim(NetworkVictim):
         check_trusted(trusted, f'importing {entry} runs its code', 'victim.entry')
         arguments = dict(arguments or {})
         with _importing_from(path) as folder:
-            make, source = _find(str(entry), folder)
-            network = _call(make, arguments, str(entry))
+            make, source = _find(entry, folder)
+            network = _call(make, arguments, entry)
         if weights is not None:
             load_weights(network, weights, param_keys=(param_key,) if param_key else _KEYS, trusted=trusted)
         description = {
@@ -68,7 +70,7 @@ class PythonVictim(NetworkVictim):
             'source': hash_file(source) if source else None,
             'state': hash_weights(network),
         }
-        super().__init__(network, description, defaults={'name': str(entry).rpartition(':')[2]}, **options)
+        super().__init__(network, description, defaults={'name': entry.rpartition(':')[2]}, **options)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.schema import Number, Options, Whole
 
 __all__ = [
     'InDoubtError',
@@ -81,21 +82,17 @@ class RejectedError(InputError):
     """The service will not answer this, however often it is asked. It did not charge."""
 
 
-@dataclass(frozen=True)
-class Retrying:
-    """How often and when a query is sent again.
+class Retrying(Options):
+    """How often and when a query is sent again."""
 
-    Attributes:
-        attempts: In all.
-        first: Seconds before the second; doubled each time, with as much again at random.
-        longest: Seconds that these grow to.
-        patience: How many seconds the service may ask to wait (``Retry-After``) before the run ends instead.
-    """
-
-    attempts: int = 6
-    first: float = 0.5
-    longest: float = 60.0
-    patience: float = 900.0
+    attempts: Annotated[int, Whole(1, 1000)] = 6
+    """Attempts in all."""
+    first: Annotated[float, Number(0, 1e6)] = 0.5
+    """Seconds before the second attempt; doubled each time, with as much again at random."""
+    longest: Annotated[float, Number(0, 1e6)] = 60.0
+    """Seconds that these waits grow to."""
+    patience: Annotated[float, Number(0, 1e6)] = 900.0
+    """How many seconds the service may ask to wait (``Retry-After``) before the run ends instead."""
 
 
 class Session(Protocol):

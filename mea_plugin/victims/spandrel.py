@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import read_checkpoint, select
 from mea_plugin.victims.checks import import_optional, one_line
 from mea_plugin.victims.files import find_file
@@ -34,6 +35,7 @@ class SpandrelVictim(NetworkVictim):
         InputError: spandrel is missing or does not know the weights, or they are of a network of something else.
     """
 
+    @checked('victim')
     def __init__(self, file: str | Path, trusted: bool = False, **options: Unpack[NetworkOptions]) -> None:
         spandrel = import_optional('spandrel', 'spandrel')
         path = find_file(file)

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
+from mea_plugin.core.signatures import checked
 from mea_plugin.victims.checks import check_trusted, one_line
 from mea_plugin.victims.files import check_shape, find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, Wrapped, find_device
@@ -34,6 +35,7 @@ class TorchExportVictim(NetworkVictim):
             network from RGB image to RGB image.
     """
 
+    @checked('victim')
     def __init__(self, file: str | Path, trusted: bool = False, **options: Unpack[NetworkOptions]) -> None:
         path = find_file(file)
         check_trusted(trusted, f'loading the exported program in {file} can run code', 'victim.file')

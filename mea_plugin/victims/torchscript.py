@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
+from mea_plugin.core.signatures import checked
 from mea_plugin.victims.checks import check_trusted, one_line
 from mea_plugin.victims.files import find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, find_device
@@ -32,6 +33,7 @@ class TorchScriptVictim(NetworkVictim):
         InputError: It is not trusted, no TorchScript, or no network from RGB image to RGB image.
     """
 
+    @checked('victim')
     def __init__(self, file: str | Path, trusted: bool = False, **options: Unpack[NetworkOptions]) -> None:
         path = find_file(file)
         check_trusted(trusted, f'loading the TorchScript in {file} can run code', 'victim.file')

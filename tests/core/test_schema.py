@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
 import mea_plugin
+from mea_plugin.core import signatures
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.schema import Flag, FolderName, Images, Number, Options, Section, Text, Whole, refusal, shortened
 
@@ -186,7 +187,7 @@ def all_options() -> list[type[Options]]:
     while queue:
         one = queue.pop()
         queue += one.__subclasses__()
-        if one.__module__.startswith('mea_plugin.'):
+        if one.__module__.startswith('mea_plugin.') and one.__module__ != signatures.__name__:
             found.append(one)
     return found
 

@@ -153,34 +153,58 @@ def test_the_invisible_watermark_is_weak_follows_the_query_and_turns_with_it(sca
 
 
 @pytest.mark.parametrize(
-    ('entry', 'text'),
+    ('entry', 'where', 'quoted', 'do'),
     [
-        ({'type': 'jpeg', 'quality': 0}, 'quality is 0'),
-        ({'type': 'jpeg', 'quality': 101}, 'quality is 101'),
-        ({'type': 'jpg'}, "no defence type 'jpg'"),
-        ({'quality': 3}, 'has no type'),
-        ({'type': 'levels', 'levels': 1}, 'levels is 1'),
-        ({'type': 'levels', 'level': 8}, "unknown option 'level'"),
-        ({'type': 'resize', 'factor': 1}, 'factor is 1'),
-        ({'type': 'noise', 'sigma': 0, 'key': KEY}, 'sigma is 0'),
-        ({'type': 'noise'}, 'a key is needed'),
-        ({'type': 'noise', 'key': 'short'}, 'fewer than 8'),
-        ({'type': 'noise', 'key_file': 'no/such.key'}, 'no/such.key cannot be read'),
-        ({'type': 'noise', 'key': KEY, 'repeat': 'often'}, "repeat is 'often'"),
-        ({'type': 'detail_noise', 'key': KEY, 'wave': 'db99'}, "no orthogonal wavelet 'db99'"),
-        ({'type': 'detail_noise', 'key': KEY, 'wave': 'bior2.2'}, "no orthogonal wavelet 'bior2.2'"),
-        ({'type': 'visible_watermark', 'text': ''}, 'text is'),
-        ({'type': 'visible_watermark', 'text': 'x', 'width': 1.2}, 'larger than the image'),
-        ({'type': 'visible_watermark'}, "'text' is missing"),
-        ({'type': 'invisible_watermark', 'key': KEY, 'amplitude': 99}, 'amplitude is 99'),
-        ('jpeg', 'expected a section'),
+        ({'type': 'jpeg', 'quality': 0}, '[0].quality', '0', '100'),
+        ({'type': 'jpeg', 'quality': 101}, '[0].quality', '101', '100'),
+        ({'type': 'jpg'}, '[0].type', "'jpg'", "'jpeg'"),
+        ({'quality': 3}, '[0]', '', 'jpeg'),
+        ({'type': 'levels', 'levels': 1}, '[0].levels', '1', '256'),
+        ({'type': 'levels', 'level': 8}, '[0]', "'level'", "'levels'"),
+        ({'type': 'resize', 'factor': 1}, '[0].factor', '1', '16'),
+        ({'type': 'noise', 'sigma': 0, 'key': KEY}, '[0].sigma', '0', '64'),
+        ({'type': 'noise', 'key': 'short'}, '[0].key', '8', 'openssl'),
+        ({'type': 'noise', 'key': 27182818}, '[0].key', '8', 'openssl'),
+        ({'type': 'noise', 'key': KEY, 'repeat': 'often'}, '[0].repeat', "'often'", 'fresh, keyed'),
+        ({'type': 'detail_noise', 'key': KEY, 'wave': 'db99'}, '[0].wave', "'db99'", 'db9'),
+        ({'type': 'detail_noise', 'key': KEY, 'wave': 'bior2.2'}, '[0].wave', "'bior2.2'", ''),
+        ({'type': 'visible_watermark', 'text': ''}, '[0].text', "''", '64'),
+        ({'type': 'visible_watermark', 'text': 'x', 'width': 1.2}, '[0].width', '1.2', '1'),
+        ({'type': 'visible_watermark'}, '[0]', "'text'", 'text'),
+        ({'type': 'invisible_watermark', 'key': KEY, 'amplitude': 99}, '[0].amplitude', '99', '16'),
+        ('jpeg', '[0]', "'jpeg'", ''),
     ],
 )
-def test_what_is_refused(entry, text):
-    with pytest.raises(InputError) as error:
+def test_what_is_refused(entry, where, quoted, do):
+    with pytest.raises(InputError) as caught:
         build_defences([entry])
-    assert text in str(error.value)
-    assert '\n' not in str(error.value)
+    assert caught.value.where == f'defences{where}'
+    assert quoted in caught.value.what
+    assert do in caught.value.do
+    assert '\n' not in str(caught.value)
+    assert not any(secret in str(caught.value) for secret in ('short', '27182818'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'where', 'quoted'),
+    [
+        ({}, 'noise', ''),
+        ({'key': KEY, 'key_file': 'x'}, 'noise', ''),
+        ({'key_file': 'no/such.key'}, 'noise', 'no/such'),
+    ],
+)
+def test_a_key_is_needed_once(options, where, quoted):
+    with pytest.raises(InputError) as caught:
+        build('noise', **options)
+    assert where in caught.value.where
+    assert quoted in caught.value.what
+
+
+def test_a_mistake_in_python_is_one_too():
+    with pytest.raises(InputError) as caught:
+        DetailNoise(level=9, key=KEY)
+    assert caught.value.where == 'defence detail_noise.level'
+    assert DetailNoise(level=2.0, key=KEY).describe() == build('detail_noise', key=KEY).describe()
 
 
 def test_a_list_is_needed_and_a_type_of_ones_own_is_taken(monkeypatch):

@@ -20,6 +20,7 @@ from mea_plugin.core.images import read_rgb
 from mea_plugin.core.options import load_options
 from mea_plugin.flatness import Criterion, Objective, flatness_from_options, hessian_trace, job, sharpness
 from mea_plugin.flatness.options import FlatnessOptions
+from mea_plugin.flatness.runs import read_runs
 from tests.helpers import call_tool, run_tool, training_options, write_yaml
 from tests.mmagic import tiny
 from tests.query_sets.sets import make_set
@@ -217,25 +218,25 @@ def set_option(options, path, value):
         ),
         ('runs.base.network_g.num_feat', 9, r'net_g_2\.pth: the weights do not fit SRVGGNetCompact'),
         ('runs.base.network_g.upscale', 2, r'net_g_2\.pth: the weights do not fit'),
-        ('runs.base.type', 'onnx', r"runs\.base\.type: weights of type 'onnx' cannot be moved\."),
+        ('runs.base.type', 'onnx', r"runs\.base\.type: .*'onnx'.*basicsr, mmagic, python"),
         ('runs.base.typ', 1, r"unknown option 'typ'"),
-        ('runs.base.type', ['basicsr'], r"runs\.base\.type: weights of type '\['basicsr'\]' cannot be moved\."),
-        ('runs', {}, r'runs: there are no runs\.'),
-        ('runs', {'a|b\n': {}}, r"runs: 'a\|b\\n' cannot head a row of a table\."),
-        ('sharpness.radii', [0.05, 0], r'sharpness\.radii: 0 is no radius\. Give numbers above 0\.'),
-        ('sharpness.radii', [10**400], r'sharpness\.radii: 10+ is no radius\.'),
-        ('sharpness.radii', [-0.05], r'sharpness\.radii: -0\.05 is no radius\.'),
-        ('sharpness.radii', [0.05, 0.05], r'sharpness\.radii: a radius stands twice'),
-        ('sharpness.radii', 0.05, r'sharpness: radii is 0\.05\.'),
+        ('runs.base.type', ['basicsr'], r"runs\.base\.type: .*\['basicsr'\]"),
+        ('runs', {}, r'runs: .*NAME: \{type: '),
+        ('runs', {'a|b\n': {}}, r"runs\..*'a\|b\\n'"),
+        ('sharpness.radii', [0.05, 0], r'sharpness\.radii\[1\]: .*0'),
+        ('sharpness.radii', [10**400], r'sharpness\.radii\[0\]: .*10+'),
+        ('sharpness.radii', [-0.05], r'sharpness\.radii\[0\]: .*-0\.05'),
+        ('sharpness.radii', [0.05, 0.05], r'sharpness\.radii: .*\[0\.05, 0\.05\]'),
+        ('sharpness.radii', 0.05, r'sharpness\.radii: .*0\.05'),
         ('sharpness.step', 3, r"sharpness: unknown option 'step'\. Use 'steps'\."),
-        ('sharpness.adaptive', 'yes', r"sharpness: adaptive is 'yes'\."),
-        ('hessian.probes', 0, r'hessian: probes is 0\.'),
-        ('landscape.line.points', 4, r'landscape\.line: points is 4\. Give an odd number'),
-        ('landscape.plane.extent', 0, r'landscape\.plane: extent is 0\.'),
-        ('loss.type', 'l2', r"loss\.type: no loss 'l2'"),
-        ('mode', 'test', r"mode is 'test'"),
-        ('samples', 0, r'samples is 0\.'),
-        ('seed', 2**64, r'seed is 18446744073709551616\. Give a whole number from 0 to 4294967295\.'),
+        ('sharpness.adaptive', 'yes', r"sharpness\.adaptive: .*'yes'"),
+        ('hessian.probes', 0, r'hessian\.probes: .*0'),
+        ('landscape.line.points', 4, r'landscape\.line\.points: .*4.*odd'),
+        ('landscape.plane.extent', 0, r'landscape\.plane\.extent: .*0'),
+        ('loss.type', 'l2', r"loss\.type: .*'l2'"),
+        ('mode', 'test', r"mode: .*'test'.*eval, train"),
+        ('samples', 0, r'samples: .*0'),
+        ('seed', 2**64, r'seed: .*18446744073709551616'),
         ('crop', 17, r'crop: the crop of 17 is larger than query 000001\.png of 18x16 pixels\. Give 16 or less\.'),
         ('loss.high_frequency', {'wave': 'db8', 'level': 2}, r'crop: a crop of 10 is too small .* Give 15 or more\.'),
         ('queries', 'nowhere', r'queries: nowhere is no query set'),
@@ -331,12 +332,13 @@ def test_the_demos_option_files_fit_what_the_demo_leaves(root, tmp_path, monkeyp
         save = tmp_path / 'results' / 'demo_x4' / 'experiments' / run / 'models' / 'net_g_400.pth'
         save.parent.mkdir(parents=True)
         save.touch()
-    found = FlatnessOptions.parse(load_options(root / 'options' / 'flatness' / f'{name}.yml'), name)
+    found = FlatnessOptions.parse_document(load_options(root / 'options' / 'flatness' / f'{name}.yml'), name)
+    runs = read_runs(found.runs, found.device, name)
     trained = load_options(root / 'options' / 'basicsr' / 'demo_x4.yml')
     extraction = load_options(root / 'options' / 'extract' / 'demo_x4.yml')
-    assert [run.name for run in found.runs] == list(extraction['surrogates'])
-    assert all(run.options['network_g'] == trained['network_g'] for run in found.runs)
+    assert [run.name for run in runs] == list(extraction['surrogates'])
+    assert all(run.options['network_g'] == trained['network_g'] for run in runs)
     assert found.crop * trained['scale'] == trained['datasets']['train']['gt_size']
     rho = extraction['surrogates']['proposed']['override']['train']['optim_g']['rho']
-    assert found.sharpness['radii'][0] == rho
-    assert (found.hessian is None) == (found.criterion.kind == 'l1')
+    assert found.sharpness.radii[0] == rho
+    assert (found.hessian is None) == (found.loss.type == 'l1')

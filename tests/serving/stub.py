@@ -50,7 +50,7 @@ class Doubler:
 def options(store: Path, **more: object) -> ServeOptions:
     """Options of a service, from what an option file would say."""
     section = {'name': 'test', 'victim': {'type': 'embedded'}, 'store': str(store), **more}
-    return ServeOptions.parse(section, 'options.yml')
+    return ServeOptions.parse_document(section, 'options.yml')
 
 
 def new_key(store: Path, name: str = 'me', **limits: float) -> str:

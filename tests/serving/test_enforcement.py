@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.serving.server import check_watch
 from tests.helpers import photograph
 from tests.serving.stub import Doubler, encode, new_key, options, pixels, png, until
 from tests.serving.test_app import billed, check_refusal, in_service, send
@@ -113,18 +114,21 @@ def test_a_corrupt_store_by_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('watch', 'text'),
+    ('watch', 'where', 'quoted'),
     [
-        ({'capacity': 3}, 'capacity is 3'),
-        ({'on_corrupt': 'delete'}, "on_corrupt is 'delete'"),
-        ({'respons': []}, "unknown option 'respons'"),
-        ({'response': {'above': 1}}, 'expected a list'),
-        ({'calibration': 'no_such.json'}, 'no_such.json'),
+        ({'calibration': 'no_such.json'}, 'no_such.json', ''),
+        (
+            {'response': [{'above': 1, 'defences': [{'type': 'jpeg', 'quality': 0}]}]},
+            'x.yml: watch.response[0].defences[0].quality',
+            '0',
+        ),
     ],
 )
-def test_what_is_refused(tmp_path, watch, text):
-    with pytest.raises(InputError, match=text):
-        options(tmp_path / 's.sqlite', watch=watch)
+def test_what_is_refused(tmp_path, watch, where, quoted):
+    with pytest.raises(InputError) as caught:
+        check_watch(options(tmp_path / 's.sqlite', watch=watch), 'x.yml')
+    assert caught.value.where.endswith(where)
+    assert quoted in caught.value.what
 
 
 def test_answers_are_json_as_before(tmp_path):
@@ -144,10 +148,11 @@ sys.modules['cv2'] = None
 from mea_plugin.core.errors import InputError
 from mea_plugin.serving.app import create_app
 from mea_plugin.serving.options import ServeOptions
+from mea_plugin.serving.server import check_watch
 options = {'name': 'x', 'victim': {'type': 'embedded'}}
-ServeOptions.parse(options, 'serve.yml')
+check_watch(ServeOptions.parse_document(options, 'serve.yml'), 'serve.yml')
 try:
-    ServeOptions.parse({**options, 'watch': {}}, 'serve.yml')
+    check_watch(ServeOptions.parse_document({**options, 'watch': {}}, 'serve.yml'), 'serve.yml')
 except InputError as error:
     print(error)
 """

@@ -165,10 +165,10 @@ def test_random_damage_never_breaks_anything():
 
 def test_answers_are_encoded_as_the_options_say():
     image = photograph((40, 50))
-    reply = encode(image, OutputOptions('png'))
+    reply = encode(image, OutputOptions(format='png'))
     assert reply.format == 'png'
     np.testing.assert_array_equal(stub.pixels(reply.image), image)
-    good, bad = (encode(image, OutputOptions('jpeg', quality)) for quality in (95, 10))
+    good, bad = (encode(image, OutputOptions(format='jpeg', quality=quality)) for quality in (95, 10))
     assert good.format == 'jpeg'
     assert stub.pixels(good.image).shape == (40, 50, 3)
     assert len(bad.image) < len(good.image)

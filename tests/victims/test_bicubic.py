@@ -6,6 +6,7 @@ import pytest
 from mea_plugin.core.errors import InputError
 from mea_plugin.data.resize import bicubic
 from mea_plugin.victims import Victim, build_victim
+from mea_plugin.victims.bicubic import BicubicVictim
 from tests.helpers import photograph
 
 
@@ -32,14 +33,23 @@ def test_the_fingerprint_is_of_what_answers():
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('options', 'where', 'quoted', 'do'),
     [
-        ({}, r"^opt: the option 'scale' is missing"),
-        ({'scale': 0}, r'^victim\.scale: the scale is 0\. Give a whole number'),
-        ({'scale': 2.5}, r'the scale is 2\.5'),
-        ({'scale': 4, 'sclae': 4}, r"^opt: unknown option 'sclae'\. Use 'scale'"),
+        ({}, 'opt', "'scale'", 'scale'),
+        ({'scale': 0}, 'opt.scale', '0', '1'),
+        ({'scale': 2.5}, 'opt.scale', '2.5', '1'),
+        ({'scale': 4, 'sclae': 4}, 'opt', "'sclae'", "'scale'"),
     ],
 )
-def test_bad_options(options, message):
-    with pytest.raises(InputError, match=message):
+def test_bad_options(options, where, quoted, do):
+    with pytest.raises(InputError) as caught:
         build_victim({'type': 'bicubic', **options}, where='opt')
+    assert caught.value.where == where
+    assert quoted in caught.value.what
+    assert do in caught.value.do
+
+
+def test_a_mistake_in_python_is_one_too():
+    with pytest.raises(InputError) as caught:
+        BicubicVictim(0)
+    assert caught.value.where == 'victim.scale'

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.victims import Victim, build_victim
-from mea_plugin.victims.opencv import STYLES
+from mea_plugin.victims.opencv import STYLES, StyleName
 from tests.helpers import photograph
 
 
@@ -73,19 +75,26 @@ def test_the_fingerprint_is_that_of_what_answers():
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('options', 'where', 'quoted', 'do'),
     [
-        ({'style': 'stylisation'}, "no style 'stylisation'.*stylization"),
-        ({'style': 'stylization', 'shade_factor': 0.05}, 'stylization has no shade_factor.*sigma_s, sigma_r'),
-        ({'style': 'stylization', 'sigma_s': 500}, 'sigma_s is 500'),
-        ({'style': 'stylization', 'sigma_s': 0}, 'sigma_s is 0'),
-        ({'style': 'stylization', 'sigma_r': '1'}, "sigma_r is '1'"),
-        ({'style': 'pencil_sketch', 'shade_factor': 0.2}, 'shade_factor is 0.2'),
-        ({'style': 'stylization', 'sigma': 3}, "unknown option 'sigma'"),
-        ({}, "'style' is missing"),
+        ({'style': 'stylisation'}, 'victim.style', "'stylisation'", "'stylization'"),
+        ({'style': 'stylization', 'shade_factor': 0.05}, 'victim.shade_factor', 'stylization', 'sigma_s, sigma_r'),
+        ({'style': 'stylization', 'sigma_s': 500}, 'victim.sigma_s', '500', '200'),
+        ({'style': 'stylization', 'sigma_s': 0}, 'victim.sigma_s', '0', '0'),
+        ({'style': 'stylization', 'sigma_r': '1'}, 'victim.sigma_r', "'1'", '1'),
+        ({'style': 'pencil_sketch', 'shade_factor': 0.2}, 'victim.shade_factor', '0.2', '0.1'),
+        ({'style': 'stylization', 'sigma': 3}, 'victim', "'sigma'", 'sigma_'),
+        ({}, 'victim', "'style'", 'style'),
     ],
 )
-def test_bad_options(options, message):
-    with pytest.raises(InputError, match=message) as error:
+def test_bad_options(options, where, quoted, do):
+    with pytest.raises(InputError) as caught:
         build_victim({'type': 'opencv', **options})
-    assert '\n' not in str(error.value)
+    assert caught.value.where == where
+    assert quoted in caught.value.what
+    assert do in caught.value.do
+    assert '\n' not in str(caught.value)
+
+
+def test_every_style_has_a_name_in_the_schema():
+    assert set(get_args(StyleName)) == set(STYLES)

@@ -2,7 +2,6 @@
 
 from mea_plugin.serving.watch.detector import Calibration, Observation, StreamDetector, calibrate
 from mea_plugin.serving.watch.folders import calibrate_from_folders
-from mea_plugin.serving.watch.options import WatchOptions
 from mea_plugin.serving.watch.response import Action, Response
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     'Observation',
     'Response',
     'StreamDetector',
-    'WatchOptions',
     'calibrate',
     'calibrate_from_folders',
 ]

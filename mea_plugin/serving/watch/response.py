@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_keys, check_number, require
 from mea_plugin.defences.base import AnswerDefence
 from mea_plugin.defences.registry import build_defences
+from mea_plugin.serving.options import ActionOptions
 
 __all__ = ['Action', 'Response']
 
@@ -60,30 +58,27 @@ class Response:
         return next((action for action in self._actions if score >= action.above), _ANSWER)
 
     @classmethod
-    def parse(cls, entries: Any, where: str) -> Response:
-        """From a list in an option file.
+    def from_options(cls, entries: Iterable[ActionOptions], where: str) -> Response:
+        """Make the defences.
+
+        Args:
+            entries: Of the option file.
+            where: The file and option, for errors.
 
         Raises:
-            InputError: It is no list, an entry does nothing, or a defence cannot be made.
+            InputError: A defence cannot be made.
         """
-        if not isinstance(entries, list):
-            raise InputError(f'expected a list, got {entries!r}', where=where, do='Write - {above: ...} lines below it')
-        return cls([_action(entry, f'{where}[{number}]') for number, entry in enumerate(entries)])
+        return cls(
+            [
+                Action(
+                    entry.above,
+                    entry.wait_s,
+                    build_defences(list(entry.defences), where=f'{where}[{number}].defences'),
+                    entry.refuse,
+                )
+                for number, entry in enumerate(entries)
+            ]
+        )
 
 
 _ANSWER = Action()
-
-
-def _action(entry: Any, where: str) -> Action:
-    check_keys(entry, ('above', 'wait_s', 'defences', 'refuse'), where)
-    require(entry, 'above', where)
-    check_number(entry, 'above', where, least=0.01, most=1000, whole=False)
-    check_number(entry, 'wait_s', where, most=86400, whole=False, optional=True)
-    refuse = entry.get('refuse', False)
-    if not isinstance(refuse, bool):
-        raise InputError(f'refuse is {refuse!r}', where=where, do='Write true or false')
-    defences = build_defences(entry.get('defences') or [], where=f'{where}.defences')
-    action = Action(float(entry['above']), float(entry.get('wait_s') or 0), defences, refuse)
-    if action.name == 'answer':
-        raise InputError('nothing is done', where=where, do='Add wait_s, defences or refuse: true')
-    return action

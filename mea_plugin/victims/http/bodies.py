@@ -107,7 +107,7 @@ def read_image(
         # What is wrong, without what to do about a file of one's own.
         what = str(error).partition('. ')[0].rstrip('.').removeprefix('reply: ')
         raise UnusableError(f'the reply {what}') from None
-    notes = [] if found == 'png' else [found]
+    notes: list[str] = [] if found == 'png' else [found]
     if image.shape[:2] != size:
         notes.append(f'{image.shape[1]}x{image.shape[0]} pixels')
         image = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))

@@ -24,8 +24,6 @@ class Hosts:
     """
 
     def __init__(self, allowed: Sequence[str], authorized: bool) -> None:
-        if isinstance(allowed, str) or not all(isinstance(host, str) and host for host in allowed):
-            raise InputError(f'allowed_hosts is {allowed!r}', where='victim.allowed_hosts', do='Give a list of names')
         self._allowed = {host.lower() for host in allowed}
         if self._allowed and authorized is not True:
             raise InputError(

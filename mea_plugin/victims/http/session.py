@@ -17,7 +17,7 @@ from aiolimiter import AsyncLimiter
 from mea_plugin.core.errors import InputError
 from mea_plugin.victims.http.bodies import build_request, look_up, read_image, read_json
 from mea_plugin.victims.http.hosts import Hosts, is_loopback
-from mea_plugin.victims.http.options import JobOptions, KeyOptions, RequestOptions, ResponseOptions
+from mea_plugin.victims.http.options import JobOptions, RequestOptions, ResponseOptions, ServiceKey
 from mea_plugin.victims.remote import InDoubtError, NotAnsweredError, RefusedError, RejectedError, Reply
 
 __all__ = ['HTTPSession', 'retry_after']
@@ -56,7 +56,7 @@ class HTTPSession:
         request: RequestOptions,
         response: ResponseOptions,
         jobs: JobOptions | None,
-        key: KeyOptions | None,
+        key: ServiceKey | None,
         hosts: Hosts,
         idempotency_header: str | None,
         concurrency: int,
@@ -128,7 +128,7 @@ class HTTPSession:
                 break
             await _pause(jobs, deadline)
         if self._response.body == 'json':
-            options = ResponseOptions(**{**vars(self._response), 'field': jobs.result})
+            options = self._response.model_copy(update={'field': jobs.result})
             return await self._image(body, size, options, sent_bytes)
         body = await self._fetch(self._linked(look_up(content, jobs.result)), jobs, deadline)
         return await self._image(body, size, self._response, sent_bytes)
@@ -201,7 +201,7 @@ class HTTPSession:
         if request.url.host == self._url.host and request.url.scheme in (self._url.scheme, 'https'):
             request.headers.update(self._request.headers)
             if self._key is not None:
-                request.headers[self._key.header] = f'{self._key.prefix}{self._key.value}'
+                request.headers[self._key.header] = self._key.value
         try:
             response = await self._client.send(request, stream=True)
         except _UNSENT as error:

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import httpx
 import numpy as np
 from aiolimiter import AsyncLimiter
+from pydantic import AfterValidator
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_json
+from mea_plugin.core.schema import Number, Text, Whole, refusal, shortened
+from mea_plugin.core.signatures import checked
 from mea_plugin.victims.http.hosts import Hosts
 from mea_plugin.victims.http.options import (
+    HeaderName,
     JobOptions,
     KeyOptions,
     RequestOptions,
     ResponseOptions,
-    check_header,
-    parse,
-    parse_retrying,
+    ServiceKey,
 )
 from mea_plugin.victims.http.session import HTTPSession
+from mea_plugin.victims.remote import Retrying
 from mea_plugin.victims.retrying import ask_until_answered
 
 __all__ = ['HTTPVictim']
 
-_MOST_AT_ONCE = 1024
+
+def _check_idempotency(name: str) -> str:
+    if '-' not in name:  # 'yes', in quotes, say
+        raise refusal(f'got {shortened(name)}', do='Write the name of the header')
+    return name
 
 
 class HTTPVictim:
@@ -56,62 +61,43 @@ class HTTPVictim:
         InputError: An option of the wrong kind, or a host that is not allowed.
     """
 
+    @checked('victim')
     def __init__(
         self,
         url: str,
-        scale: int = 1,
-        name: str | None = None,
-        request: Mapping[str, Any] | None = None,
-        response: Mapping[str, Any] | None = None,
-        jobs: Mapping[str, Any] | None = None,
-        key: Mapping[str, Any] | None = None,
-        idempotency: bool | str = False,
-        concurrency: int = 4,
-        rate_limit: float | None = None,
-        timeout: float = 60.0,
-        retry: Mapping[str, Any] | None = None,
+        scale: Annotated[int, Whole(1)] = 1,
+        name: Text | None = None,
+        request: RequestOptions | None = None,
+        response: ResponseOptions | None = None,
+        jobs: JobOptions | None = None,
+        key: KeyOptions | None = None,
+        idempotency: bool | Annotated[HeaderName, AfterValidator(_check_idempotency)] = False,
+        concurrency: Annotated[int, Whole(1, 1024)] = 4,
+        rate_limit: Annotated[float, Number(1e-3)] | None = None,
+        timeout: Annotated[float, Number(1e-3)] = 60.0,
+        retry: Retrying | None = None,
         allowed_hosts: Sequence[str] = (),
         authorized: bool = False,
-        version: str = '',
+        version: Text = '',
     ) -> None:
-        _at_least('scale', scale, 1, int)
-        _at_least('concurrency', concurrency, 1, int)
-        if concurrency > _MOST_AT_ONCE:
-            raise InputError(
-                f'concurrency is {concurrency}', where='victim.concurrency', do=f'Give at most {_MOST_AT_ONCE}'
-            )
-        for what, value in (('timeout', timeout), ('rate_limit', rate_limit)):
-            if value is not None or what == 'timeout':
-                _at_least(what, value, 1e-3, int | float)
         self._hosts = Hosts(allowed_hosts, authorized)
         self._hosts.check(url, what='the address')
         self._url = url
-        self._request = parse(RequestOptions, request, 'victim.request')
-        self._response = parse(ResponseOptions, response, 'victim.response')
-        self._jobs = None if jobs is None else parse(JobOptions, jobs, 'victim.jobs')
-        self._key = None if key is None else parse(KeyOptions, key, 'victim.key')
-        if not isinstance(idempotency, bool):
-            check_header('victim.idempotency', idempotency, '')
-            if '-' not in idempotency:  # 'yes', in quotes, say
-                raise InputError(
-                    f'{idempotency!r} is no name of a header',
-                    where='victim.idempotency',
-                    do='Write true without quotes, or the name of the header',
-                )
+        self._request, self._response = request or RequestOptions(), response or ResponseOptions()
+        self._jobs = jobs
+        self._key = None if key is None else ServiceKey(key)
         self._header = idempotency if isinstance(idempotency, str) else 'Idempotency-Key' if idempotency else None
         self._timeout, self._rate_limit = timeout, rate_limit
-        self.retrying = parse_retrying(retry)
+        self.retrying = retry or Retrying()
         self.idempotent = bool(idempotency)
         self.concurrency = concurrency
         self.scale = scale
-        if name is not None and not isinstance(name, str):
-            raise InputError(f'name is {name!r}', where='victim.name', do='Give text')
         self.name = name or httpx.URL(url).host
         # What is taken for an answer, and how much of one is read at most, change no answer.
         left_out = ('formats', 'max_bytes')
         response_options = {key: value for key, value in vars(self._response).items() if key not in left_out}
         answers = {'request': vars(self._request), 'response': response_options}
-        self.fingerprint = hash_json({'type': 'http', 'url': url, 'scale': scale, 'version': str(version), **answers})
+        self.fingerprint = hash_json({'type': 'http', 'url': url, 'scale': scale, 'version': version, **answers})
 
     def session(self) -> HTTPSession:
         """See :class:`~mea_plugin.victims.remote.RemoteVictim`."""
@@ -142,8 +128,3 @@ class HTTPVictim:
                     return (await ask_until_answered(session, image, self.retrying)).image
 
             return list(await asyncio.gather(*map(one, images)))
-
-
-def _at_least(what: str, value: Any, least: float, kind: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
-        raise InputError(f'{what} is {value!r}', where=f'victim.{what}', do=f'Give {least:g} or more')

@@ -1,0 +1,58 @@
+"""Every built-in victim and defence says in its signature what it takes: for editors, and for its own checks."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.signatures import signature_model, typed_schema
+from mea_plugin.defences import registry as defences
+from mea_plugin.victims import registry as victims
+
+
+def find(factories):
+    def imported(name):
+        return factories._import(name, 'type')
+
+    return imported
+
+
+@pytest.mark.parametrize(
+    ('factories', 'needed'),
+    [(victims._VICTIMS, {'bicubic', 'embedded', 'http', 'opencv', 'onnx'}), (defences._DEFENCES, {'jpeg', 'noise'})],
+)
+def test_every_option_is_described(factories, needed):
+    schema = typed_schema(factories.names(), find(factories))
+    json.dumps(schema)
+    titles = {one['$ref'].rpartition('/')[2] for one in schema['oneOf']}
+    assert needed <= titles
+    silent = [
+        f'{title}.{key}'
+        for title in titles
+        for key, option in schema['$defs'][title]['properties'].items()
+        if key != 'type' and not option.get('description')
+    ]
+    assert silent == []
+    assert all(schema['$defs'][title]['additionalProperties'] is False for title in titles)
+
+
+def test_ranges_and_choices_are_in_the_schema():
+    schema = typed_schema(['http', 'opencv'], find(victims._VICTIMS))['$defs']
+    assert schema['http']['properties']['concurrency']['maximum'] == 1024
+    assert schema['RequestOptions']['properties']['format']['enum'] == ['png', 'jpeg']
+    assert 'stylization' in schema['opencv']['properties']['style']['enum']
+    assert schema['opencv']['required'] == ['style', 'type']
+
+
+def test_no_option_of_ours_takes_what_it_cannot_use():
+    for factories in (victims._VICTIMS, defences._DEFENCES):
+        for name in factories.names():
+            try:
+                model = signature_model(find(factories)(name))
+            except (ImportError, InputError):
+                continue
+            for key in model.model_fields:
+                with pytest.raises(ValidationError) as caught:
+                    model.model_validate({key: object()})
+                assert any(error['loc'][0] == key for error in caught.value.errors())
