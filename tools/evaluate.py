@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.core.options import load_options, require
-from mea_plugin.evaluation import evaluate_from_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--output', type=Path, metavar='DIR', help='folder of the results (default: results/NAME)')
     args = parser.parse_args(argv)
+
+    from mea_plugin.core.options import load_options, require  # --help needs no package
+    from mea_plugin.evaluation import evaluate_from_options
+
     options = load_options(args.opt)
     if args.data:
         _place_data(options, args.data)

@@ -11,10 +11,9 @@ from typing_extensions import get_type_hints
 
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.core.options import check_section
+from mea_plugin.core.packages import missing
 
-__all__ = ['Factories', 'missing']
-
-_PACKAGES = {'cv2': 'opencv-python-headless'}  # where package and module have different names
+__all__ = ['Factories']
 
 _Made = TypeVar('_Made')
 
@@ -88,20 +87,6 @@ class Factories(Generic[_Made]):
         except ModuleNotFoundError as error:
             raise missing(f"the type '{kind}'", error, f'{where}.type') from error
         return found
-
-
-def missing(what: str, error: ModuleNotFoundError, where: str) -> InputError:
-    """The error for an option that needs a package that is not installed.
-
-    Args:
-        what: What needs it.
-        error: What importing it gave.
-        where: The file and option.
-    """
-    package = _PACKAGES.get(str(error.name), error.name)
-    return InputError(
-        f'{what} needs {error.name}, which is not installed', where=where, do=f'Type: pip install {package}'
-    )
 
 
 def _check_arguments(factory: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:

@@ -36,9 +36,9 @@ def bicubic(image: np.ndarray, factor: Fraction | float, *, like: Like = 'matlab
     Args:
         image: uint8 ``(H, W, 3)``, of any size.
         factor: Output size by input size, above 0; a float such as ``1 / 3`` stands for the nearest simple fraction.
-        like: ``'matlab'``, or ``'basicsr'`` to get what ``basicsr.utils.matlab_functions.imresize`` gives: the same to
-            the bit on one machine, where the factor or its inverse is a whole number and the size one that the toolbox
-            gets right.
+        like: ``'matlab'``, or ``'basicsr'`` to get what ``basicsr.utils.matlab_functions.imresize`` gives: photographs
+            are equal to the bit at factors 2, 3, 4 and their inverses; of noise, one pixel in 10,000 may lie beside a
+            tie and be rounded the other way.
 
     Returns:
         uint8 ``(ceil(factor * H), ceil(factor * W), 3)``, rounded and clipped.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from mea_plugin.core.packages import lacking, to_install
 from mea_plugin.metrics.metric import Maker, Metric, cannot_measure
 from mea_plugin.metrics.planes import Planes
 from mea_plugin.metrics.weight_source import WeightSource
@@ -74,7 +74,7 @@ def mmagic_niqe() -> Niqe:
 def _installed() -> Niqe | None:
     """NIQE of the first toolbox that is there."""
     for toolbox, make in (('basicsr', basicsr_niqe), ('mmagic', mmagic_niqe)):
-        if importlib.util.find_spec(toolbox) is not None:
+        if not lacking(toolbox):
             return make()
     return None
 
@@ -95,7 +95,7 @@ def _make(name: str, _: WeightSource) -> Metric:
             'parameters (Mittal et al., IEEE SPL 2013)'
         ),
         measure=partial(measure_niqe, niqe=niqe) if niqe else cannot_measure,
-        missing='' if niqe else 'BasicSR or MMagic, which compute it: pip install "mea_plugin[basicsr]"',
+        missing='' if niqe else f'BasicSR or MMagic, which compute it: {to_install("basicsr")}',
     )
 
 

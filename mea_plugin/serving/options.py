@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mea_plugin.core.errors import InputError, suggestion
 from mea_plugin.core.options import check_keys, require
-from mea_plugin.core.registry import missing
+from mea_plugin.core.packages import missing
 from mea_plugin.query.options import check_name, section
 
 if TYPE_CHECKING:

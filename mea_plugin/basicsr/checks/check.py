@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 import inspect
 import textwrap
 from typing import Any
@@ -24,6 +23,7 @@ from mea_plugin.basicsr.checks.val import check_val
 from mea_plugin.basicsr.data.fidelity_dataset import FidelityDataset
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_keys, check_number, check_section, require
+from mea_plugin.core.packages import require_packages
 from mea_plugin.toolboxes.basicsr_networks import check_type, find
 
 __all__ = ['check_options']
@@ -115,8 +115,8 @@ def _check_logger(logger: Any, where: str) -> None:
     check_keys(wandb, _WANDB, section)
     if wandb.get('project') and not logger['use_tb_logger']:
         raise InputError('it follows TensorBoard, which is off', where=section, do='Set logger.use_tb_logger: true')
-    if wandb.get('project') and importlib.util.find_spec('wandb') is None:
-        raise InputError('wandb is not installed', where=section, do='Install it with: pip install wandb')
+    if wandb.get('project'):
+        require_packages('it', 'wandb', where=section)
 
 
 def _check_dataset(phase: str, dataset: Any, opt: dict[str, Any], where: str, data: bool) -> None:
