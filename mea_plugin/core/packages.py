@@ -8,7 +8,10 @@ from types import ModuleType
 
 from mea_plugin.core.errors import InputError
 
-__all__ = ['check_installed', 'import_optional', 'lacking', 'missing', 'require_packages', 'to_install']
+__all__ = [
+    *('PackagesMissingError', 'check_installed', 'import_optional'),
+    *('lacking', 'missing', 'require_packages', 'to_install'),
+]
 
 # Where `pip install MODULE` is not what to type. A toolbox comes with the bounds that it holds with (setup.py).
 _WORDS = {
@@ -25,6 +28,18 @@ _WORDS = {
     'typing_extensions': 'typing-extensions',
     'yaml': 'PyYAML',
 }
+
+
+class PackagesMissingError(ModuleNotFoundError):
+    """Modules cannot be imported, because the packages that provide them are not installed.
+
+    Args:
+        modules: Their names, at least one.
+    """
+
+    def __init__(self, modules: list[str]) -> None:
+        super().__init__(f'no {", ".join(modules)} installed. Type: {to_install(*modules)}', name=modules[0])
+        self.modules = modules
 
 
 def to_install(*modules: str) -> str:
@@ -47,13 +62,13 @@ def lacking(*modules: str) -> list[str]:
 
 
 def check_installed(*modules: str) -> None:
-    """Raise what importing the first module that is not installed would, with the command that installs it.
+    """Raise what importing the first module that is not installed would; it names all of them.
 
     Raises:
-        ModuleNotFoundError: One of them is not installed.
+        PackagesMissingError: One of them is not installed.
     """
     if absent := lacking(*modules):
-        raise ModuleNotFoundError(f'no {absent[0]} is installed. Type: {to_install(absent[0])}', name=absent[0])
+        raise PackagesMissingError(absent)
 
 
 def missing(what: str, error: ImportError, where: str = '') -> InputError:
@@ -64,7 +79,7 @@ def missing(what: str, error: ImportError, where: str = '') -> InputError:
         error: What importing it gave.
         where: The file and option.
     """
-    return _needs(what, [str(error.name)], where)
+    return _needs(what, error.modules if isinstance(error, PackagesMissingError) else [str(error.name)], where)
 
 
 def require_packages(what: str, *modules: str, where: str = '') -> None:

@@ -52,7 +52,8 @@ def apply() -> None:
     Raises:
         ModuleNotFoundError: MMagic, or what it needs and does not ask for, is not installed.
     """
-    check_installed('mmagic', 'mmengine', 'mmcv')
+    check_installed('mmagic')
+    check_installed('mmengine', 'mmcv')
     _quiet_imports()
     hide_broken_mediapipe()
     _provide_numpy_names()
