@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,8 @@ def tool(name: str, *arguments: str | Path, code: int = 0) -> str:
     from mea_plugin.core import cli
 
     spec = importlib.util.spec_from_file_location(f'tools_{name}', ROOT / 'tools' / f'{name}.py')
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     said, shown = io.StringIO(), io.StringIO()
@@ -130,16 +131,16 @@ def options(path: Path, **content: Any) -> Path:
     return path
 
 
-def photographs(folder: Path) -> Path:
+def photographs(folder: Path, side: int = 64) -> Path:
     """Three small images."""
     import numpy as np
     from PIL import Image
 
-    target = folder / 'photographs'
+    target = folder / f'photographs_{side}'
     target.mkdir(exist_ok=True)
     for seed in range(3):
         noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC).save(target / f'{seed}.png')
+        Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC).save(target / f'{seed}.png')
     return target
 
 
@@ -236,7 +237,9 @@ def check_mmagic(folder: Path) -> None:
     import mea_plugin.mmagic  # noqa: F401 - the first thing that users type
 
     importlib.import_module('mmagic.apis')
-    found = query(folder, {'type': 'opencv', 'style': 'stylization'}, 'queries', shrink=1)
+    found = query(
+        folder, {'type': 'opencv', 'style': 'stylization'}, 'queries', shrink=1, images=str(photographs(folder, 128))
+    )
     config = ROOT / 'options' / 'mmagic' / 'small' / 'pix2pix_baseline.py'
     settings = [
         f'train_dataloader.dataset.data_root={found}',
@@ -246,9 +249,6 @@ def check_mmagic(folder: Path) -> None:
     settings += ['train_dataloader.batch_size=1', 'train_dataloader.num_workers=0', *MMAGIC_SETTINGS]
     tool('train_mmagic', config, '--work-dir', folder / 'work', '--cfg-options', *settings)
     assert (folder / 'work' / 'surrogate.pth').is_file()
-
-
-MMAGIC_SETTINGS = ['train_dataloader.persistent_workers=False', 'model.generator.num_down=5']
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
@@ -286,7 +286,8 @@ def check_serve(folder: Path) -> None:
     tool('serve', '-opt', file, '--create-key', 'me')
     command = [sys.executable, *PREFIX, str(ROOT / 'tools' / 'serve.py'), '-opt', str(file)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout and process.stderr
+    assert process.stdout is not None
+    assert process.stderr is not None
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
     line = process.stdout.readline()
@@ -361,14 +362,6 @@ PREFIX: list[str] = []
 """Arguments that make a Python started by this one hide the same distributions."""
 
 
-@contextlib.contextmanager
-def no_network() -> Iterator[None]:
-    """Weights are looked for where there are none, so that every machine does the same."""
-    os.environ.update(TORCH_HOME=os.devnull, HF_HUB_OFFLINE='1')
-    os.environ.pop('MEA_METRIC_WEIGHTS', None)
-    yield
-
-
 def main() -> None:
     """Run the check of one extra, or, with ``--run``, a script as it would run there."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -387,8 +380,10 @@ def main() -> None:
         sys.argv = args.run
         runpy.run_path(args.run[0], run_name='__main__')
         return
-    with no_network():
-        CHECKS[args.extra](args.folder)
+    # Weights are looked for where there are none, so that every machine does the same.
+    os.environ.update(TORCH_HOME=str(args.folder / 'torch'), HF_HUB_OFFLINE='1')
+    os.environ.pop('MEA_METRIC_WEIGHTS', None)
+    CHECKS[args.extra](args.folder)
     print(f'{args.extra}: holds alone')
 
 
