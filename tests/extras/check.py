@@ -237,16 +237,11 @@ def check_mmagic(folder: Path) -> None:
     import mea_plugin.mmagic  # noqa: F401 - the first thing that users type
 
     importlib.import_module('mmagic.apis')
-    found = query(
-        folder, {'type': 'opencv', 'style': 'stylization'}, 'queries', shrink=1, images=str(photographs(folder, 128))
-    )
+    large = str(photographs(folder, 128))
+    found = query(folder, {'type': 'opencv', 'style': 'stylization'}, 'queries', shrink=1, images=large)
     config = ROOT / 'options' / 'mmagic' / 'small' / 'pix2pix_baseline.py'
-    settings = [
-        f'train_dataloader.dataset.data_root={found}',
-        'train_cfg.max_iters=1',
-        'model.generator.base_channels=4',
-    ]
-    settings += ['train_dataloader.batch_size=1', 'train_dataloader.num_workers=0', *MMAGIC_SETTINGS]
+    settings = [f'train_dataloader.dataset.data_root={found}', 'train_cfg.max_iters=1', 'train_dataloader.batch_size=1']
+    settings += ['model.generator.base_channels=4', 'model.generator.num_down=5']
     tool('train_mmagic', config, '--work-dir', folder / 'work', '--cfg-options', *settings)
     assert (folder / 'work' / 'surrogate.pth').is_file()
 

@@ -96,7 +96,9 @@ def test_no_message_names_a_package_that_is_not_registered():
 def test_export_says_what_it_can_write():
     from mea_plugin.export.exporter import FORMATS, TOLERANCE
 
-    done = subprocess.run([sys.executable, str(ROOT / 'tools' / 'export.py'), '--help'], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'export.py'), '--help'], capture_output=True, text=True, check=True
+    )
     shown = ' '.join(done.stdout.split())
     assert f'some of {", ".join(FORMATS)}' in shown
     assert f'(default: {TOLERANCE})' in shown
