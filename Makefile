@@ -7,6 +7,8 @@ PYTHON_CLASSIC ?=
 # Processes that run tests, each on one thread, and further arguments for pytest: make test WORKERS=8 ARGS='-k losses'
 WORKERS ?= 2
 ARGS ?=
+# Which extras `make test-extras` tests; all by default.
+EXTRAS ?=
 
 MODERN = .venv/bin/python
 CLASSIC = .venv-classic/bin/python
@@ -15,7 +17,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api study test test-classic lint bench chromium lock clean distclean env env-dev env-classic
+.PHONY: help demo demo-style demo-api study test test-classic test-extras lint bench chromium lock clean distclean env env-dev env-classic
 
 help:  ## Show this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -42,6 +44,9 @@ test: env-dev  ## Run all tests in the modern environment
 
 test-classic: env-classic  ## Run all tests in the classic environment (needs Python 3.11)
 	@$(ONE_THREAD) $(CLASSIC) $(PYTEST)
+
+test-extras: env  ## Install each extra alone into a fresh environment and do what it promises (EXTRAS='serve report')
+	@$(ONE_THREAD) $(MODERN) requirements/test_extras.py $(EXTRAS)
 
 lint: env-dev  ## Check style, types and what may import what
 	@$(MODERN) -m ruff check $(CHECKED)

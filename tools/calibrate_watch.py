@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.serving.watch import calibrate_from_folders
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--shrink', type=int, default=1, metavar='N', help='make images smaller first, by this factor')
     args = parser.parse_args(argv)
+
+    from mea_plugin.serving.watch import calibrate_from_folders  # --help needs no package
+
     found, customers = calibrate_from_folders(args.customers, false_alarm=args.false_alarm, shrink=args.shrink)
     found.save(args.output)
     print(f'{customers} customers: an alarm at {found.repeats:.2f} of repeats, or a drift of {found.drift:.2f}')

@@ -18,7 +18,9 @@ from mea_plugin.doctor.machine import (
     python_to_type,
     used_folders,
 )
-from mea_plugin.doctor.report import examine, installed_versions, mediapipe_lacks_solutions, report
+from mea_plugin.doctor.needs import examine_needs
+from mea_plugin.doctor.report import examine, installed_versions, report
+from mea_plugin.toolboxes.mediapipe_compat import mediapipe_lacks_solutions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     weights, of_weights = examine_weights(os.environ)
     of_metrics, wrong = examine_metric_weights(os.environ)
     findings += of_gpu + of_weights + wrong + examine_folders(used_folders(os.environ))
+    findings += examine_needs(versions)
     findings.sort(key=lambda finding: not finding.serious)
     head = f'mea_plugin {__version__}, Python {platform.python_version()}, {platform.platform()}'
     text = '\n'.join([head, gpu, *weights, *of_metrics, report(versions, findings)])

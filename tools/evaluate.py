@@ -8,10 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.core.options import load_options
-from mea_plugin.evaluation import evaluate_from_options
-from mea_plugin.evaluation.options import EvaluateFile
-from mea_plugin.study.data_root import place_data
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,6 +19,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--output', type=Path, metavar='DIR', help='folder of the results (default: results/NAME)')
     args = parser.parse_args(argv)
+
+    from mea_plugin.core.options import load_options  # --help needs no package
+    from mea_plugin.evaluation import evaluate_from_options
+    from mea_plugin.evaluation.options import EvaluateFile
+    from mea_plugin.study.data_root import place_data
+
     options = load_options(args.opt)
     if args.data:
         options['test_sets'] = place_data(options.get('test_sets'), args.data)

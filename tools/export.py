@@ -8,12 +8,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.export import FORMATS, Exported, export_surrogate, load_surrogate
-from mea_plugin.export.exporter import TOLERANCE
+
+if TYPE_CHECKING:
+    from mea_plugin.export import Exported
+
+FORMATS = 'safetensors, basicsr, torchscript, torch_export, onnx'
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='FILE',
         help='default: experiments/NAME/models/net_g_latest.pth; MMagic: surrogate.pth in the work folder',
     )
-    parser.add_argument('--format', nargs='+', required=True, metavar='FORMAT', help=f'some of {", ".join(FORMATS)}')
+    parser.add_argument('--format', nargs='+', required=True, metavar='FORMAT', help=f'some of {FORMATS}')
     parser.add_argument('--output', type=Path, metavar='DIR', help='folder of the files (default: exports/NAME)')
     parser.add_argument('--name', help="the files' name (default: the option file's name, or the config's)")
     parser.add_argument(
@@ -43,11 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--tolerance',
         type=float,
-        default=TOLERANCE,
+        default=1e-4,
         help='refuse files whose answers, in [0, 1], differ by more (default: %(default)s)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace files that are there')
     args = parser.parse_args(argv)
+
+    from mea_plugin.export import export_surrogate, load_surrogate  # --help needs no package
+
     surrogate = load_surrogate(
         args.opt, args.weights, param_key=args.param_key, target_domain=args.target_domain, trusted=args.trusted
     )
@@ -59,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _describe(done: Exported) -> str:
+    import yaml
+
     largest, levels, sizes = done.difference
     rest = '' if done.batch else '; one image at a time'
     plain = json.loads(json.dumps(done.victim, default=str))

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.extract import extract, load_extraction
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,6 +15,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file of an extraction')
     parser.add_argument('--output', metavar='DIR', help='instead of the output that the file names')
     args = parser.parse_args(argv)
+
+    from mea_plugin.extract import extract, load_extraction  # --help needs no package
+
     command = ['python', 'tools/extract.py', *(sys.argv[1:] if argv is None else argv)]
     result = extract(load_extraction(args.opt, args.output), command=command)
     print()

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.core.options import load_options, require
-from mea_plugin.ownership.job import ownership_from_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -18,6 +16,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('-opt', type=Path, required=True, metavar='FILE', help='option file, see options/ownership/')
     parser.add_argument('--output', type=Path, metavar='DIR', help='folder of the results (default: results/NAME)')
     args = parser.parse_args(argv)
+
+    from mea_plugin.core.options import load_options, require  # --help needs no package
+    from mea_plugin.ownership.job import ownership_from_options
+
     options = load_options(args.opt)
     name = str(require(options, 'name', str(args.opt)))
     output = args.output or Path(options.get('output') or Path('results') / name)

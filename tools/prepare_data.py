@@ -13,15 +13,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.embedded import SPLITS
-from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
-from mea_plugin.query_sets.crops import crop_query_set
-from mea_plugin.query_sets.lmdb import export_lmdb
-from mea_plugin.query_sets.mmagic_folders import export_mmagic
-from mea_plugin.query_sets.split import parse_parts, split_query_set
+
+if TYPE_CHECKING:
+    from mea_plugin.data.batch import BatchResult
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,37 +30,53 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _bicubic(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.data.prepare import make_bicubic
+
     return make_bicubic(args.input, args.output, scale=args.scale, like=args.like, jobs=args.jobs)
 
 
 def _benchmark(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.data.prepare import make_benchmark
+
     return make_benchmark(args.input, args.output, scale=args.scale, like=args.like, jobs=args.jobs)
 
 
 def _sub_images(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.data.prepare import make_sub_images
+
     settings = {key: getattr(args, key) for key in ('scale', 'crop', 'step', 'thresh', 'skip_small', 'jobs')}
     return make_sub_images(args.input, args.output, **settings)
 
 
 def _embedded(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.data.prepare import make_benchmark
+
     source = f'embedded:{args.split}'
     return make_benchmark([source], args.output, scale=args.scale, like=args.like, jobs=args.jobs, where='--split')
 
 
 def _lmdb(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.query_sets.lmdb import export_lmdb
+
     return export_lmdb(args.input, args.output, jobs=args.jobs)
 
 
 def _crop(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.query_sets.crops import crop_query_set
+
     settings = {key: getattr(args, key) for key in ('crop', 'step', 'thresh', 'skip_small', 'jobs')}
     return crop_query_set(args.input, args.output, **settings)
 
 
 def _split(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.query_sets.split import parse_parts, split_query_set
+
     return split_query_set(args.input, args.output, parts=parse_parts(args.parts), seed=args.seed, jobs=args.jobs)
 
 
 def _mmagic(args: argparse.Namespace) -> BatchResult:
+    from mea_plugin.query_sets.mmagic_folders import export_mmagic
+
     sources = {phase: getattr(args, phase) for phase in ('train', 'val', 'test') if getattr(args, phase)}
     return export_mmagic(sources, args.output, layout=args.layout, jobs=args.jobs)
 

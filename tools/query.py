@@ -8,12 +8,6 @@ from collections.abc import Sequence
 
 from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.core.launch import is_first_process
-from mea_plugin.core.options import load_options
-from mea_plugin.data.sources import image_references
-from mea_plugin.query import run_queries
-from mea_plugin.query.options import QueryFile
-from mea_plugin.query.status import dry_run, status
-from mea_plugin.victims import build_victim
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,6 +29,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error('--verify is for a run, not for --status or --dry-run')
     if args.images and args.status:
         parser.error('--images is not for --status')
+
+    from mea_plugin.core.options import load_options  # --help needs no package
+    from mea_plugin.data.sources import image_references
+    from mea_plugin.query import run_queries
+    from mea_plugin.query.options import QueryFile
+    from mea_plugin.query.status import dry_run, status
+    from mea_plugin.victims import build_victim
+
     options = QueryFile.read(load_options(args.opt), args.opt, args.output)
     if args.status:
         print(status(options))

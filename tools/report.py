@@ -13,8 +13,7 @@ from pathlib import Path
 
 from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.core.errors import InputError
-from mea_plugin.report.job import IMAGES, LARGE, make_report
-from mea_plugin.report.prices import PRICE
+from mea_plugin.report.defaults import IMAGES, PRICE
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f'{args.images} images', where='--images', do='Give 0 or more')
     if not 0 <= args.price < 1e9:
         raise InputError(f'the price is {args.price}', where='--price', do='Give a number of 0 or more')
+
+    from mea_plugin.report.job import LARGE, make_report  # --help needs no package
+
     words = list(argv) if argv is not None else sys.argv[1:]
     report = make_report(
         args.results,

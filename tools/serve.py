@@ -10,18 +10,22 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import load_options
-from mea_plugin.serving import ServeOptions
-from mea_plugin.serving.database import open_store
-from mea_plugin.serving.keys import create_key, list_keys, revoke_key
+
+if TYPE_CHECKING:
+    from mea_plugin.serving import ServeOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Manage keys, or serve until told to stop."""
     args = _parser().parse_args(argv)
+
+    from mea_plugin.core.options import load_options  # --help needs no package
+    from mea_plugin.serving import ServeOptions
+
     options = ServeOptions.parse_document(load_options(args.opt), str(args.opt))
     if args.create_key is None and (args.quota is not None or args.rate is not None):
         raise InputError('--quota and --rate are for a new key', do='Add --create-key NAME')
@@ -32,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
+    from mea_plugin.serving.database import open_store
+    from mea_plugin.serving.keys import create_key, list_keys, revoke_key
+
     connection = open_store(options.database)
     try:
         if args.create_key is not None:
@@ -50,6 +57,11 @@ def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
 
 
 def _serve(args: argparse.Namespace, options: ServeOptions) -> None:
+    from mea_plugin.core.packages import require_packages
+
+    require_packages('a service', 'fastapi', 'prometheus_client', 'python_multipart', 'uvicorn')
+
+    from mea_plugin.serving.database import open_store
     from mea_plugin.serving.server import check_address, check_watch, listen, serve
     from mea_plugin.victims import build_victim
 

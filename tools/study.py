@@ -10,10 +10,6 @@ from typing import Any
 
 from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.core.errors import InputError, RunError
-from mea_plugin.core.files import read_json
-from mea_plugin.evaluation.markup import to_markdown
-from mea_plugin.study.reading import load_study
-from mea_plugin.study.workers import find_places
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--reproduce', type=Path, metavar='FILE', help='a published study.json; exit code 1 if this run contradicts it'
     )
     args = parser.parse_args(argv)
+
+    from mea_plugin.study.reading import load_study  # --help needs no package
+    from mea_plugin.study.workers import find_places
+
     stated = _read_stated(args.reproduce) if args.reproduce else None
     study = load_study(args.opt, data=args.data, output=args.output)
 
@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _read_stated(path: Path) -> Mapping[str, Any]:
+    from mea_plugin.core.files import read_json
     from mea_plugin.study.document import FORMAT
 
     stated = read_json(path)
@@ -62,6 +63,7 @@ def _read_stated(path: Path) -> Mapping[str, Any]:
 
 
 def _compare(found: Mapping[str, Any], stated: Mapping[str, Any], path: Path) -> None:
+    from mea_plugin.evaluation.markup import to_markdown
     from mea_plugin.study.reproduce import reproduction
 
     table, is_reproduced = reproduction(found, stated)

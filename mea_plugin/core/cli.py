@@ -8,10 +8,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mea_plugin.core.errors import InputError, RunError, Stopped
 from mea_plugin.core.launch import end_process, in_process_group, is_first_process
+from mea_plugin.core.packages import lacking, missing
 from mea_plugin.core.plugins import import_from_environment, import_plugin
 
 __all__ = ['ToolParser', 'is_of_the_disk', 'run_tool']
@@ -61,9 +63,10 @@ def is_of_the_disk(error: BaseException) -> bool:
 def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
     """Run a tool's ``main`` and return its exit code.
 
-    0 when it returns, 2 with one line on standard error for an :class:`InputError` or a full or read-only disk, 1 for a
-    :class:`RunError`, 130 for Ctrl-C, 143 for a SIGTERM after which a run has put its state away. Anything else is a
-    bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, those errors keep theirs, too.
+    0 when it returns, 2 with one line on standard error for an :class:`InputError`, a package that is not installed, or
+    a full or read-only disk, 1 for a :class:`RunError`, 130 for Ctrl-C, 143 for a SIGTERM after which a run has put its
+    state away. Anything else is a bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, those errors
+    keep theirs, too.
     """
     try:
         code = _run(main, argv)
@@ -83,6 +86,12 @@ def _run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | Non
         if os.environ.get('MEA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except ModuleNotFoundError as error:
+        # What is there and lacks a part is a bug, or a fault that only its traceback explains.
+        if not error.name or not lacking(error.name.partition('.')[0]) or os.environ.get('MEA_DEBUG'):
+            raise
+        print(f'error: {missing(Path(sys.argv[0]).name or "this", error)}', file=sys.stderr)
         return EXIT_BAD_INPUT
     except RunError as error:
         if os.environ.get('MEA_DEBUG'):

@@ -13,10 +13,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, overload
 
 from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.packages import missing
 
-__all__ = ['Registry', 'ToolboxRegistry', 'missing']
-
-_PACKAGES = {'cv2': 'opencv-python-headless'}  # where package and module have different names
+__all__ = ['Registry', 'ToolboxRegistry']
 
 _Item = TypeVar('_Item')
 _Given = TypeVar('_Given')
@@ -219,20 +218,6 @@ class Registry(Generic[_Item]):
         except ModuleNotFoundError as error:
             raise missing(f"the type '{name}'", error, where) from error
         return found
-
-
-def missing(what: str, error: ModuleNotFoundError, where: str) -> InputError:
-    """The error for an option that needs a package that is not installed.
-
-    Args:
-        what: What needs it.
-        error: What importing it gave.
-        where: The file and option.
-    """
-    package = _PACKAGES.get(str(error.name), error.name)
-    return InputError(
-        f'{what} needs {error.name}, which is not installed', where=where, do=f'Type: pip install {package}'
-    )
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import import_optional
 
 __all__ = ['fit', 'load_weights', 'read_checkpoint', 'select']
 
@@ -105,10 +106,7 @@ def _read_freely(path: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise InputError('needs safetensors', where=path, do='Type: pip install safetensors') from error
+    load_file = import_optional('safetensors.torch', 'the file', where=str(path)).load_file
     try:
         return load_file(path)
     except Exception as error:  # its errors have no base class of their own in every version

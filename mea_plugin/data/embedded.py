@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.packages import missing
 
 __all__ = ['SPLITS', 'photographs']
 
@@ -57,11 +58,7 @@ def photographs(split: str, *, where: str = '') -> dict[str, Path]:
         raise InputError(f"no embedded images '{split}'", where=where, do=suggestion(split, SPLITS))
     spec = importlib.util.find_spec('skimage')
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            'the embedded images come with scikit-image, which is not installed',
-            where=where,
-            do='Install it with: pip install scikit-image',
-        )
+        raise missing('the embedded images', ImportError(name='skimage'), where)
     folder = Path(spec.submodule_search_locations[0]) / 'data'
     paths = {Path(name).stem: folder / name for name in SPLITS[split]}
     for path in paths.values():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import import_optional
 
 __all__ = ['META', 'LmdbEntry', 'is_lmdb', 'lmdb_bytes', 'lmdb_entries', 'lmdb_library']
 
@@ -134,8 +135,4 @@ def lmdb_library() -> Any:
     Raises:
         InputError: It is not installed.
     """
-    try:
-        import lmdb
-    except ImportError:
-        raise InputError('LMDB needs the package lmdb', do='Install it with: pip install lmdb') from None
-    return lmdb
+    return import_optional('lmdb', 'an LMDB folder')

@@ -6,14 +6,14 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
-from typing import NamedTuple
 
+from mea_plugin.doctor.needs import needed_distributions
 from mea_plugin.doctor.rules import (
     HANDLED,
     MEDIAPIPE,
     RULES,
     SAME_FOLDER,
+    Finding,
     Rule,
     applies,
     stand_ins,
@@ -21,7 +21,7 @@ from mea_plugin.doctor.rules import (
     version_of,
 )
 
-__all__ = ['SHOWN', 'Finding', 'examine', 'handled', 'installed_versions', 'mediapipe_lacks_solutions', 'report']
+__all__ = ['SHOWN', 'Finding', 'examine', 'handled', 'installed_versions', 'report']
 
 SHOWN = (
     'torch',
@@ -64,26 +64,13 @@ UNKNOWN = 'unknown'
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 
 
-class Finding(NamedTuple):
-    """Something about an environment that a user should know.
-
-    Attributes:
-        serious: Whether something does not work; otherwise it does, for now or by luck.
-        what: What is wrong, and what it leads to.
-        do: The command that mends it; ``python`` in it is the one that was examined.
-    """
-
-    serious: bool
-    what: str
-    do: str
-
-
 def installed_versions() -> dict[str, str]:
-    """The versions of those of :data:`SHOWN` that are installed."""
+    """The versions of those of :data:`SHOWN` and :func:`needed_distributions` that are installed."""
     found: dict[str, str] = {}
+    wanted = {*SHOWN, *needed_distributions()}
     for distribution in metadata.distributions():
         name = re.sub('[-_.]+', '-', distribution.metadata['Name'] or '').lower()
-        if name in SHOWN:
+        if name in wanted:
             found.setdefault(name, distribution.version or UNKNOWN)
     # What is often there without having been installed by pip.
     for module, names in (('cv2', SAME_FOLDER['cv2']), ('basicsr', ('basicsr',)), ('mmagic', ('mmagic',))):
@@ -94,20 +81,13 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def mediapipe_lacks_solutions() -> bool:
-    """Whether a mediapipe is installed without ``mediapipe.solutions``, which controlnet-aux then fails to find."""
-    spec = importlib.util.find_spec('mediapipe')
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    return bool(folders) and not any((folder / 'python' / 'solutions').is_dir() for folder in folders)
-
-
 def examine(versions: Mapping[str, str], python: tuple[int, int], *, mediapipe_broken: bool = False) -> list[Finding]:
     """Find what clashes or is missing.
 
     Args:
         versions: Version by distribution name, of what is installed.
         python: Major and minor version of Python.
-        mediapipe_broken: What :func:`mediapipe_lacks_solutions` says.
+        mediapipe_broken: What :func:`mea_plugin.toolboxes.mediapipe_compat.mediapipe_lacks_solutions` says.
 
     Returns:
         The findings, serious ones first.

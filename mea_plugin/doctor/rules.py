@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ['HANDLED', 'RULES', 'SAME_FOLDER', 'Rule', 'applies', 'stand_ins', 'torch_pair', 'version_of']
+__all__ = [
+    *('HANDLED', 'OPENCV', 'RULES', 'SAME_FOLDER', 'Finding', 'Rule'),
+    *('applies', 'stand_ins', 'torch_pair', 'version_of'),
+]
 
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
 MMCV = ('mmcv', 'mmcv-lite')
@@ -15,6 +18,20 @@ SAME_FOLDER = {'mmcv': MMCV, 'cv2': OPENCV, 'tensorboard': ('tensorboard', 'tb-n
 """Distributions that install the same folder, by its name."""
 
 _ANY_OF = {'any_mmcv': MMCV, 'any_cv2': OPENCV, 'any_toolbox': ('basicsr', 'mmagic')}
+
+
+class Finding(NamedTuple):
+    """Something about an environment that a user should know.
+
+    Attributes:
+        serious: Whether something does not work; otherwise it does, for now or by luck.
+        what: What is wrong, and what it leads to.
+        do: The command that mends it; ``python`` in it is the one that was examined.
+    """
+
+    serious: bool
+    what: str
+    do: str
 
 
 class Rule(NamedTuple):
@@ -96,12 +113,6 @@ RULES = (
     ),
     # Toolboxes.
     Rule(
-        {'any_toolbox': 'missing'},
-        'no toolbox is installed: only losses and optimizers work',
-        f"{_FROM_SOURCE} -e '.[basicsr]'",
-        serious=False,
-    ),
-    Rule(
         {'any_toolbox': 'any', 'torch': 'any', 'torchvision': 'missing'},
         'the toolboxes need torchvision',
         f'{_INSTALL} {{pair}}',
@@ -146,8 +157,9 @@ RULES = (
 
 MEDIAPIPE = Rule(
     {'mmagic': 'any', 'controlnet-aux': 'any'},
-    'this mediapipe has no `solutions`, so controlnet-aux and with it `import mmagic.apis` fail',
+    'this mediapipe has no `solutions`, so `import mmagic.apis` fails unless mea_plugin.mmagic is imported before it',
     f'{_UNINSTALL} mediapipe',
+    serious=False,
 )
 """Where a mediapipe without ``solutions`` is installed."""
 

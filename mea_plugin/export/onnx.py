@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from mea_plugin.core.packages import import_optional
 from mea_plugin.export.program import Settled, make_program
 from mea_plugin.export.surrogate import Surrogate
 from mea_plugin.export.windows import window_mask
-from mea_plugin.victims.checks import import_optional
 
 __all__ = ['OPSET', 'check_onnx', 'to_onnx']
 
@@ -27,7 +27,7 @@ def check_onnx() -> None:
         InputError: One is not.
     """
     for package in ('onnx', 'onnxruntime'):
-        import_optional(package, package, where='--format onnx')
+        import_optional(package, 'ONNX', where='--format onnx')
 
 
 def to_onnx(surrogate: Surrogate, metadata: dict[str, str], size: tuple[int, int]) -> bytes:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mea_plugin.core.packages import import_optional
 from mea_plugin.export.counterparts import Counterpart, find_counterpart
 from mea_plugin.export.surrogate import Surrogate
-from mea_plugin.victims.checks import import_optional
 
 __all__ = ['check_safetensors', 'to_basicsr', 'to_safetensors', 'weight_metadata']
 
@@ -23,7 +23,7 @@ def check_safetensors() -> None:
     Raises:
         InputError: It is not.
     """
-    import_optional('safetensors', 'safetensors', where='--format safetensors')
+    import_optional('safetensors', 'the format', where='--format safetensors')
 
 
 def weight_metadata(surrogate: Surrogate) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import import_optional
 
 __all__ = ['check_matplotlib', 'draw_overview']
 
@@ -26,12 +26,7 @@ def check_matplotlib() -> None:
     Raises:
         InputError: matplotlib is missing.
     """
-    try:
-        import matplotlib.figure  # noqa: F401 - seen to be there
-    except ImportError as error:
-        raise InputError(
-            f'the picture needs matplotlib ({error})', do='Type: pip install "mea_plugin[report]"'
-        ) from error
+    import_optional('matplotlib.figure', 'the picture')
 
 
 def draw_overview(content: dict[str, Any]) -> bytes:

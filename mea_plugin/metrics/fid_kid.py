@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from typing import Any
 
 import numpy as np
 
+from mea_plugin.core.packages import lacking, to_install
 from mea_plugin.metrics.features import ImageFeatures
 from mea_plugin.metrics.inception import WEIGHTS, InceptionExtractor, shared_extractor
 from mea_plugin.metrics.metric import Maker, Metric
@@ -123,8 +123,8 @@ _PROTOCOLS = {
 def _make(name: str, sources: WeightSource) -> Metric:
     extractor: InceptionExtractor | None = None
     missing = ''
-    if importlib.util.find_spec('torch_fidelity') is None:
-        missing = 'torch-fidelity: pip install "mea_plugin[metrics]"'
+    if lacking('torch_fidelity'):
+        missing = f'torch-fidelity: {to_install("torch_fidelity")}'
     elif path := sources.get(WEIGHTS):
         extractor = shared_extractor(path)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 import threading
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mea_plugin.core.packages import lacking, to_install
 from mea_plugin.metrics.metric import Maker, Metric, cannot_measure
 from mea_plugin.metrics.planes import Planes, check_same_size
 from mea_plugin.metrics.weight_source import WeightSource
@@ -130,9 +130,9 @@ def _shared(name: str, path: Path, changed: int) -> Lpips:
 
 def _make(name: str, sources: WeightSource) -> Metric:
     backbone = _BACKBONES[name]
-    absent = [package for package in ('lpips', 'torchvision') if importlib.util.find_spec(package) is None]
+    absent = lacking('lpips', 'torchvision')
     path = None if absent else sources.get(backbone.weights)
-    missing = f'{", ".join(absent)}: pip install "mea_plugin[metrics]"' if absent else sources.advice(backbone.weights)
+    missing = f'{", ".join(absent)}: {to_install(*absent)}' if absent else sources.advice(backbone.weights)
     return Metric(
         name=name,
         title=f'LPIPS ({backbone.title})',

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from mea_plugin.core.packages import lacking, to_install
 from mea_plugin.metrics.metric import Maker, Metric, cannot_measure
 from mea_plugin.metrics.planes import Planes
 from mea_plugin.metrics.weight_source import WeightSource
@@ -86,7 +86,7 @@ def _measure(image: Planes, *, toolbox: str) -> float:
 
 
 def _make(name: str, _: WeightSource) -> Metric:
-    toolbox = next((one for one in _TOOLBOXES if importlib.util.find_spec(one) is not None), None)
+    toolbox = next((one for one in _TOOLBOXES if not lacking(one)), None)
     # Of a block of one colour, once for each; a filter cannot be set in one of several threads alone.
     warnings.filterwarnings('ignore', 'Mean of empty slice', RuntimeWarning)
     return Metric(
@@ -102,7 +102,7 @@ def _make(name: str, _: WeightSource) -> Metric:
             'parameters (Mittal et al., IEEE SPL 2013)'
         ),
         measure=partial(_measure, toolbox=toolbox) if toolbox else cannot_measure,
-        missing='' if toolbox else 'BasicSR or MMagic, which compute it: pip install "mea_plugin[basicsr]"',
+        missing='' if toolbox else f'BasicSR or MMagic, which compute it: {to_install("basicsr")}',
     )
 
 

@@ -10,19 +10,17 @@ from pathlib import Path
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import write_bytes, write_text
 from mea_plugin.evaluation.tables import all_tables, to_csv, to_latex, to_markdown
+from mea_plugin.report.defaults import IMAGES, PRICE
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
 from mea_plugin.report.figures import save
 from mea_plugin.report.images import embed, list_pictures
 from mea_plugin.report.minima import minima_table
 from mea_plugin.report.page import check_libraries, count_images, render
-from mea_plugin.report.prices import PRICE, budget_curves, price_tables
+from mea_plugin.report.prices import budget_curves, price_tables
 from mea_plugin.report.sources import Results, read_results
 from mea_plugin.report.spectra import Spectra
 
-__all__ = ['IMAGES', 'LARGE', 'Report', 'make_report']
-
-IMAGES = 20
-"""How many images of each test set are shown when nobody says how many."""
+__all__ = ['LARGE', 'Report', 'make_report']
 
 LARGE = 100 * 1000**2
 """Bytes from which on a page is slow to open and to send."""

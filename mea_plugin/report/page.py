@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any
 import pywt
 
 from mea_plugin import __version__
-from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import require_packages
+from mea_plugin.report.defaults import PRICE
 from mea_plugin.report.drawings import Drawing
 from mea_plugin.report.figures import DARK, LIGHT
 from mea_plugin.report.images import Blob
 from mea_plugin.report.minima import minima_table
-from mea_plugin.report.prices import PRICE, budget_curves, calculator_data, price_tables
+from mea_plugin.report.prices import budget_curves, calculator_data, price_tables
 from mea_plugin.report.records import commands, records
 from mea_plugin.report.redact import HIDDEN, redact_text
 from mea_plugin.report.sources import Results
@@ -42,9 +42,7 @@ def check_libraries() -> None:
     Raises:
         InputError: One is not.
     """
-    for module, name in (('jinja2', 'Jinja2'), ('matplotlib', 'matplotlib')):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(f'the report needs {name}', do='pip install "mea_plugin[report]"')
+    require_packages('the report', 'jinja2', 'matplotlib')
 
 
 def render(

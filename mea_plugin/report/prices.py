@@ -12,10 +12,7 @@ from mea_plugin.evaluation.table import Cell, Column, Table
 from mea_plugin.report.figures import Point, Reference
 from mea_plugin.report.sources import Source
 
-__all__ = ['PRICE', 'BudgetCurves', 'budget_curves', 'calculator_data', 'price_tables', 'queries_for']
-
-PRICE = 0.01
-"""Of a query, when nobody says what it is."""
+__all__ = ['BudgetCurves', 'budget_curves', 'calculator_data', 'price_tables', 'queries_for']
 
 _LEVELS = 5  # fidelities between the lowest and the highest that a table has rows for
 

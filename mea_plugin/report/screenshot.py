@@ -14,6 +14,7 @@ from typing import Any
 
 from mea_plugin.core.cli import ToolParser, run_tool
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import import_optional
 
 __all__ = ['main']
 
@@ -43,10 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.report.is_file():
         raise InputError('no such file', where=args.report, do='Make it with tools/report.py')
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        raise InputError('playwright is not installed', do='pip install playwright') from None
+    sync_playwright = import_optional('playwright.sync_api', 'a screenshot').sync_playwright
     executable = shutil.which('chromium')
     if executable is None:
         raise InputError('Chromium is not installed', do='Type: make chromium')

@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.registry import missing
+from mea_plugin.core.packages import missing
 from mea_plugin.serving.app import create_app
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.protocol import patient_protocol

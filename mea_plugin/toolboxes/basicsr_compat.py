@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from mea_plugin.core.launch import join_process_group
+from mea_plugin.core.packages import check_installed
 
 __all__ = ['apply', 'quiet']
 
@@ -28,10 +29,9 @@ def apply() -> None:
     """Make BasicSR importable and able to run without a GPU. Idempotent.
 
     Raises:
-        ImportError: BasicSR is not installed.
+        ModuleNotFoundError: BasicSR is not installed.
     """
-    if importlib.util.find_spec('basicsr') is None:
-        raise ImportError('BasicSR is not installed. Install it with: pip install -e ".[basicsr]"')
+    check_installed('basicsr')
     _provide_functional_tensor()
     _allow_scheduler_state()
     _distribute_without_gpu()

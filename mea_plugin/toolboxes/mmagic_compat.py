@@ -21,7 +21,9 @@ import torch
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.launch import join_process_group
+from mea_plugin.core.packages import check_installed
 from mea_plugin.optim import SAM
+from mea_plugin.toolboxes.mediapipe_compat import hide_broken_mediapipe
 
 __all__ = ['apply']
 
@@ -48,10 +50,12 @@ def apply() -> None:
     """Make MMagic importable, able to train translation models, and able to run without a GPU. Idempotent.
 
     Raises:
-        ImportError: MMagic, or what it needs and does not ask for, is not installed.
+        ModuleNotFoundError: MMagic, or what it needs and does not ask for, is not installed.
     """
-    _check_installed()
+    check_installed('mmagic')
+    check_installed('mmengine', 'mmcv')
     _quiet_imports()
+    hide_broken_mediapipe()
     _provide_numpy_names()
     _provide_mmcv_ext()
     _allow_history_buffer()
@@ -79,13 +83,6 @@ def _mmagic_needs_it() -> bool:
     import mmagic
 
     return _version(mmagic.__version__) <= (1, 2)
-
-
-def _check_installed() -> None:
-    install = 'pip install -e ".[mmagic]"'
-    missing = [name for name in ('mmengine', 'mmcv', 'mmagic') if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ImportError(f'{", ".join(missing)} not installed. Install MMagic and what it needs with: {install}')
 
 
 def _quiet_imports() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 from mea_plugin.core.errors import InputError
 
-__all__ = ['check_trusted', 'import_optional', 'one_line']
+__all__ = ['check_trusted', 'one_line']
 
 _HEAD, _TAIL = 90, 160
 
@@ -26,23 +24,6 @@ def check_trusted(trusted: Any, what: str, where: str) -> None:
     """
     if trusted is not True:
         raise InputError(what, where=where, do='Add trusted: true if you know where it comes from')
-
-
-def import_optional(module: str, package: str, *, where: str = 'victim.type') -> ModuleType:
-    """A module of a package that not everybody needs.
-
-    Args:
-        module: What is imported.
-        package: What provides it.
-        where: The option that asks for it.
-
-    Raises:
-        InputError: It cannot be imported.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise InputError(f'needs {package} ({error})', where=where, do=f'Type: pip install {package}') from error
 
 
 def one_line(error: Exception) -> str:

@@ -13,8 +13,9 @@ from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
+from mea_plugin.core.packages import import_optional
 from mea_plugin.core.signatures import checked
-from mea_plugin.victims.checks import import_optional, one_line
+from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.files import check_shape, find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, Wrapped, find_device
 
@@ -44,7 +45,7 @@ class OnnxVictim(NetworkVictim):
 
     @checked('victim')
     def __init__(self, file: str | Path, **options: Unpack[NetworkOptions]) -> None:
-        runtime = import_optional('onnxruntime', 'onnxruntime')
+        runtime = import_optional('onnxruntime', "the type 'onnx'", where='victim.type')
         path = find_file(file)
         hashes = [hash_file(one) for one in [path, *_external_files(path)]]
         device = _device(runtime, options.get('device'))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.victims.remote import NotAnsweredError, RefusedError, Reply, Retrying, Session
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, RetryCallState
 
 __all__ = ['ask_until_answered', 'attempts', 'failure']
 
@@ -18,6 +21,9 @@ def attempts(retrying: Retrying) -> AsyncRetrying:
 
     The wait grows exponentially, with jitter, and is never shorter than what the service asks for.
     """
+    # Asking a victim in this process retries nothing, and imports this module, too.
+    from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
     grow = wait_exponential_jitter(initial=retrying.first, max=retrying.longest, jitter=retrying.first)
 
     def wait(state: RetryCallState) -> float:

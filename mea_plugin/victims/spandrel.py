@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import import_optional
 from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import read_checkpoint, select
-from mea_plugin.victims.checks import import_optional, one_line
+from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.files import find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, hash_weights
 
@@ -37,7 +38,7 @@ class SpandrelVictim(NetworkVictim):
 
     @checked('victim')
     def __init__(self, file: str | Path, trusted: bool = False, **options: Unpack[NetworkOptions]) -> None:
-        spandrel = import_optional('spandrel', 'spandrel')
+        spandrel = import_optional('spandrel', "the type 'spandrel'", where='victim.type')
         path = find_file(file)
         state = select(spandrel.canonicalize_state_dict(read_checkpoint(path, trusted=trusted)), (), path)
         try:

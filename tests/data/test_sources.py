@@ -68,7 +68,7 @@ def test_a_scikit_image_without_a_photograph(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r'^opt: this version of scikit-image lacks astronaut\.png\. Install'):
         photographs('test', where='opt')
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(InputError, match=r'scikit-image, which is not installed\. Install it with'):
+    with pytest.raises(InputError, match=r'skimage, which is not installed\. Type: pip install scikit-image'):
         photographs('test')
 
 

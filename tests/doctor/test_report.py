@@ -6,21 +6,22 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from mea_plugin.doctor import report as doctor_report
+from mea_plugin.doctor.needs import NEEDS, examine_needs, needed_distributions
 from mea_plugin.doctor.report import (
     SHOWN,
     Finding,
     examine,
     handled,
     installed_versions,
-    mediapipe_lacks_solutions,
     report,
 )
 from mea_plugin.doctor.rules import HANDLED, RULES, SAME_FOLDER, stand_ins, version_of
+from mea_plugin.toolboxes.mediapipe_compat import mediapipe_lacks_solutions
 from tests.test_packaging import LOCKS, pins
 
 SOUND = {
@@ -143,7 +144,6 @@ def test_this_environment_has_no_clash():
         ({'opencv-python': '5.0.0.93'}, False, '`cv2`', '&& python -m pip install opencv-python==5.0.0.93'),
         ({'opencv-python': '4.10.0.84'}, True, '`cv2`', '&& python -m pip install opencv-python==4.10.0.84'),
         ({'tensorboard': '2.21.0', 'tb-nightly': '2.20.0a1'}, False, '`tensorboard`', 'install tensorboard==2.21.0'),
-        ({'basicsr': None, 'mmagic': None}, False, 'no toolbox', "-e '.[basicsr]'"),
     ],
 )
 def test_one_change_gives_its_one_finding(change: dict, serious: bool, what: str, do: str):
@@ -215,10 +215,30 @@ def test_toolboxes_without_metadata_count(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'basicsr', raising=False)
     monkeypatch.delitem(sys.modules, 'mmagic', raising=False)
-    monkeypatch.setattr(doctor_report.metadata, 'distributions', lambda: iter(()))
+    monkeypatch.setattr(metadata, 'distributions', lambda: iter(()))
     found = installed_versions()
     assert found['basicsr'] == 'unknown'
     assert 'mmagic' not in found
+
+
+def test_what_a_tool_lacks_is_told():
+    everything = dict.fromkeys(needed_distributions(), '1')
+    assert examine_needs(everything) == []
+    for need in NEEDS:
+        for choice in need.distributions:
+            without = {name: '1' for name in everything if name not in choice.split(' or ')}
+            findings = [finding for finding in examine_needs(without) if finding.what.startswith(need.who)]
+            (finding,) = findings
+            assert not finding.serious
+            check_command(finding.do)
+            assert choice in finding.what or 'OpenCV' in finding.what
+    (finding,) = (found for found in examine_needs(SOUND) if 'serve.py' in found.what)
+    assert finding.do == 'python -m pip install fastapi prometheus-client python-multipart uvicorn'
+
+
+def test_an_opencv_beside_numpy_1_is_an_old_one():
+    told = [finding.do for finding in examine_needs({'numpy': '1.26.4'})]
+    assert "python -m pip install 'opencv-python-headless<4.12'" in told
 
 
 def test_what_is_handled_is_told_and_is_no_finding():

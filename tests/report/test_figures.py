@@ -354,8 +354,9 @@ def test_a_model_looks_the_same_in_every_figure(study):
 
 def test_without_matplotlib_there_is_one_line_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    with pytest.raises(InputError, match=re.escape('pip install "mea_plugin[report]"')):
+    with pytest.raises(InputError) as refused:
         figures.training_curves({})
+    assert refused.value.do.endswith('pip install matplotlib')
 
 
 def test_importing_the_figures_is_light():

@@ -174,8 +174,8 @@ def test_bad_input_is_one_line_and_leaves_the_old_page(
     assert sorted(one.name for one in tmp_path.iterdir()) == ['evaluation', 'report.html']
 
 
-@pytest.mark.parametrize(('library', 'needed'), [('jinja2', 'Jinja2'), ('matplotlib', 'matplotlib')])
-def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, needed: str):
+@pytest.mark.parametrize('library', ['jinja2', 'matplotlib'])
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str):
     import sys
 
     from mea_plugin.core.errors import InputError
@@ -184,7 +184,7 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, library, None)
     for name in [name for name in sys.modules if name.startswith(f'{library}.')]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=rf'{needed}.* pip install "mea_plugin\[report\]"'):
+    with pytest.raises(InputError, match=rf'{library}.* pip install {library}'):
         job.make_report([folder], tmp_path / 'report.html')
     assert not (tmp_path / 'report.html').exists()
 

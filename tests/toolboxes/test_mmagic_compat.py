@@ -61,8 +61,8 @@ def test_without_mmagic_it_says_what_to_install(monkeypatch):
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'mmagic' else find(name))
-    with pytest.raises(ImportError, match=r'mmagic not installed.*pip install -e ".\[mmagic\]"'):
-        compat._check_installed()
+    with pytest.raises(ImportError, match=r'no mmagic installed.*pip install -e ".\[mmagic\]" mmcv-lite==2\.1\.0'):
+        compat.apply.__wrapped__()
 
 
 @pytest.mark.parametrize(

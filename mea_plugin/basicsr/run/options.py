@@ -13,12 +13,12 @@ from basicsr.utils import dist_util, set_random_seed
 
 from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.metrics import better_value
-from mea_plugin.core.cli import ToolParser
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.launch import join_process_group
 from mea_plugin.core.options import apply_overrides, dump_options, load_options
+from mea_plugin.toolboxes.command_lines import basicsr_parser
 
-__all__ = ['make_parser', 'parse_options']
+__all__ = ['parse_options']
 
 
 def parse_options(
@@ -40,7 +40,7 @@ def parse_options(
     Raises:
         InputError: The option file cannot be used.
     """
-    args = make_parser().parse_args(argv)
+    args = basicsr_parser().parse_args(argv)
     opt = load_options(args.opt)
     apply_overrides(opt, args.force_yml or ())
     args.option_text = dump_options(opt)  # before anything is completed or taken apart
@@ -65,19 +65,6 @@ def parse_options(
     _complete_metrics(opt)
     _complete_paths(opt, Path(root_path), is_train)
     return opt, args
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """BasicSR's arguments, and ``--root``."""
-    parser = ToolParser(prog='train_basicsr.py', description='Train with BasicSR; CPU or GPU.')
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
-    parser.add_argument('--root', default='.', metavar='DIR', help='folder that gets experiments/ (default: here)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state in experiments/NAME')
-    parser.add_argument('--debug', action='store_true', help='log every iteration, validate every eighth')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='set options: train:ema_decay=0.999')
-    return parser
 
 
 def _gpu_count(num_gpu: int | str | None, where: str) -> int:

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 
 import mea_plugin.basicsr  # noqa: F401 - registers
 from mea_plugin.basicsr.run.loop import train
-from mea_plugin.basicsr.run.options import make_parser, parse_options
+from mea_plugin.basicsr.run.options import parse_options
 from mea_plugin.core.cli import run_tool
 from mea_plugin.core.launch import leave_process_group
 from mea_plugin.toolboxes import basicsr_compat as compat
+from mea_plugin.toolboxes.command_lines import basicsr_parser
 
 __all__ = ['main']
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
-    root = make_parser().parse_args(argv).root
+    root = basicsr_parser().parse_args(argv).root
     with compat.quiet():
         opt, args = parse_options(root, argv=argv)
         opt['root_path'] = root

@@ -17,16 +17,17 @@ from mmengine.hooks import Hook
 from torch import distributed
 
 import mea_plugin.mmagic  # noqa: F401 - registers
-from mea_plugin.core.cli import ToolParser, is_of_the_disk, run_tool
+from mea_plugin.core.cli import is_of_the_disk, run_tool
 from mea_plugin.core.errors import InputError, RunError, Stopped
 from mea_plugin.core.launch import leave_process_group
 from mea_plugin.mmagic.checks.check import check_config
 from mea_plugin.mmagic.run.runner import ExtractionRunner
 from mea_plugin.mmagic.run.state import bare_model
+from mea_plugin.toolboxes.command_lines import mmagic_parser
 from mea_plugin.toolboxes.mmagic_config import load_config
 from mea_plugin.training import checkpoints
 
-__all__ = ['WEIGHTS', 'main', 'make_parser']
+__all__ = ['WEIGHTS', 'main']
 
 WEIGHTS = 'surrogate.pth'
 """What training leaves in the work folder besides checkpoints: the weights alone, which load without executing code."""
@@ -36,9 +37,9 @@ _AMP = {'OptimWrapper': 'AmpOptimWrapper', 'SAMOptimWrapper': 'SAMAmpOptimWrappe
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
-    args = make_parser().parse_args(argv)
+    args = mmagic_parser().parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, _settings(args.cfg_options))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     if args.amp:
@@ -60,6 +61,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             leave_process_group()
         raise
     leave_process_group()
+
+
+def _settings(words: Sequence[str] | None) -> dict[str, Any] | None:
+    """The options of ``--cfg-options``, as MMEngine's own action reads them."""
+    if words is None:
+        return None
+    for word in words:
+        if '=' not in word:
+            raise InputError(f"'{word}' sets nothing", where='--cfg-options', do='Give KEY=VALUE')
+    found = argparse.Namespace()
+    DictAction([], 'options', nargs='+')(argparse.ArgumentParser(), found, words)
+    return found.options
 
 
 def _is_gloo() -> bool:
@@ -124,26 +137,6 @@ def _run(cfg: Config, where: str) -> ExtractionRunner:
             do='Correct the config; with MEA_DEBUG=1 the whole traceback is shown',
         ) from error
     return runner
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The arguments of MMagic's ``tools/train.py``."""
-    parser = ToolParser(prog='train_mmagic.py', description='Train with MMagic; CPU or GPU.')
-    parser.add_argument('config', help='config file (Python; it runs code)')
-    parser.add_argument('--work-dir', metavar='DIR', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on from the newest intact checkpoint in the work folder, as if the run had never stopped',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='set options: train_cfg.max_iters=100'
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    return parser
 
 
 def _wrappers(cfg: Config) -> list[Any]:

@@ -1,6 +1,6 @@
 """The figures of a report: functions from data to ``matplotlib.figure.Figure``, and what is made of one.
 
-matplotlib is imported when a figure is drawn; ``pip install "mea_plugin[report]"`` brings it.
+matplotlib is imported when a figure is drawn; the extra ``report`` brings it.
 """
 
 from mea_plugin.report.figures.comparison import differences, means

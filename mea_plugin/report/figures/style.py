@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
-from mea_plugin.core.errors import InputError
+from mea_plugin.core.packages import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,10 +143,7 @@ def settings() -> Iterator[None]:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError('matplotlib is not installed', do='Run: pip install "mea_plugin[report]"') from error
+    matplotlib = import_optional('matplotlib', 'a figure')
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)

@@ -83,7 +83,7 @@ RANGES = [
     ('name', 5, 'name: got 5. Give the name of a folder'),
     ('name', 'a/b', "name: got 'a/b'"),
     ('logger.wandb', {'project': 'x'}, 'it follows TensorBoard, which is off'),
-    ('logger', {**LOGGER, 'wandb': {'project': 'x'}}, 'wandb is not installed. Install it with: pip install wandb'),
+    ('logger', {**LOGGER, 'wandb': {'project': 'x'}}, 'needs wandb, which is not installed. Type: pip install wandb'),
     ('manual_seed', 'abc', "manual_seed: got 'abc'"),
     ('manual_seed', -1, 'manual_seed: got -1'),
     ('network_g.num_feat', 'abc', 'SRVGGNetCompact cannot be built'),
