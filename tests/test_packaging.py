@@ -43,6 +43,7 @@ def distribution(root: Path) -> dict:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.every_environment
 def test_import_is_light(root: Path):
     script = (
         'import sys, mea_plugin; heavy = {"torch", "numpy", "basicsr", "mmagic", "mmengine", "mmcv", "cv2"}; '

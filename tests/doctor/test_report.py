@@ -23,6 +23,8 @@ from mea_plugin.doctor.report import report as doctor
 from mea_plugin.doctor.rules import HANDLED, RULES, SAME_FOLDER, stand_ins, version_of
 from tests.test_packaging import LOCKS, pins
 
+pytestmark = pytest.mark.every_environment
+
 SOUND = {
     'torch': '2.11.0+cu130',
     'torchvision': '0.26.0',
