@@ -12,12 +12,14 @@ EXTRAS ?=
 
 MODERN = .venv/bin/python
 CLASSIC = .venv-classic/bin/python
-PYTEST = -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+# A process runs whole files, for they share fixtures; tests/conftest.py sends the long ones first.
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api study test test-classic test-extras lint bench chromium lock clean distclean env env-dev env-classic
+.PHONY: help demo demo-style demo-api study test test-fast test-classic test-extras lint bench chromium lock clean distclean env \
+	env-dev env-classic
 
 help:  ## Show this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -40,10 +42,13 @@ study: env  ## Run the small study and compare it with its published results; te
 		--reproduce docs/results/small/study.json
 
 test: env-dev  ## Run all tests in the modern environment
-	@$(ONE_THREAD) $(MODERN) $(PYTEST)
+	@$(ONE_THREAD) $(MODERN) $(PYTEST) $(ARGS)
 
-test-classic: env-classic  ## Run all tests in the classic environment (needs Python 3.11)
-	@$(ONE_THREAD) $(CLASSIC) $(PYTEST)
+test-fast: env-dev  ## Run one case of each test that neither starts a process nor trains, for the loop while working
+	@$(ONE_THREAD) $(MODERN) $(PYTEST) --fast $(ARGS)
+
+test-classic: env-classic  ## Run what depends on versions of torch or toolboxes in the classic environment (Python 3.11)
+	@$(ONE_THREAD) $(CLASSIC) $(PYTEST) -m 'not modern_only' $(ARGS)
 
 test-extras: env  ## Install each extra alone into a fresh environment and do what it promises (EXTRAS='serve report')
 	@$(ONE_THREAD) $(MODERN) requirements/test_extras.py $(EXTRAS)

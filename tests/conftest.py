@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import costs
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,3 +44,19 @@ def shared_data() -> Path:
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--fast', action='store_true', help='no slow tests, and one parameter set of each other test')
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what takes long; where several processes share the files, those with such tests come first."""
+    costs.mark(items)
+    if config.getoption('fast'):
+        dropped = costs.drop_for_speed(items)
+        config.hook.pytest_deselected(items=dropped)
+    if hasattr(config, 'workerinput'):
+        slow = {item.path for item in items if item.get_closest_marker('slow')}
+        items.sort(key=lambda item: item.path not in slow)

@@ -141,6 +141,7 @@ def test_a_metric_that_the_toolbox_has_is_left_alone(monkeypatch):
     assert METRIC_REGISTRY.get('calculate_hf_psnr') is mea_plugin.basicsr.metrics.calculate_hf_psnr
 
 
+@pytest.mark.every_environment
 @pytest.mark.slow
 def test_importing_the_adapter_imports_no_learned_metric():
     code = (

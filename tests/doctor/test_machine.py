@@ -14,6 +14,8 @@ from mea_plugin.doctor import machine as doctor_machine
 from mea_plugin.metrics.published_weights import KNOWN
 from tests.doctor.test_report import SOUND, check_command
 
+pytestmark = pytest.mark.every_environment
+
 
 def test_python_is_named_by_its_path_unless_it_is_the_one_typed(tmp_path: Path, monkeypatch):
     python = tmp_path / 'my env' / 'python'

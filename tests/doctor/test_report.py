@@ -24,6 +24,8 @@ from mea_plugin.doctor.rules import HANDLED, RULES, SAME_FOLDER, stand_ins, vers
 from mea_plugin.toolboxes.mediapipe_compat import mediapipe_lacks_solutions
 from tests.test_packaging import LOCKS, pins
 
+pytestmark = pytest.mark.every_environment
+
 SOUND = {
     'torch': '2.11.0+cu130',
     'torchvision': '0.26.0',

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mea_plugin.doctor.machine import python_to_type
+
+pytestmark = pytest.mark.every_environment
 
 
 def run_doctor(root: Path, *options: str, arguments: tuple = ()) -> subprocess.CompletedProcess:

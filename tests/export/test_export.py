@@ -110,6 +110,7 @@ def answers(victim):
     return victim.query(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [*BASICSR, *MMAGIC])
 def test_programs_answer_as_the_surrogate(name, tmp_path):
     surrogate = made(tmp_path, name, **({'order': 'bgr'} if name == 'pix2pix' else {}))

@@ -104,6 +104,7 @@ def steps(printed):
 ALL = ('query', 'train baseline', 'train proposed', 'evaluate')
 
 
+@pytest.mark.every_environment
 def test_an_extraction_from_one_file(job, tmp_path):
     """The real thing, in processes of its own: table, picture, and two surrogates that differ."""
     out = tmp_path / 'out'

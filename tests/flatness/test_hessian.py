@@ -51,6 +51,7 @@ def test_a_diagonal_trace_is_exact_after_one_probe():
     assert hessian_trace(quadratic(np.diag([3.0, -1.0])), probes=5).standard_error == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_the_estimator():
     matrix = symmetric([5.0, 3.0, 1.0, -2.0, 0.5, 0.1], seed=2)
     found = hessian_trace(quadratic(matrix), probes=2000, together=64)
@@ -67,6 +68,7 @@ def test_the_number_of_probes_at_a_time_does_not_matter():
     assert first != hessian_trace(objective, probes=7, seed=1)
 
 
+@pytest.mark.slow
 def test_of_a_network_both_are_those_of_the_whole_hessian():
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Tanh(), nn.Conv2d(2, 3, 1)).double()

@@ -25,6 +25,8 @@ from tests.helpers import call_tool, run_tool, training_options, write_yaml
 from tests.mmagic import tiny
 from tests.query_sets.sets import make_set
 
+pytestmark = pytest.mark.every_environment
+
 SIZES = {'ape': (20, 24), 'dog': (16, 18), 'cat': (18, 30)}
 
 

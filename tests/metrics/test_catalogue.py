@@ -104,6 +104,7 @@ def test_the_order_is_the_callers_and_the_default_is_in_it():
     assert find_metrics([]) == []
 
 
+@pytest.mark.every_environment
 def test_importing_the_catalogue_is_light():
     code = "import sys, mea_plugin.metrics; print([m for m in ('torch', 'skimage', 'matplotlib') if m in sys.modules])"
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -54,6 +54,7 @@ def run(rank, folder):
         torch.save(net.state_dict(), f'{folder}/{kind}{rank}.pth')
 
 
+@pytest.mark.every_environment
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
     other = multiprocessing.get_context('spawn').Process(target=work, args=(1, str(tmp_path)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-import sys
 
 import pytest
 import torch
 
 from mea_plugin.optim import SAM, NonFiniteGradientError, ascent, sam
+from tests.optim.interrupts import interrupt_at
 
 
 class Trap:
@@ -225,28 +225,8 @@ def test_an_interrupt_at_any_line_of_the_climb(problem):
         ours, optimizer = trained(problem, adaptive=True)
         before = snapshot(ours, optimizer)
         ours.closure(optimizer)()
-        seen = 0
-
-        def tracer(frame, event, _arg, line=line):
-            nonlocal seen
-            if frame.f_code.co_filename not in files:
-                return None
-            if event == 'line':
-                seen += 1
-                if seen == line:
-                    sys.settrace(None)
-                    raise KeyboardInterrupt
-            return tracer
-
-        previous = sys.gettrace()
-        try:
-            sys.settrace(tracer)
-            with optimizer.perturbed():
-                pass
-        except KeyboardInterrupt:
-            struck += 1
-        finally:
-            sys.settrace(previous)
+        seen, interrupted = interrupt_at(line, files, optimizer.perturbed)
+        struck += interrupted
         if seen < line:
             break
         assert not optimizer.climbed, f'line event {line}'

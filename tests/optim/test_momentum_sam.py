@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from mea_plugin.optim import MomentumSAM, NonFiniteGradientError, ascent, momentum_sam, sam
+from tests.optim.interrupts import interrupt_at
 
 
 def ahead_in_numpy(weights, momenta, rho, adaptive):
@@ -234,28 +234,8 @@ def test_an_interrupt_at_any_line(problem):
     for line in range(1, 300):
         ours, optimizer = trained(problem, adaptive=True)
         before = ours.weights()
-        seen = 0
-
-        def tracer(frame, event, _arg, line=line):
-            nonlocal seen
-            if frame.f_code.co_filename not in files:
-                return None
-            if event == 'line':
-                seen += 1
-                if seen == line:
-                    sys.settrace(None)
-                    raise KeyboardInterrupt
-            return tracer
-
-        previous = sys.gettrace()
-        try:
-            sys.settrace(tracer)
-            with optimizer.ahead():
-                pass
-        except KeyboardInterrupt:
-            struck += 1
-        finally:
-            sys.settrace(previous)
+        seen, interrupted = interrupt_at(line, files, optimizer.ahead)
+        struck += interrupted
         if seen < line:
             break
         assert not optimizer.climbed, f'line event {line}'

@@ -51,6 +51,7 @@ def test_a_quarter_of_the_mark_is_enough():
     assert (found.images, found.decoys) == (3, 99)
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_many_as_p_says():
     """Suspects with somebody else's mark, many keys: p is uniform, so that p <= 0.2 in about a fifth of 60 cases."""
     suspect = Suspect(KeyedMark(np.random.default_rng(1)), share=2)
@@ -62,6 +63,7 @@ def test_false_alarms_are_as_many_as_p_says():
     assert np.mean(ps) == pytest.approx(0.5, abs=0.13)
 
 
+@pytest.mark.slow
 def test_many_suspects_are_each_tested_as_if_alone():
     watermark = InvisibleWatermark(amplitude=2, key='the key of an owner')
     suspects = {'thief': Suspect(watermark.mark, share=1), 'innocent': Suspect(seed=1), 'bicubic': VICTIM}

@@ -10,17 +10,11 @@ import pytest
 from mea_plugin.core.files import hash_array
 from mea_plugin.core.images import read_rgb
 from tests.query.http_runs import Account, check_all_answered_once, http_options, make_images, start, wait_until
-from tests.victims.http.service import Billing, Service
+from tests.victims.http.service import Billing
 
 KILLS = 20
 COUNT = 100
 DELAY = 0.05
-
-
-@pytest.fixture(scope='module')
-def server():
-    with Service() as service:
-        yield service
 
 
 @pytest.fixture

@@ -32,12 +32,6 @@ from tests.victims.http.service import FAULTS, Answer, Billing, Service, double,
 HONOURS = {'idempotency': True, 'timeout': 0.3, 'concurrency': 8}
 
 
-@pytest.fixture(scope='module')
-def server():
-    with Service() as service:
-        yield service
-
-
 @pytest.fixture
 def images(tmp_path):
     return make_images(tmp_path / 'images', 12)

@@ -102,6 +102,7 @@ def texts(figure):
 
 
 @pytest.mark.parametrize('name', DRAWN)
+@pytest.mark.slow
 def test_files_have_the_same_bytes_every_time(name, study, tmp_path):
     paths = figures.save(DRAWN[name](study), tmp_path / 'first' / 'a.b')
     assert paths == [tmp_path / 'first' / 'a.b.png', tmp_path / 'first' / 'a.b.pdf']

@@ -32,6 +32,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+@pytest.mark.slow
 def test_one_page_for_everything(everything: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture):
     page = tmp_path / 'new' / 'report.html'
     assert call_tool('report', *everything, '--output', page, '--figures', tmp_path / 'figures', '--images', '1') == 0

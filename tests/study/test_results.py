@@ -93,6 +93,7 @@ def test_every_configuration_has_its_row(study):
     assert 'failed' in to_markdown(tuning_table(study))
 
 
+@pytest.mark.slow
 def test_files_are_written_and_are_the_same_twice(study, tmp_path):
     for folder in ('one', 'two'):
         write_document(study, tmp_path / folder)

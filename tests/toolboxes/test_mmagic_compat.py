@@ -112,6 +112,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.every_environment
 def test_numpys_old_names_are_added_where_they_are_missing_and_nothing_else():
     from mea_plugin.toolboxes import mmagic_compat as compat
 

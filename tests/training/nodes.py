@@ -58,6 +58,16 @@ class Run:
         except subprocess.TimeoutExpired:
             pytest.fail(f'still running after {seconds} s:\n{self.text()[-3000:]}')
 
+    def wait_for_lost_peer(self, seconds: float) -> str:
+        """Its end after another process has gone, in time; returns the line that says so."""
+        began = time.monotonic()
+        assert self.wait(seconds + 30) != 0
+        assert time.monotonic() - began < seconds
+        said = [line for line in self.text().splitlines() if line.startswith('error: ')]
+        assert said, self.text()[-3000:]
+        assert 'gone' in said[0] or 'not been heard of' in said[0]
+        return said[0]
+
     def workers(self) -> list[int]:
         """The processes of the ranks on this node, in their order."""
         found = {}

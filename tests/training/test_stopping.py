@@ -57,6 +57,7 @@ def test_not_under_a_launcher(monkeypatch):
         assert stop.requested()
 
 
+@pytest.mark.every_environment
 def test_loader_workers_outlive_a_signal_to_the_job():
     code = """
 import os, signal, sys

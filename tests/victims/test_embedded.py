@@ -29,6 +29,7 @@ def test_the_same_image_gets_the_same_answer():
 
 
 @pytest.mark.parametrize(('name', 'gain'), [('Set5', 1.0), ('Set14', 0.6)])
+@pytest.mark.slow
 def test_it_is_better_than_bicubic(shared_data, name, gain):
     victim, bicubic = build_victim({'type': 'embedded'}), build_victim({'type': 'bicubic', 'scale': 4})
     gains = []

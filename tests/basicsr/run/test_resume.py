@@ -419,6 +419,7 @@ def test_more_ranks_than_images(images, monkeypatch):
         train_loader(options, ranks, seen=0)
 
 
+@pytest.mark.every_environment
 @pytest.mark.slow
 def test_an_error_ends_the_tool_with_workers_running(images, tmp_path):
     """Python waits for its daemons at its end; it must not wait for workers that put signals off."""

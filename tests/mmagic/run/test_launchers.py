@@ -68,6 +68,7 @@ def run_whole(query_set, root, **options):
     return weights(folder)
 
 
+@pytest.mark.every_environment
 def test_two_processes_are_one(joint, query_set, tmp_path):
     assert_close(run_whole(query_set, tmp_path), joint)
 
@@ -114,11 +115,6 @@ def test_a_node_that_is_cut_off_ends_the_run(query_set, tmp_path):
     with nodes.cable() as names, nodes.on_two_nodes(names, 'train_mmagic', endless, tmp_path) as runs:
         runs[0].wait_for(r'Saving checkpoint(.|\n)*Iter\(train\)')
         nodes.cut(names[1])
-        began = time.monotonic()
-        assert runs[0].wait(WITHIN + 30) != 0
-        assert time.monotonic() - began < WITHIN
-        said = [line for line in runs[0].text().splitlines() if line.startswith('error: ')]
-    assert said, runs[0].text()[-3000:]
-    assert 'gone' in said[0] or 'not been heard of' in said[0]
-    assert '--resume' in said[0]
+        said = runs[0].wait_for_lost_peer(WITHIN)
+    assert '--resume' in said
     assert not any(checkpoints.fault(file) for file in folder.glob('iter_*.pth'))

@@ -140,6 +140,7 @@ def test_nothing_is_read_from_the_device_for_it(monkeypatch):
     assert len(reads) == per_network * len(networks_of(model))
 
 
+@pytest.mark.slow
 def test_the_log_shows_them(hub, tmp_path):
     """Through MMEngine's runner and its own hooks."""
     import json
