@@ -6,13 +6,17 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
 from mea_plugin.core import cli
+from mea_plugin.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,3 +108,25 @@ def training_options(lq: Path, gt: Path, **train: object) -> dict:
         },
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
     }
+
+
+@contextmanager
+def refused(where: str | Path = '', *quoted: str, do: str | tuple[str, ...] = ()) -> Iterator[pytest.ExceptionInfo]:
+    """Expect an :class:`InputError`, told by its fields: wordings may change, places and values may not.
+
+    Args:
+        where: The end of the error's ``where``: an option's path, a file's name. Empty: not looked at.
+        quoted: Values and names that ``what`` has to hold.
+        do: Names that ``do`` has to hold: the nearest known option, a command, a package.
+
+    Example:
+        >>> with refused('run.yml: train.optim_g.type', 'Adan', do='Adam'):
+        ...     raise InputError("no optimizer 'Adan'", where='run.yml: train.optim_g.type', do="Use 'Adam'")
+    """
+    with pytest.raises(InputError) as caught:
+        yield caught
+    error = caught.value
+    assert error.where.endswith(str(where)), f'{error.where!r} does not end with {str(where)!r}'
+    for text, names in ((error.what, quoted), (error.do, (do,) if isinstance(do, str) else do)):
+        for name in names:
+            assert name in text, f'{name!r} is not in {text!r}'
