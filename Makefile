@@ -18,7 +18,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api study test test-fast test-classic test-extras lint bench chromium lock clean distclean env \
+.PHONY: help demo demo-style demo-api study test test-fast test-classic test-extras docs-tables lint bench chromium lock clean distclean env \
 	env-dev env-classic
 
 help:  ## Show this list
@@ -52,6 +52,9 @@ test-classic: env-classic  ## Run what depends on versions of torch or toolboxes
 
 test-extras: env  ## Install each extra alone into a fresh environment and do what it promises (EXTRAS='serve report')
 	@$(ONE_THREAD) $(MODERN) requirements/test_extras.py $(EXTRAS)
+
+docs-tables: env  ## Write the option tables of the docs again, from the models that check the options
+	@$(MODERN) -W ignore -m mea_plugin.doctor.option_tables docs/*.md
 
 lint: env-dev  ## Check style, types and what may import what
 	@$(MODERN) -m ruff check $(CHECKED)

@@ -1,8 +1,13 @@
 #!/usr/bin/env python
-"""Show what is installed, what of it clashes, and what to type; exit code 1 when something does not work."""
+"""Show what is installed, what of it clashes, and what to type; exit code 1 when something does not work.
+
+With --schema: print the JSON schema of an option file instead, with which editors complete and check it.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import sys
@@ -24,8 +29,15 @@ from mea_plugin.toolboxes.mediapipe_compat import mediapipe_lacks_solutions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the report."""
-    ToolParser(description=__doc__).parse_args(argv)
+    """Print the report, or a schema."""
+    parser = ToolParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--schema', metavar='KIND', help='extract, query, study, ..., victim:onnx, defence:jpeg')
+    args = parser.parse_args(argv)
+    if args.schema is not None:
+        from mea_plugin.doctor.option_files import editor_schema  # imports the models of every tool
+
+        print(json.dumps(editor_schema(args.schema), indent=2))
+        return
     versions = installed_versions()
     findings = examine(versions, sys.version_info[:2], mediapipe_broken=mediapipe_lacks_solutions())
     gpu, of_gpu = examine_gpu(versions, os.environ)

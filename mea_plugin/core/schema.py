@@ -22,7 +22,15 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    StrictBool,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import Self
 
@@ -34,6 +42,7 @@ __all__ = [
     'Images',
     'Number',
     'Options',
+    'Registered',
     'Section',
     'Text',
     'Whole',
@@ -242,6 +251,24 @@ Text = Annotated[str, BeforeValidator(_check_text)]
 
 Images = Annotated[str | list[str], BeforeValidator(_check_images)]
 """One or several sources of images: folders, globs, LMDB folders."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Marks a section whose ``type`` names an entry of a registry: ``Annotated[Section, Registered('victim')]``.
+
+    The section's options are checked when it is built; editors are told them (:mod:`mea_plugin.doctor.option_files`).
+
+    Attributes:
+        kind: The registry's :attr:`~mea_plugin.core.registry.Registry.kind`.
+    """
+
+    kind: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The section's own schema, with the mark."""
+        return {**handler(schema), 'registered': self.kind}
+
 
 Section = Annotated[dict[str, Any], BeforeValidator(_check_filled)]
 """A section that holds something, and whose options somebody else checks."""

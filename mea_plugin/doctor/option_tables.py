@@ -57,7 +57,8 @@ def _rows(schema: Schema, root: Schema, prefix: str) -> Iterator[tuple[str, str,
     required = schema.get('required', ())
     for name, one in _properties(schema, root).items():
         inner = _section(one, root)
-        meaning = ' '.join(str(one.get('description', '')).split()).replace('|', '\\|')
+        text = one.get('description') or (inner or {}).get('description', '')  # pydantic writes it once
+        meaning = ' '.join(str(text).split()).replace('|', '\\|')
         default = 'required' if name in required else '' if inner else _default(one)
         yield f'`{prefix}{name}`', 'section' if inner else _values(one, root), default, meaning
         if inner:
@@ -104,6 +105,8 @@ def _values(schema: Schema, root: Schema) -> str:
 def _value(one: Schema, root: Schema) -> str:
     if 'enum' in one or 'const' in one:
         return ', '.join(f'`{value}`' for value in one.get('enum', [one.get('const')]))
+    if 'oneOf' in one:
+        return 'section with `type`'
     kind = one.get('type')
     if kind == 'array':
         entries = one.get('items') or {}
@@ -116,12 +119,8 @@ def _value(one: Schema, root: Schema) -> str:
 
 def _range(one: Schema) -> str:
     least, above, most = (one.get(key) for key in ('minimum', 'exclusiveMinimum', 'maximum'))
-    parts = [
-        *([f'at least {least:g}'] if least is not None else []),
-        *([f'above {above:g}'] if above is not None else []),
-        *([f'at most {most:g}'] if most is not None else []),
-    ]
-    return f', {", ".join(parts)}' if parts else ''
+    limits = (('at least', least), ('above', above), ('at most', most))
+    return ''.join(f', {words} {limit}' for words, limit in limits if limit is not None)
 
 
 def _default(schema: Schema) -> str:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from mea_plugin.core.errors import suggestion
-from mea_plugin.core.schema import Flag, Options, Text, Whole, refusal, shortened
+from mea_plugin.core.schema import Flag, Options, Registered, Text, Whole, refusal, shortened
 from mea_plugin.evaluation.models import check_seeds
 from mea_plugin.evaluation.pairs import EvaluationSet
 from mea_plugin.metrics.catalogue import DEFAULT, find_metrics, metric_names
@@ -105,14 +105,17 @@ def _check_model(value: Any) -> dict[str, Any]:
     return {str(key): content for key, content in value.items()}
 
 
-ModelOptions = Annotated[dict[str, Any], BeforeValidator(_check_model)]
+Baseline = Annotated[dict[str, Any], BeforeValidator(_check_model)]
+"""Options of a victim, but for the scale, which the others decide."""
+
+ModelOptions = Annotated[Baseline, Registered('victim')]
 """Options of :func:`~mea_plugin.victims.build_victim`."""
 
 
 class MeasureOptions(MetricOptions):
     """What is measured besides the surrogates, and what is kept of it."""
 
-    baselines: dict[Text, ModelOptions] | None = None
+    baselines: dict[Text, Baseline] | None = None
     """Models to beat, by name; by default bicubic interpolation wherever the scale is above 1."""
     seeds: dict[Text, list[Text]] = Field(default={})
     """Groups of surrogates that differ in their seed alone: a name, and the names of its surrogates."""

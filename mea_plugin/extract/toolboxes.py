@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from mea_plugin.core.schema import Number, Options, Section, Whole
+from mea_plugin.core.schema import Number, Options, Registered, Section, Whole
 from mea_plugin.query_sets import QuerySet
 
 __all__ = ['Surrogate', 'SurrogateOptions', 'read_surrogate', 'stretch']
@@ -74,7 +74,7 @@ class SurrogateOptions(Options):
     """Factor on the iterations, and on all that is counted in them: schedules, warm-up, intervals of checkpoints."""
     seed: Annotated[int, Whole(0, 2**32 - 1)] | None = None
     """Seed of the training, instead of that of `opt`."""
-    known_defences: list[Section] = Field(default=[])
+    known_defences: list[Annotated[Section, Registered('defence')]] = Field(default=[])
     """Defences on the victim's answers that the training applies to the surrogate's output, too."""
 
     @property

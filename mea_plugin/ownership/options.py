@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from mea_plugin.core.schema import Images, Options, Section, Text, Whole, refusal
+from mea_plugin.core.schema import Images, Options, Registered, Section, Text, Whole, refusal
 from mea_plugin.ownership.verify import FEWEST_DECOYS
 
 __all__ = ['OwnershipOptions']
@@ -26,11 +26,11 @@ class OwnershipOptions(Options):
     """Name of the test."""
     output: Path | None = None
     """Folder of the results; by default ``results/NAME``."""
-    victim: Section
+    victim: Annotated[Section, Registered('victim')]
     """The owner's victim, see docs/victims.md."""
     watermark: dict[str, Any]
     """The options of the defence ``invisible_watermark`` that the victim's customers were answered with."""
-    suspects: Annotated[dict[Text, Section], AfterValidator(_check_suspects)]
+    suspects: Annotated[dict[Text, Annotated[Section, Registered('victim')]], AfterValidator(_check_suspects)]
     """Victims that may have been trained on the watermarked answers, by name."""
     images: Images
     """Images to ask about."""

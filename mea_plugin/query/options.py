@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_section, require
-from mea_plugin.core.schema import FolderName, Images, Number, Options, Section, Whole
+from mea_plugin.core.schema import FolderName, Images, Number, Options, Registered, Section, Whole
 
 __all__ = ['Queries', 'QueryFile', 'check_name', 'section']
 
@@ -46,7 +46,7 @@ class QueryFile(Options):
     """Name of the run."""
     output: Path = Field(default_factory=lambda data: Path('results') / data.get('name', ''))
     """Folder for everything that is written, `results/NAME` by default; the query set is its sub-folder `queries`."""
-    victim: Section
+    victim: Annotated[Section, Registered('victim')]
     """The model that is queried."""
     queries: Queries
     """Which images are sent to the victim, and how many."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
-from mea_plugin.core.schema import Flag, FolderName, Number, Options, Section, Whole, refusal
+from mea_plugin.core.schema import Flag, FolderName, Number, Options, Registered, Section, Whole, refusal
 
 __all__ = ['ActionOptions', 'BatchOptions', 'LimitOptions', 'OutputOptions', 'ServeOptions', 'WatchOptions']
 
@@ -69,7 +69,7 @@ class ActionOptions(Options):
     """The score from which on."""
     wait_s: Annotated[float, Number(0, 86400)] = 0.0
     """Seconds until the customer's next query is answered."""
-    defences: tuple[dict[str, Any], ...] = ()
+    defences: tuple[Annotated[dict[str, Any], Registered('defence')], ...] = ()
     """Defences that the answer goes through."""
     refuse: Flag = False
     """Whether the query is refused."""
@@ -101,7 +101,7 @@ class ServeOptions(Options):
 
     name: FolderName
     """Name of the service."""
-    victim: Section
+    victim: Annotated[Section, Registered('victim')]
     """The victim, see docs/victims.md."""
     host: Annotated[str, AfterValidator(_check_host)] = '127.0.0.1'
     """The address to listen on."""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from typing_extensions import Self
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.schema import Flag, FolderName, Images, Number, Options, Section, Text, Whole, refusal
+from mea_plugin.core.schema import Flag, FolderName, Images, Number, Options, Registered, Section, Text, Whole, refusal
 from mea_plugin.evaluation.options import MetricOptions
 from mea_plugin.extract.test_sets import TestImages
 from mea_plugin.extract.toolboxes import SurrogateOptions
@@ -45,6 +45,7 @@ Count = Annotated[int, Whole(0, 2**31)]
 Seeds = Annotated[tuple[Count, ...], Field(min_length=1), AfterValidator(_check_once)]
 Budgets = Annotated[tuple[Annotated[int, Whole(1, 2**31)], ...], Field(min_length=1), AfterValidator(_check_once)]
 MAY_BE_EMPTY = BeforeValidator(lambda value: {} if value is None else value)
+Defences = list[Annotated[Any, Registered('defence')]]
 TestSets = Annotated[tuple[TestImages, ...], Field(min_length=1)]
 
 
@@ -75,7 +76,7 @@ class QuerySource(ImageSource):
 class VictimOptions(Options):
     """A victim of the study."""
 
-    victim: Section
+    victim: Annotated[Section, Registered('victim')]
     """The model that is queried."""
     trained_on: ImageSource | None = None
     """Images that it was trained on, if known: for the distance between domains."""
@@ -213,7 +214,7 @@ class StudyFile(MetricOptions):
     """Sources of the images that attackers query with, by name."""
     budgets: Budgets
     """Numbers of queries."""
-    defences: Annotated[dict[Name, list[Any]], Field(min_length=1)] = Field(default={})
+    defences: Annotated[dict[Name, Defences], Field(min_length=1)] = Field(default={})
     """Lists of defences on the victim's answers, by name; one is empty (`none: []`), to compare with."""
     surrogates: Annotated[dict[Name, SurrogateOptions], Field(min_length=1)]
     """Networks to train on the victim's answers, by name."""

@@ -7,23 +7,16 @@ from pydantic import ValidationError
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.signatures import signature_model, typed_schema
-from mea_plugin.defences import registry as defences
-from mea_plugin.victims import registry as victims
-
-
-def find(factories):
-    def imported(name):
-        return factories._import(name, 'type')
-
-    return imported
+from mea_plugin.defences.registry import DEFENCES
+from mea_plugin.victims.registry import VICTIMS
 
 
 @pytest.mark.parametrize(
     ('factories', 'needed'),
-    [(victims._VICTIMS, {'bicubic', 'embedded', 'http', 'opencv', 'onnx'}), (defences._DEFENCES, {'jpeg', 'noise'})],
+    [(VICTIMS, {'bicubic', 'embedded', 'http', 'opencv', 'onnx'}), (DEFENCES, {'jpeg', 'noise'})],
 )
 def test_every_option_is_described(factories, needed):
-    schema = typed_schema(factories.names(), find(factories))
+    schema = typed_schema(factories.names(), factories.find)
     json.dumps(schema)
     titles = {one['$ref'].rpartition('/')[2] for one in schema['oneOf']}
     assert needed <= titles
@@ -38,7 +31,7 @@ def test_every_option_is_described(factories, needed):
 
 
 def test_ranges_and_choices_are_in_the_schema():
-    schema = typed_schema(['http', 'opencv'], find(victims._VICTIMS))['$defs']
+    schema = typed_schema(['http', 'opencv'], VICTIMS.find)['$defs']
     assert schema['http']['properties']['concurrency']['maximum'] == 1024
     assert schema['RequestOptions']['properties']['format']['enum'] == ['png', 'jpeg']
     assert 'stylization' in schema['opencv']['properties']['style']['enum']
@@ -46,10 +39,10 @@ def test_ranges_and_choices_are_in_the_schema():
 
 
 def test_no_option_of_ours_takes_what_it_cannot_use():
-    for factories in (victims._VICTIMS, defences._DEFENCES):
+    for factories in (VICTIMS, DEFENCES):
         for name in factories.names():
             try:
-                model = signature_model(find(factories)(name))
+                model = signature_model(factories.find(name))
             except (ImportError, InputError):
                 continue
             for key in model.model_fields:
