@@ -177,7 +177,8 @@ def check_core(folder: Path) -> None:
     importlib.import_module('mea_plugin.optim')
 
     def victim(**section: Any) -> Path:
-        return options(folder / 'v.yml', name='v', victim=section, queries={'images': str(folder), 'budget': 1})
+        queries = {'images': str(photographs(folder)), 'budget': 3}
+        return options(folder / 'v.yml', name='v', victim=section, queries=queries)
 
     serve = options(folder / 'serve.yml', name='s', victim={'type': 'bicubic', 'scale': 2}, store=str(folder / 's.db'))
     refused('pip install fastapi prometheus-client python-multipart uvicorn', 'serve', '-opt', serve)
@@ -320,7 +321,7 @@ def check_files(folder: Path) -> None:
     found = query(folder, {'type': 'onnx', 'file': str(folder / 'same.onnx'), 'scale': 1}, 'onnx')
     tool('prepare_data', 'lmdb', '--input', found, '--output', folder / 'lmdb', '--jobs', '1')
     weights = torch.load(ROOT / 'mea_plugin' / 'victims' / 'weights' / 'embedded_x4.pth', weights_only=True)
-    weights = weights.get('params', weights)
+    weights = weights['params_ema']
     save_file(weights, str(folder / 'network.safetensors'))
     query(folder, {'type': 'spandrel', 'file': str(folder / 'network.safetensors')}, 'spandrel')
 
