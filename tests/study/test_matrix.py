@@ -92,7 +92,7 @@ def test_what_is_refused(study_file, changes, where, quoted):
 @pytest.mark.parametrize(
     ('changes', 'texts'),
     [
-        ({'defences': {'none': [], 'bad': [{'type': 'jpeg', 'quality': 0}]}}, ['quality is 0', '.bad.baseline.s0']),
+        ({'defences': {'none': [], 'bad': [{'type': 'jpeg', 'quality': 0}]}}, ['[0].quality: ', '.bad.baseline.s0']),
         ({'methods': {'a': {'attack': {'repeats': 4}}}, 'budgets': [3]}, ['budget 3 is less', 'photographs-3.a.s0']),
     ],
 )
@@ -246,8 +246,9 @@ def test_an_attacker_averages_fresh_noise_and_counts_every_question():
 
     assert error(repeats=16) < error() / 3
     assert error(denoise=10) < error()
-    with pytest.raises(InputError, match='repeats is 0'):
+    with pytest.raises(InputError) as caught:
         AdaptedVictim(bicubic, repeats=0)
+    assert caught.value.where == 'attack.repeats'
     fingerprints = {AdaptedVictim(bicubic, repeats=n, denoise=d).fingerprint for n in (1, 2) for d in (0, 5)}
     assert len(fingerprints | {bicubic.fingerprint}) == 5
 
