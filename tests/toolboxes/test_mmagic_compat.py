@@ -19,6 +19,7 @@ import torch
 from mea_plugin.core.errors import InputError
 from tests.helpers import ROOT
 from tests.mmagic import tiny
+from tests.mmagic.conftest import _mmagic_scope  # noqa: F401 - for every test of this file
 
 pytest.importorskip('mmagic')
 
