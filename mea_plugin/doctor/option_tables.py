@@ -58,7 +58,7 @@ def _rows(schema: Schema, root: Schema, prefix: str) -> Iterator[tuple[str, str,
     for name, one in _properties(schema, root).items():
         inner = _section(one, root)
         text = one.get('description') or (inner or {}).get('description', '')  # pydantic writes it once
-        meaning = ' '.join(str(text).split()).replace('|', '\\|')
+        meaning = ' '.join(str(text).replace('``', '`').split()).replace('|', '\\|')
         default = 'required' if name in required else '' if inner else _default(one)
         yield f'`{prefix}{name}`', 'section' if inner else _values(one, root), default, meaning
         if inner:

@@ -43,16 +43,16 @@ class HTTPVictim:
         url: Where queries are sent, by POST.
         scale: Output height and width divided by the input's.
         name: How tables call it; by default the host.
-        request: See :class:`~mea_plugin.victims.http.options.RequestOptions`.
-        response: See :class:`~mea_plugin.victims.http.options.ResponseOptions`.
+        request: How a query is sent; :class:`~mea_plugin.victims.http.options.RequestOptions`.
+        response: How an answer is read; :class:`~mea_plugin.victims.http.options.ResponseOptions`.
         jobs: For a service that answers later; see :class:`~mea_plugin.victims.http.options.JobOptions`.
-        key: See :class:`~mea_plugin.victims.http.options.KeyOptions`.
+        key: Where the key to the service comes from; :class:`~mea_plugin.victims.http.options.KeyOptions`.
         idempotency: Whether the service honours the header ``Idempotency-Key``, or the name of the header that it
             honours: then what is in doubt is sent again under the same key, at no cost.
         concurrency: How many queries are on their way at once.
         rate_limit: Queries per second, evenly spaced; None for no limit.
         timeout: Seconds without a byte, after which an attempt is in doubt.
-        retry: See :class:`~mea_plugin.victims.remote.Retrying`.
+        retry: How often a query is sent again; :class:`~mea_plugin.victims.remote.Retrying`.
         allowed_hosts: Hosts other than this machine that queries, and links in replies, may go to.
         authorized: Your word that you own those services or are authorised to test them.
         version: Part of the fingerprint: change it when the service has changed.
