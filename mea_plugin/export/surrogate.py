@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,8 +190,15 @@ def _built(build: Callable[[], Any], opt: str | Path) -> Any:
     try:
         return build()
     except InputError as error:
-        text = re.sub(r'^victim(?:: |\.(?=(?:network_g|model|target_domain)\b))', f'{opt}: ', str(error))
-        text = text.replace('Set param_key', 'Set --param-key').replace('add trusted: true', 'add --trusted')
-        raise InputError(text.rstrip('.')) from error
+        do = error.do.replace('param_key', '--param-key').replace('trusted: true', '--trusted')
+        raise InputError(error.what, where=_place(error.where, opt), do=do) from error
     except ImportError as error:  # the toolbox, or what it needs; the adapters say what to type
         raise InputError(f'its toolbox cannot be used ({str(error).rstrip(".")})', where=opt) from error
+
+
+def _place(where: str, opt: str | Path) -> str:
+    """Where an error about a victim belongs: what describes the network is in the option file."""
+    section, _, option = where.partition('.')
+    if section != 'victim' or not (option + '.').startswith(('.', 'network_g.', 'model.', 'target_domain.')):
+        return where
+    return f'{opt}: {option}' if option else str(opt)

@@ -45,8 +45,10 @@ class Run:
         try:
             victim = build_victim({**self.options, key: str(checkpoint.path)}, where=self.where)
         except InputError as error:  # which of many checkpoints it is about
-            named = str(checkpoint.path) in str(error) or self.where in str(error)
-            raise error if named else InputError(str(error).rstrip('.'), where=checkpoint.path) from error
+            if error.where.startswith((str(checkpoint.path), self.where)):
+                raise
+            what = f'{error.where}: {error.what}' if error.where else error.what
+            raise InputError(what, where=checkpoint.path, do=error.do) from error
         assert isinstance(victim, NetworkVictim)
         network = victim.wiring.network
         if not any(True for _ in network.parameters()):

@@ -101,7 +101,7 @@ def verify_all(
             what = f'{name} has scale {suspect.scale}, the victim {victim.scale}'
             raise InputError(what, do='Compare networks of one task')
     if decoys < FEWEST_DECOYS:
-        raise InputError(f'decoys is {decoys}', do=f'Give at least {FEWEST_DECOYS}')
+        raise InputError(f'decoys is {decoys}', where='decoys', do=f'Give at least {FEWEST_DECOYS}')
     generator = np.random.default_rng(seed)
     marks = [watermark.mark, *(KeyedMark(generator) for _ in range(decoys))]
     features = len(_orbits()) * 3 + 1
@@ -120,7 +120,7 @@ def verify_all(
             norms[number] += np.vdot(drawn, drawn)
             filtered[number] += linear @ drawn
     if count == 0:
-        raise InputError('there are no images to ask about', do='Give some')
+        raise InputError('there are no images to ask about', where='images', do='Give some')
     inverse = np.linalg.pinv(gram, hermitian=True)
     products -= np.einsum('kic,ij,sjc->sk', filtered, inverse, filtered_residuals, optimize=True)
     norms -= np.einsum('kic,ij,kjc->k', filtered, inverse, filtered, optimize=True)

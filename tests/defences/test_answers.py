@@ -9,10 +9,9 @@ import pytest
 import pywt
 from PIL import Image
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.defences import build_defences, defence_types, register_defence
 from mea_plugin.defences.noise import DetailNoise
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 
 KEY = 'a key of the tests'
 EXAMPLES = {
@@ -176,11 +175,8 @@ def test_the_invisible_watermark_is_weak_follows_the_query_and_turns_with_it(sca
     ],
 )
 def test_what_is_refused(entry, where, quoted, do):
-    with pytest.raises(InputError) as caught:
+    with refused(f'defences{where}', quoted, do=do) as caught:
         build_defences([entry])
-    assert caught.value.where == f'defences{where}'
-    assert quoted in caught.value.what
-    assert do in caught.value.do
     assert '\n' not in str(caught.value)
     assert not any(secret in str(caught.value) for secret in ('short', '27182818'))
 
@@ -190,25 +186,22 @@ def test_what_is_refused(entry, where, quoted, do):
     [
         ({}, 'noise', ''),
         ({'key': KEY, 'key_file': 'x'}, 'noise', ''),
-        ({'key_file': 'no/such.key'}, 'noise', 'no/such'),
+        ({'key_file': 'no/such.key'}, 'noise.key_file', 'no/such.key'),
     ],
 )
 def test_a_key_is_needed_once(options, where, quoted):
-    with pytest.raises(InputError) as caught:
+    with refused(where, quoted, do='key_file' if where == 'noise' else 'openssl'):
         build('noise', **options)
-    assert where in caught.value.where
-    assert quoted in caught.value.what
 
 
 def test_a_mistake_in_python_is_one_too():
-    with pytest.raises(InputError) as caught:
+    with refused('defence detail_noise.level', '9', do='6'):
         DetailNoise(level=9, key=KEY)
-    assert caught.value.where == 'defence detail_noise.level'
     assert DetailNoise(level=2.0, key=KEY).describe() == build('detail_noise', key=KEY).describe()
 
 
 def test_a_list_is_needed_and_a_type_of_ones_own_is_taken(monkeypatch):
-    with pytest.raises(InputError, match='expected a list'):
+    with refused('defences', "{'type': 'jpeg'}", do='- {type: ...}'):
         build_defences({'type': 'jpeg'})
     from mea_plugin.defences import registry
 
@@ -223,7 +216,7 @@ def test_a_list_is_needed_and_a_type_of_ones_own_is_taken(monkeypatch):
 
     register_defence('black', Black)
     assert not build('black').apply(QUERY, ANSWER, 0).any()
-    with pytest.raises(ValueError, match='exists already'):
+    with refused('', "'jpeg'"):
         register_defence('jpeg', Black)
 
 

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
 from mea_plugin.export import FORMATS, export_surrogate, exporter, load_surrogate, torchscript
 from mea_plugin.export import check as checking
 from mea_plugin.victims import build_victim
-from tests.helpers import call_tool, photograph, write_yaml
+from tests.helpers import call_tool, photograph, refused, write_yaml
 from tests.mmagic import tiny
 
 RGB = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1}
@@ -49,6 +48,7 @@ MMAGIC = {
     'pix2pix': tiny.translation_config('ExtractionPix2Pix', generator={**UNET, 'norm_cfg': {'type': 'BN'}}),
     'CycleGAN': tiny.translation_config('ExtractionCycleGAN'),
 }
+LATEST = 'experiments/MSRResNet/models/net_g_latest.pth'
 WEIGHTS_ONLY = {
     'MMagic_RRDBNet': tiny.edit_config(generator={'type': 'RRDBNet', **IN_OUT, 'mid_channels': 8, 'num_blocks': 1,
                                                   'growth_channels': 4, 'upscale_factor': 2}),
@@ -118,9 +118,7 @@ def test_programs_answer_as_the_surrogate(name, tmp_path):
     assert np.ptp(expected[0]) > 20  # no flat grey
     for kind in [kind for kind in PROGRAMS if (name, kind) not in SLOW]:
         if kind == 'torch_export' and OLD and name not in OLD_EXPORTS:
-            with pytest.raises(
-                InputError, match='^--format torch_export: torch 2.* cannot write .*newer torch'
-            ) as error:
+            with refused('--format torch_export', torch.__version__) as error:
                 list(export_surrogate(surrogate, [kind], tmp_path))
             assert '\n' not in str(error.value)
             assert not list(tmp_path.glob('*.pt2'))
@@ -250,11 +248,8 @@ def test_configs_that_ship(tmp_path, root):
 
 
 def test_networks_that_basicsr_has_no_equal_of(tmp_path):
-    for name, order, message in (
-        ('SRGAN', 'rgb', "no network that computes what MMagic's MSRResNet does"),
-        ('EDSRNet', 'bgr', r'works on BGR in \[0, 1\]'),
-    ):
-        with pytest.raises(InputError, match=message) as error:
+    for name, order, quoted in (('SRGAN', 'rgb', 'MSRResNet'), ('EDSRNet', 'bgr', 'BGR in [0, 1]')):
+        with refused('--format basicsr', quoted, do=('safetensors', 'onnx')) as error:
             list(export_surrogate(made(tmp_path, name, order=order), ['basicsr'], tmp_path))
         assert '\n' not in str(error.value)
 
@@ -266,7 +261,7 @@ class TestWhatTheCheckFinds:
     def test_masks_of_one_size(self, kind, tmp_path, monkeypatch):
         """What tracing the toolbox's own SwinIR gives."""
         monkeypatch.setattr('mea_plugin.export.program.is_swin_block', lambda module: False)
-        with pytest.raises(InputError, match=f'^--format {kind}: (what was written|the answers differ)') as error:
+        with refused(f'--format {kind}') as error:
             list(export_surrogate(made(tmp_path, 'SwinIR'), [kind], tmp_path))
         assert '\n' not in str(error.value)
         assert not (tmp_path / f'SwinIR{FORMATS[kind]}').exists()
@@ -277,9 +272,7 @@ class TestWhatTheCheckFinds:
             return torch.zeros(count, window * window, window * window)
 
         monkeypatch.setattr(torchscript, 'window_mask', no_mask)
-        with pytest.raises(
-            InputError, match=r'^--format torchscript: the answers differ from those of SwinIR by up to'
-        ):
+        with refused('--format torchscript', 'SwinIR', f'{exporter.TOLERANCE:g}', do='--tolerance'):
             list(export_surrogate(made(tmp_path, 'SwinIR'), ['torchscript'], tmp_path))
         assert not list(tmp_path.glob('*.pt'))
 
@@ -290,7 +283,7 @@ class TestWhatTheCheckFinds:
         assert checking.measure(surrogate.victim, other.victim, 16).largest == float('inf')
 
     def test_a_smaller_tolerance(self, tmp_path):
-        with pytest.raises(InputError, match='more than 0.*raise --tolerance'):
+        with refused('--format onnx', 'EDSR', '0', do='--tolerance'):
             list(export_surrogate(made(tmp_path, 'EDSR'), ['onnx'], tmp_path, tolerance=0))
 
 
@@ -315,7 +308,9 @@ class TestTool:
         arguments = ('-opt', option_file, '--weights', weights, '--output', tmp_path, '--format')
         (tmp_path / 'MSRResNet.onnx').write_text('mine')
         assert call_tool('export', *arguments, 'safetensors', 'onnx') == 2
-        assert 'MSRResNet.onnx: is there already. Add --overwrite' in capsys.readouterr().err
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f'error: {tmp_path / "MSRResNet.onnx"}: ')
+        assert '--overwrite' in line
         assert (tmp_path / 'MSRResNet.onnx').read_text() == 'mine'
         assert not (tmp_path / 'MSRResNet.safetensors').exists()
         assert call_tool('export', *arguments, 'onnx', '--overwrite') == 0
@@ -323,24 +318,24 @@ class TestTool:
         assert not [path for path in tmp_path.iterdir() if path.name.startswith('.')]
 
     @pytest.mark.parametrize(
-        ('arguments', 'message'),
+        ('arguments', 'where', 'quoted'),
         [
-            (['--format', 'onxx'], "no format 'onxx'. Use 'onnx'"),
-            (['--weights', 'nowhere.pth'], 'nowhere.pth: no such weight file'),
-            (['--param-key', 'best'], 'the file has params_ema, not best. Set --param-key'),
-            (['--target-domain', 'photo'], '--target-domain is for MMagic'),
-            (['--output', 'MSRResNet.yml'], 'MSRResNet.yml: cannot be made'),
-            (['--name', 'a/b'], "the name is 'a/b'"),
-            (['-opt', 'none.yml'], 'none.yml: the option file cannot be read'),
-            (['-opt', 'none.py'], 'none.py: no such config'),
-            (['-opt', 'misfit.yml'], 'do not fit MSRResNet'),
-            (['-opt', 'unknown.yml'], "unknown.yml: network_g.type: no arch 'MSRResNett' is registered"),
-            (['-opt', 'empty.yml'], "empty.yml: the option 'network_g' is missing"),
-            (['--weights', 'whole.pth'], 'add --trusted'),
-            (['--weights', 'broken.pth'], 'broken.pth'),
+            (['--format', 'onxx'], '--format', ["'onxx'", "'onnx'"]),
+            (['--weights', 'nowhere.pth'], 'nowhere.pth', ['--weights']),
+            (['--param-key', 'best'], LATEST, ['params_ema', 'best', '--param-key']),
+            (['--target-domain', 'photo'], 'MSRResNet.yml', ['--target-domain']),
+            (['--output', 'MSRResNet.yml'], 'MSRResNet.yml', ['--output']),
+            (['--name', 'a/b'], '--name', ["'a/b'"]),
+            (['-opt', 'none.yml'], 'none.yml', []),
+            (['-opt', 'none.py'], 'none.py', []),
+            (['-opt', 'misfit.yml'], LATEST, ['(8, 3, 3, 3)', '(4, 3, 3, 3)']),
+            (['-opt', 'unknown.yml'], 'unknown.yml: network_g.type', ["'MSRResNett'", "'MSRResNet'"]),
+            (['-opt', 'empty.yml'], 'empty.yml', ["'network_g'"]),
+            (['--weights', 'whole.pth'], 'whole.pth', ['--trusted']),
+            (['--weights', 'broken.pth'], 'broken.pth', []),
         ],
     )
-    def test_bad_input(self, arguments, message, tmp_path, monkeypatch, capsys):
+    def test_bad_input(self, arguments, where, quoted, tmp_path, monkeypatch, capsys):
         from mea_plugin.toolboxes.basicsr_networks import build_network
 
         option_file, _ = basicsr(tmp_path, 'MSRResNet')
@@ -356,7 +351,8 @@ class TestTool:
         assert call_tool('export', *(part for pair in given.items() for part in pair)) == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert len([line for line in lines if line.startswith('error: ')]) == 1
-        assert message in lines[-1]
+        assert lines[-1].startswith(f'error: {where}: ')
+        assert all(name in lines[-1] for name in quoted)
         assert not list(tmp_path.glob('out/*'))
 
     @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
@@ -366,7 +362,7 @@ class TestTool:
         folder.mkdir(mode=0o500)
         arguments = ('-opt', option_file, '--weights', weights, '--output', folder, '--format', 'safetensors')
         assert call_tool('export', *arguments) == 2
-        assert 'closed: cannot be written to' in capsys.readouterr().err
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f'error: {folder}: ')
 
     @pytest.mark.parametrize(
         ('kind', 'package'), [('onnx', 'onnx'), ('onnx', 'onnxruntime'), ('safetensors', 'safetensors')]
@@ -374,22 +370,20 @@ class TestTool:
     def test_a_missing_package_is_named(self, kind, package, tmp_path, monkeypatch):
         surrogate = made(tmp_path, 'MSRResNet')
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(InputError, match=f'^--format {kind}: .*needs {package}.*pip install {package}'):
+        with refused(f'--format {kind}', package, do=f'pip install {package}'):
             list(export_surrogate(surrogate, ['basicsr', kind], tmp_path))
         assert not list(tmp_path.glob('*.pth'))
 
     def test_a_missing_toolbox_is_named(self, tmp_path, monkeypatch):
         arguments = basicsr(tmp_path, 'MSRResNet')
         monkeypatch.setitem(sys.modules, 'mea_plugin.victims.basicsr', None)
-        with pytest.raises(
-            InputError, match=r'MSRResNet\.yml: its toolbox cannot be used \(.*mea_plugin.victims.basicsr'
-        ):
+        with refused('MSRResNet.yml', 'mea_plugin.victims.basicsr'):
             load_surrogate(*arguments)
 
     def test_torch_without_torchscript(self, tmp_path, monkeypatch):
         surrogate = made(tmp_path, 'MSRResNet')
         monkeypatch.delattr(torch.jit, 'trace')
-        with pytest.raises(InputError, match='^--format torchscript: torch 2.* has no TorchScript any more'):
+        with refused('--format torchscript', torch.__version__, do=('torch_export', 'onnx')):
             list(export_surrogate(surrogate, ['torchscript'], tmp_path))
 
 
@@ -400,6 +394,6 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device', str(path))
 
     monkeypatch.setattr(exporter, 'write_bytes', full)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(OSError, match='Errno 28'):
         list(export_surrogate(surrogate, ['safetensors'], tmp_path))
     assert not list(tmp_path.glob('*.safetensors'))

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.defences.invisible import InvisibleWatermark, KeyedMark
 from mea_plugin.ownership.job import ownership_from_options
 from mea_plugin.ownership.verify import verify, verify_all
 from mea_plugin.victims import build_victim
-from tests.helpers import call_tool, photograph, write_yaml
+from tests.helpers import call_tool, photograph, refused, write_yaml
 
 IMAGES = [photograph((48, 64), seed=seed) for seed in range(3)]
 
@@ -87,11 +86,11 @@ def test_the_mark_cannot_be_told_by_a_linear_filter():
 
 def test_what_is_refused():
     watermark = InvisibleWatermark(key='the key of an owner')
-    with pytest.raises(InputError, match='no images'):
+    with refused('images'):
         verify(Suspect(), VICTIM, watermark, [])
-    with pytest.raises(InputError, match='at least 99'):
+    with refused('decoys', '10', do='99'):
         verify(Suspect(), VICTIM, watermark, IMAGES, decoys=10)
-    with pytest.raises(InputError, match='scale'):
+    with refused('', 'scale', '4', '2'):
         verify(build_victim({'type': 'bicubic', 'scale': 4}), VICTIM, watermark, IMAGES)
 
 
@@ -109,7 +108,8 @@ def test_the_tool(tmp_path, capsys):
     }
     file = write_yaml(tmp_path / 'whose.yml', options)
     assert call_tool('ownership', '-opt', file, '--output', tmp_path / 'out') == 2
-    assert 'scale 1' in capsys.readouterr().err
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert all(name in line for name in ('stranger', 'scale 1', '2'))
     marked = {'type': 'invisible_watermark', 'key': 'the key of an owner'}
     compressed = {'type': 'jpeg', 'quality': 90}
     options['suspects'] = {
@@ -145,9 +145,6 @@ def test_options_that_are_refused(tmp_path, changes, where, quoted, do):
         'suspects': {'one': {'type': 'bicubic', 'scale': 2}},
         **changes,
     }
-    with pytest.raises(InputError) as caught:
+    with refused(where, quoted, do=do):
         ownership_from_options(options, tmp_path / 'out', where='whose.yml')
-    assert caught.value.where.endswith(where)
-    assert quoted in caught.value.what
-    assert do in caught.value.do
     assert not (tmp_path / 'out' / 'ownership.json').exists()

@@ -9,9 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.serving.server import check_watch
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 from tests.serving.stub import Doubler, encode, new_key, options, pixels, png, until
 from tests.serving.test_app import billed, check_refusal, in_service, send
 
@@ -108,7 +107,7 @@ def test_what_was_done_is_counted(tmp_path):
 def test_a_corrupt_store_by_option(tmp_path):
     (tmp_path / 'queries.npz').write_bytes(b'broken')
     key = new_key(tmp_path / 's.sqlite')
-    with pytest.raises(InputError, match='damaged'):
+    with refused('queries.npz', do='on_corrupt: empty'):
         in_service(repeat(1, SAME), settings(tmp_path), Doubler(), key)
     assert in_service(repeat(1, SAME), settings(tmp_path, on_corrupt='empty'), Doubler(), key).status_code == 200
 
@@ -125,10 +124,8 @@ def test_a_corrupt_store_by_option(tmp_path):
     ],
 )
 def test_what_is_refused(tmp_path, watch, where, quoted):
-    with pytest.raises(InputError) as caught:
+    with refused(where, quoted):
         check_watch(options(tmp_path / 's.sqlite', watch=watch), 'x.yml')
-    assert caught.value.where.endswith(where)
-    assert quoted in caught.value.what
 
 
 def test_answers_are_json_as_before(tmp_path):

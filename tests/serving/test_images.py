@@ -62,7 +62,9 @@ def test_plain_images_are_decoded(kind, grey):
 
 def test_the_limit_is_exact():
     assert decode(stub.png((20, 30)), 600).shape == (20, 30, 3)
-    assert refusal(stub.png((20, 30)), 599) == (413, 'the image has 30x20 pixels, more than the 599 that are answered')
+    status, detail = refusal(stub.png((20, 30)), 599)
+    assert status == 413
+    assert all(number in detail for number in ('30x20', '599'))
 
 
 @pytest.mark.parametrize('size', [(30000, 30000), (2**31 - 1, 2**31 - 1), (1025, 1024)])
@@ -121,33 +123,36 @@ def test_a_png_of_small_chunks_as_libpng_writes_them_is_fine():
 
 
 @pytest.mark.parametrize(
-    ('content', 'message'),
+    ('content', 'is_read', 'quoted'),  # whether the decoder was asked: its errors begin with a place
     [
-        (b'', 'not a PNG or JPEG'),
-        (b'GIF89a' + bytes(100), 'not a PNG or JPEG'),
-        (b'\x89PNG\r\n\x1a\n', 'damaged'),
-        (b'\x89PNG\r\n\x1a\n' + b'\xff' * 100, 'damaged'),
-        (b'\xff\xd8' + bytes(100), 'damaged'),
-        (b'\xff\xd8\xff\xe0', 'damaged'),
-        (stub.png()[:-60], 'image: cannot be read'),
-        (stub.encode(photograph((64, 64)), 'JPEG')[:-700], 'image: cannot be read'),
-        (stub.encode(np.zeros((8, 8, 4), np.uint8)), 'an image with an alpha channel'),
-        (stub.encode(np.zeros((8, 8), np.uint16)), 'more than 8 bits per channel'),
-        (raw_png(8, 8, b'garbage'), 'image: cannot be read'),
-        (raw_png(0, 8), 'damaged'),
+        (b'', False, 'PNG'),
+        (b'GIF89a' + bytes(100), False, 'PNG'),
+        (b'\x89PNG\r\n\x1a\n', False, ''),
+        (b'\x89PNG\r\n\x1a\n' + b'\xff' * 100, False, ''),
+        (b'\xff\xd8' + bytes(100), False, ''),
+        (b'\xff\xd8\xff\xe0', False, ''),
+        (stub.png()[:-60], True, ''),
+        (stub.encode(photograph((64, 64)), 'JPEG')[:-700], True, ''),
+        (stub.encode(np.zeros((8, 8, 4), np.uint8)), True, 'alpha'),
+        (stub.encode(np.zeros((8, 8), np.uint16)), True, ' 8 '),
+        (raw_png(8, 8, b'garbage'), True, ''),
+        (raw_png(0, 8), False, ''),
     ],
 )
-def test_anything_else_is_refused(content, message):
+def test_anything_else_is_refused(content, is_read, quoted):
     status, detail = refusal(content)
     assert status == 400
-    assert message in detail
+    assert detail.startswith('image: ') == is_read
+    assert quoted in detail
 
 
 def test_an_animation_is_refused():
     first, second = (Image.fromarray(photograph((8, 8), seed)) for seed in (0, 1))
     buffer = io.BytesIO()
     first.save(buffer, format='PNG', save_all=True, append_images=[second])
-    assert refusal(buffer.getvalue()) == (400, 'image: is an image of 2 frames. Convert it to 8-bit RGB.')
+    status, detail = refusal(buffer.getvalue())
+    assert status == 400
+    assert all(name in detail for name in ('image: ', ' 2 ', 'RGB'))
 
 
 def test_random_damage_never_breaks_anything():

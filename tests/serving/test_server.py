@@ -274,18 +274,18 @@ def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('arguments', 'where', 'quoted'),
     [
-        (['--revoke-key', 'nobody'], "no key 'nobody'"),
-        (['--create-key', 'taken'], "there is a key 'taken' already"),
-        (['--create-key', 'x', '--quota', '0'], 'the quota is 0'),
-        (['--create-key', 'x', '--rate', 'nan'], 'the rate is nan'),
-        (['--quota', '5'], r'--quota and --rate are for a new key. Add --create-key NAME'),
-        (['--host', '0.0.0.0', '--port', '0'], '0.0.0.0 can be reached from other machines. Add --public'),
-        (['--host', '203.0.113.1', '--port', '0', '--public'], 'cannot listen on 203.0.113.1:0'),
+        (['--revoke-key', 'nobody'], '--revoke-key', "'nobody'"),
+        (['--create-key', 'taken'], '--create-key', "'taken'"),
+        (['--create-key', 'x', '--quota', '0'], '--quota', '0'),
+        (['--create-key', 'x', '--rate', 'nan'], '--rate', 'nan'),
+        (['--quota', '5'], '--quota', '--create-key'),
+        (['--host', '0.0.0.0', '--port', '0'], 'host', '--public'),
+        (['--host', '203.0.113.1', '--port', '0', '--public'], 'port', '203.0.113.1:0'),
     ],
 )
-def test_bad_commands_are_one_line(tmp_path, capsys, arguments, message):
+def test_bad_commands_are_one_line(tmp_path, capsys, arguments, where, quoted):
     store = tmp_path / 's.sqlite'
     new_key(store, 'taken')
     section = {'name': 'x', 'victim': {'type': 'bicubic', 'scale': 2}, 'store': str(store)}
@@ -293,7 +293,9 @@ def test_bad_commands_are_one_line(tmp_path, capsys, arguments, message):
     assert call_tool('serve', '-opt', file, *arguments) == 2
     out, err = capsys.readouterr()
     assert out == ''
-    assert message in err.splitlines()[-1]
+    line = err.splitlines()[-1]
+    assert line.startswith(f'error: {where}')
+    assert quoted in line
 
 
 @pytest.mark.parametrize('fault', ['port', 'store', 'damaged', 'victim', 'busy'])
@@ -304,26 +306,28 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path, capsys, faul
         taken.bind(('127.0.0.1', 0))
         taken.listen()
         port = taken.getsockname()[1] if fault == 'port' else 0
-        expected = f'cannot listen on 127.0.0.1:{port} (Address already in use)'
+        where, quoted = 'port', f'127.0.0.1:{port}'
         if fault == 'store':
             (tmp_path / 'file').write_text('')
-            store, expected = tmp_path / 'file' / 's.sqlite', 'the store cannot be opened'
+            store = tmp_path / 'file' / 's.sqlite'
+            where, quoted = store, 'File exists'
         elif fault == 'damaged':
             store.write_bytes(b'x' * 5000)
-            expected = 'the store is damaged'
+            where, quoted = store, 'not a database'
         elif fault == 'victim':
-            victim, expected = {'type': 'bicubi'}, "no victim type 'bicubi'"
+            victim, where, quoted = {'type': 'bicubi'}, f'{tmp_path / "serve.yml"}: victim.type', "'bicubi'"
         elif fault == 'busy':
             from mea_plugin.serving.database import Database
 
             stack.callback(Database(store).close)
-            expected = 'another service is using the store'
+            where, quoted = store, ''
         file = write_yaml(tmp_path / 'serve.yml', {'name': 'x', 'victim': victim, 'store': str(store), 'port': port})
         assert call_tool('serve', '-opt', file) == 2
     out, err = capsys.readouterr()
     assert out == ''
     (line,) = [line for line in err.splitlines() if line.startswith('error: ')]
-    assert expected in line
+    assert line.startswith(f'error: {where}: ')
+    assert quoted in line
     assert 'Traceback' not in err
 
 

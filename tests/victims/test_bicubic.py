@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.data.resize import bicubic
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.bicubic import BicubicVictim
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 
 
 def test_it_speaks_the_protocol():
@@ -42,14 +41,10 @@ def test_the_fingerprint_is_of_what_answers():
     ],
 )
 def test_bad_options(options, where, quoted, do):
-    with pytest.raises(InputError) as caught:
+    with refused(where, quoted, do=do):
         build_victim({'type': 'bicubic', **options}, where='opt')
-    assert caught.value.where == where
-    assert quoted in caught.value.what
-    assert do in caught.value.do
 
 
 def test_a_mistake_in_python_is_one_too():
-    with pytest.raises(InputError) as caught:
+    with refused('victim.scale', '0'):
         BicubicVictim(0)
-    assert caught.value.where == 'victim.scale'

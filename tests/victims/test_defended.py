@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.defended import DefendedVictim
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 
 BICUBIC = {'type': 'bicubic', 'scale': 2}
 KEY = 'a key of the tests'
@@ -73,7 +72,5 @@ def test_a_victim_made_in_python():
     ],
 )
 def test_what_is_refused(changes, where, quoted):
-    with pytest.raises(InputError) as caught:
+    with refused(where, quoted):
         build_victim({'type': 'defended', 'victim': BICUBIC, 'defences': [], **changes})
-    assert caught.value.where == where
-    assert quoted in caught.value.what

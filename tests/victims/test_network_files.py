@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.victims import Victim, build_victim
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 from tests.victims.tiny_networks import expected, network
 
+TINY = 'tests.victims.tiny_networks'
 SIZES = [(13, 17), (16, 20), (13, 17), (1, 1)]
 
 
@@ -100,7 +100,7 @@ def onnx_half(path):
 
 def python(path):
     torch.save(network().state_dict(), path)
-    entry = 'tests.victims.tiny_networks:Upscaler'
+    entry = f'{TINY}:Upscaler'
     return {'type': 'python', 'entry': entry, 'weights': str(path), 'trusted': True}
 
 
@@ -209,18 +209,16 @@ def test_dropout_is_off(tmp_path):
 @pytest.mark.parametrize('make', [script, export, python], ids=lambda make: make.__name__)
 def test_what_runs_code_must_be_trusted(make, tmp_path):
     options = make(tmp_path / MAKERS[make][0])
+    key = 'entry' if make is python else 'file'
     for trusted in (False, None):
-        with pytest.raises(InputError) as caught:
+        with refused(f'victim.{key}', options[key], do='trusted: true'):
             build_victim({**options, 'trusted': trusted})
-        assert 'trusted: true' in caught.value.do
     for trusted in ('yes', 1):
-        with pytest.raises(InputError) as caught:
+        with refused('victim.trusted', repr(trusted)):
             build_victim({**options, 'trusted': trusted})
-        assert caught.value.where == 'victim.trusted'
     del options['trusted']
-    with pytest.raises(InputError) as caught:
+    with refused(f'victim.{key}', options[key], do='trusted: true'):
         build_victim(options)
-    assert 'trusted: true' in caught.value.do
 
 
 @pytest.mark.parametrize('kind', ['torchscript', 'torch_export', 'onnx', 'spandrel'])
@@ -231,7 +229,7 @@ def test_bad_files(kind, content, tmp_path):
     if content is not None:
         path.write_bytes(content)
     trusted = {'trusted': True} if kind.startswith('torch') else {}
-    with pytest.raises(InputError, match=r'v\.pth') as error:
+    with refused(path) as error:
         build_victim({'type': kind, 'file': str(path), **trusted})
     assert '\n' not in str(error.value)
 
@@ -239,10 +237,11 @@ def test_bad_files(kind, content, tmp_path):
 @pytest.mark.parametrize('kind', ['torchscript', 'torch_export', 'onnx', 'spandrel', 'python', 'basicsr', 'embedded'])
 def test_unknown_options_are_refused(kind):
     required = {'python': {'entry': 'a:b'}, 'basicsr': {'network_g': {}, 'weights': 'w'}, 'embedded': {}}
-    with pytest.raises(InputError, match="unknown option 'bach_size'.*batch_size"):
-        build_victim({'type': kind, **required.get(kind, {'file': 'f'}), 'bach_size': 3})
-    if kind != 'embedded':
-        with pytest.raises(InputError, match='is missing'):
+    needed = required.get(kind, {'file': 'f'})
+    with refused('victim', "'bach_size'", do="'batch_size'"):
+        build_victim({'type': kind, **needed, 'bach_size': 3})
+    for first in list(needed)[:1]:
+        with refused('victim', f"'{first}'", do=first):
             build_victim({'type': kind, 'device': 'cpu'})
 
 
@@ -251,46 +250,47 @@ def test_unknown_options_are_refused(kind):
     [
         ({'batch_size': 0}, '0', '1'),
         ({'multiple': 0}, '0', '1'),
-        ({'value_range': [1]}, '[1]', 'low and high'),
+        ({'value_range': [1]}, '[1]', '[0, 1]'),
         ({'channel_order': 'gbr'}, "'gbr'", "'rgb'"),
         ({'device': 'nonsense'}, "'nonsense'", 'cpu'),
-        ({'scale': 3}, '2 times', ''),
+        ({'scale': 3}, '2', ''),
         ({'tile_pixels': 0}, '0', '1'),
         ({'tile_pixels': 100}, '100', '1089'),
         ({'tile_overlap': -1, 'tile_pixels': 100}, '-1', '0'),
     ],
 )
 def test_bad_options(changes, quoted, do, tmp_path):
-    with pytest.raises(InputError) as caught:
+    with refused(f'victim.{next(iter(changes))}', quoted, do=do) as caught:
         build_victim({**script(tmp_path / 'v.pt'), **changes})
-    assert caught.value.where == f'victim.{next(iter(changes))}'
-    assert quoted in caught.value.what
-    assert do in caught.value.do
     assert '\n' not in str(caught.value)
 
 
 def test_exports_of_one_size_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r'fixed to \(\d, 3, 12, 14\).*dynamic height'):
+    with refused('v.pt2', ', 3, 12, 14)', do=('height', 'width', 'batch')):
         build_victim(export(tmp_path / 'v.pt2', size=False, batch=False))
-    for fixed in ({'height': 8}, {'width': 8}, {'batch': 4}):
-        with pytest.raises(InputError, match=r'fixed to \(.*dynamic height'):
+    for fixed, shape in (
+        ({'height': 8}, '(?, 3, 8, ?)'),
+        ({'width': 8}, '(?, 3, ?, 8)'),
+        ({'batch': 4}, '(4, 3, ?, ?)'),
+    ):
+        with refused('v.onnx', shape, do=('height', 'width', 'batch')):
             build_victim(onnx_model(tmp_path / 'v.onnx', **fixed))
-    with pytest.raises(InputError, match=r'its input is \(\?, 4, \?, \?\)'):
+    with refused('v.onnx', '(?, 4, ?, ?)', do='(N, 3, H, W)'):
         build_victim(onnx_model(tmp_path / 'v.onnx', channels=4))
 
 
 @pytest.mark.parametrize(
-    ('net', 'message'),
+    ('net', 'quoted'),
     [
-        (nn.Conv2d(4, 3, 1), r'fails on 16x16 pixels \(.*expected .* 4 channels, but got 3'),
-        (nn.Conv2d(3, 1, 1), r'turns 16x16 pixels into an array \(16, 16, 1\)'),
-        (nn.MaxPool2d(2), r'turns 16x16 pixels into an array \(8, 8, 3\)'),
-        (nn.Conv2d(3, 3, 3), r'turns 16x16 pixels into an array \(14, 14, 3\)'),
-        (nn.Flatten(), 'fails on 16x16 pixels'),
+        (nn.Conv2d(4, 3, 1), '[3, 4, 1, 1]'),  # torch's own words
+        (nn.Conv2d(3, 1, 1), '(16, 16, 1)'),
+        (nn.MaxPool2d(2), '(8, 8, 3)'),
+        (nn.Conv2d(3, 3, 3), '(14, 14, 3)'),
+        (nn.Flatten(), 'expected 4, got 2'),  # Python's own words
     ],
 )
-def test_networks_of_something_else(net, message, tmp_path):
-    with pytest.raises(InputError, match=message) as error:
+def test_networks_of_something_else(net, quoted, tmp_path):
+    with refused('victim', '16x16', quoted, do='RGB') as error:
         build_victim(script(tmp_path / 'v.pt', net))
     assert '\n' not in str(error.value)
 
@@ -308,18 +308,18 @@ class Fragile(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ('width', 'message'),
+    ('width', 'quoted', 'do'),
     [
-        (21, r'fails on 21x9 pixels \(CUDA out of memory.*Set tile_pixels or lower batch_size'),
-        (22, r"fails on 22x9 pixels \('w'\).*from RGB image to RGB image"),
-        (23, 'turns 23x9 pixels into values that are not finite'),
-        (24, r'turns 24x9 pixels into an array \(9, 20, 3\), not 1 times as large'),
+        (21, '20.00 GiB', ('tile_pixels', 'batch_size')),
+        (22, "'w'", 'RGB'),
+        (23, 'finite', 'RGB'),
+        (24, '(9, 20, 3)', 'RGB'),
     ],
 )
-def test_a_failure_is_one_line(width, message):
+def test_a_failure_is_one_line(width, quoted, do):
     victim = build_victim({'type': 'python', 'entry': f'{__name__}:Fragile', 'trusted': True})
     victim.query([photograph((9, 20))])
-    with pytest.raises(InputError, match=message) as error:
+    with refused('victim', 'Fragile', f'{width}x9', quoted, do=do) as error:
         victim.query([photograph((9, width))])
     assert '\n' not in str(error.value)
 
@@ -337,7 +337,7 @@ def test_networks_that_need_more_than_a_few_pixels():
     victim = build_victim({'type': 'python', 'entry': f'{__name__}:Deep', 'trusted': True})
     image = photograph((40, 50))
     assert np.array_equal(victim.query([image])[0], image)
-    with pytest.raises(InputError, match=r'Deep fails on 50x39 pixels \(too small\)'):
+    with refused('victim', 'Deep', '50x39', '(too small)'):
         victim.query([image[:39]])
 
 
@@ -345,25 +345,22 @@ class TestPython:
     """Entries, paths, weights."""
 
     @pytest.mark.parametrize(
-        ('changes', 'message'),
+        ('changes', 'where', 'quoted', 'do'),
         [
-            ({'entry': 'tests'}, "entry is 'tests'.*module:callable"),
-            ({'entry': 'no_such_module:x'}, 'no_such_module cannot be imported.*path'),
-            ({'entry': 'tests.victims.tiny_networks:Upscalr'}, "has no 'Upscalr'"),
-            ({'entry': 'tests.victims.tiny_networks:np'}, 'is a module'),
-            ({'entry': 'tests.victims.tiny_networks:not_a_network'}, 'makes a int'),
-            (
-                {'entry': 'tests.victims.tiny_networks:fails'},
-                r'\(RuntimeError: no such thing and more\)',
-            ),
-            ({'arguments': {'widht': 3}}, "unknown option 'widht'.*width"),
-            ({'arguments': {'width': 'a'}}, 'cannot be called'),
-            ({'arguments': {'width': 9}}, 'do not fit Upscaler'),
-            ({'path': 'no_such_folder'}, 'no such folder'),
+            ({'entry': 'tests'}, 'victim.entry', "'tests'", "'module:callable'"),
+            ({'entry': 'no_such_module:x'}, 'victim.entry', 'no_such_module', 'path'),
+            ({'entry': f'{TINY}:Upscalr'}, 'victim.entry', "'Upscalr'", ''),
+            ({'entry': f'{TINY}:np'}, 'victim.entry', 'module', ''),
+            ({'entry': f'{TINY}:not_a_network'}, 'victim.entry', 'int', 'torch.nn.Module'),
+            ({'entry': f'{TINY}:fails'}, 'victim.arguments', '(RuntimeError: no such thing and more)', ''),
+            ({'arguments': {'widht': 3}}, 'victim.arguments', "'widht'", "'width'"),
+            ({'arguments': {'width': 'a'}}, 'victim.arguments', 'TypeError', ''),
+            ({'arguments': {'width': 9}}, 'v.pth', '(9, 3, 3, 3)', ''),
+            ({'path': 'no_such_folder'}, 'no_such_folder', '', 'victim.path'),
         ],
     )
-    def test_refusals(self, changes, message, tmp_path):
-        with pytest.raises(InputError, match=message) as error:
+    def test_refusals(self, changes, where, quoted, do, tmp_path):
+        with refused(where, quoted, do=do) as error:
             options = {**python(tmp_path / 'v.pth'), **changes}
             if 'entry' in changes:
                 del options['weights']
@@ -381,13 +378,13 @@ class TestPython:
         assert sys.path == before
         elsewhere = tmp_path / 'elsewhere'
         elsewhere.mkdir()
-        with pytest.raises(InputError, match='mea_tests_entry is already imported'):
+        with refused('victim.entry', 'mea_tests_entry', 'elsewhere'):
             build_victim({**options, 'path': str(elsewhere)})
 
     def test_param_key(self, tmp_path):
         options = python(tmp_path / 'v.pth')
         torch.save({'best': network().state_dict()}, tmp_path / 'v.pth')
-        with pytest.raises(InputError, match='the file has best.*param_key'):
+        with refused('v.pth', 'best', 'params_ema', do='param_key'):
             build_victim(options)
         assert build_victim({**options, 'param_key': 'best'}).scale == 2
 
@@ -418,12 +415,12 @@ class TestWeights:
         victims = [self.basicsr(tmp_path / name) for name in ('w.safetensors', 'w.pth')]
         assert victims[0].fingerprint == victims[1].fingerprint
         (tmp_path / 'bad.safetensors').write_bytes(b'garbage')
-        with pytest.raises(InputError, match=r'bad\.safetensors: is no safetensors file'):
+        with refused('bad.safetensors', 'safetensors'):
             self.basicsr(tmp_path / 'bad.safetensors')
 
     def test_a_whole_module_needs_trust(self, tmp_path):
         torch.save(compact(), tmp_path / 'w.pth')
-        with pytest.raises(InputError, match='without executing code.*trusted: true'):
+        with refused('w.pth', do='trusted: true'):
             self.basicsr(tmp_path / 'w.pth')
         torch.save(compact().state_dict(), tmp_path / 'state.pth')
         trusted = self.basicsr(tmp_path / 'w.pth', trusted=True)
@@ -433,7 +430,7 @@ class TestWeights:
     def test_code_runs_only_where_it_is_trusted(self, trusted, tmp_path):
         marker = tmp_path / 'ran'
         torch.save(Bomb(marker), tmp_path / 'w.pth')
-        with pytest.raises(InputError, match=r'w\.pth'):
+        with refused('w.pth', 'int' if trusted else '', do='torch.save' if trusted else 'trusted: true'):
             self.basicsr(tmp_path / 'w.pth', trusted=trusted)
         assert marker.exists() == trusted
 
@@ -442,7 +439,7 @@ class TestWeights:
         """torch before 2.6 hands it to torch.jit.load, whatever it was told about weights only."""
         path = tmp_path / 'w.pth'
         torch.jit.script(network()).save(str(path))
-        with pytest.raises(InputError, match='is TorchScript.*type: torchscript'):
+        with refused('w.pth', 'TorchScript', do='type: torchscript'):
             self.basicsr(path) if kind == 'basicsr' else build_victim({'type': kind, 'file': str(path)})
 
 
@@ -453,7 +450,7 @@ class TestSpandrel:
         pytest.importorskip('spandrel')
         path = tmp_path / 'v.pth'
         torch.save(network().state_dict(), path)
-        with pytest.raises(InputError, match='does not know these weights.*type: basicsr'):
+        with refused('v.pth', 'spandrel', do='type: basicsr'):
             build_victim({'type': 'spandrel', 'file': str(path)})
 
     def test_grey_images_are_refused(self, tmp_path):
@@ -462,7 +459,7 @@ class TestSpandrel:
 
         grey = {'type': 'SRVGGNetCompact', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 8, 'num_conv': 1}
         torch.save(build_network(grey).state_dict(), tmp_path / 'v.pth')
-        with pytest.raises(InputError, match='no network from RGB image to RGB image'):
+        with refused('v.pth', 'RGB', '(1 to 1 channels, for SR)'):
             build_victim({'type': 'spandrel', 'file': str(tmp_path / 'v.pth')})
 
 
@@ -496,11 +493,11 @@ class TestOnnx:
         folder = tmp_path / 'model'
         folder.mkdir()
         (tmp_path / 'weights.bin').write_bytes(bytes(1000))
-        with pytest.raises(InputError, match='outside its folder'):
+        with refused('v.onnx', location):
             build_victim(self.external(folder, location))
 
     def test_missing_weights(self, tmp_path):
-        with pytest.raises(InputError, match='its weights other.bin are not there'):
+        with refused('v.onnx', 'other.bin'):
             build_victim(self.external(tmp_path, 'other.bin'))
 
     def test_two_inputs(self, tmp_path):
@@ -512,12 +509,12 @@ class TestOnnx:
         graph = helper.make_graph(nodes, 'two', infos[:2], infos[2:])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
         onnx.save(model, str(tmp_path / 'v.onnx'))
-        with pytest.raises(InputError, match=r'it has 2 inputs \(a, b\)'):
+        with refused('v.onnx', '2', '(a, b)'):
             build_victim({'type': 'onnx', 'file': str(tmp_path / 'v.onnx')})
 
 
 @pytest.mark.parametrize(('kind', 'module'), [('onnx', 'onnxruntime'), ('spandrel', 'spandrel')])
 def test_a_missing_package_is_named(kind, module, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=f'pip install {module}'):
+    with refused('victim.type', f"'{kind}'", module, do=f'pip install {module}'):
         build_victim({'type': kind, 'file': str(tmp_path / 'v')})

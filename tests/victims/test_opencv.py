@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.victims import Victim, build_victim
 from mea_plugin.victims.opencv import STYLES, StyleName
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 
 
 def build(style='stylization', **options):
@@ -88,11 +87,9 @@ def test_the_fingerprint_is_that_of_what_answers():
     ],
 )
 def test_bad_options(options, where, quoted, do):
-    with pytest.raises(InputError) as caught:
+    with refused(where, quoted, do=do) as caught:
         build_victim({'type': 'opencv', **options})
     assert caught.value.where == where
-    assert quoted in caught.value.what
-    assert do in caught.value.do
     assert '\n' not in str(caught.value)
 
 

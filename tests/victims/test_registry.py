@@ -10,9 +10,9 @@ import yaml
 from typing_extensions import TypedDict, Unpack, get_type_hints
 
 from mea_plugin.core.build import check_type
-from mea_plugin.core.errors import InputError
 from mea_plugin.victims import registry
 from mea_plugin.victims.network import NetworkOptions
+from tests.helpers import refused
 
 
 class Shared(TypedDict, total=False):
@@ -51,11 +51,11 @@ def _own_types(monkeypatch):
 @pytest.mark.parametrize('kind', ['Parent', 'Child', 'function'])
 def test_shared_options(kind):
     assert registry.build_victim({'type': kind, 'size': 3, 'colour': 'red'}).given == {'size': 3, 'colour': 'red'}
-    with pytest.raises(InputError, match="unknown option 'color'.*colour"):
+    with refused('victim', "'color'", do="'colour'"):
         registry.build_victim({'type': kind, 'size': 3, 'color': 'red'})
-    with pytest.raises(InputError, match="'size' is missing"):
+    with refused('victim', "'size'", do='size'):
         registry.build_victim({'type': kind, 'colour': 'red'})
-    with pytest.raises(InputError, match="unknown option 'options'"):
+    with refused('victim', "'options'", do='colour, size'):
         registry.build_victim({'type': kind, 'size': 3, 'options': {}})
 
 
@@ -65,7 +65,7 @@ def test_factories_that_take_anything():
 
 
 def test_a_taken_name():
-    with pytest.raises(ValueError, match="'onnx' exists already"):
+    with refused('', "'onnx'"):
         registry.register_victim('onnx', Parent)
 
 

@@ -63,7 +63,8 @@ class Ordinary:
         ]
         found = [one for one in found if len(one) > 1]
         if len(found) < 2:
-            raise InputError('fewer than two ordinary customers with two images each', do='Give more')
+            what = f'{len(found)} ordinary customers with two images or more are too few'
+            raise InputError(what, do='Give two or more')
         within = sum((len(one) - 1) * np.cov(one, rowvar=False) for one in found) / sum(len(one) - 1 for one in found)
         means = np.array([one.mean(axis=0) for one in found])
         noise = within * np.mean([1 / len(one) for one in found])

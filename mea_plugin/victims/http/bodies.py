@@ -104,9 +104,8 @@ def read_image(
             raise UnusableError(f'the reply has {own[1]}x{own[0]} pixels, not {size[1]}x{size[0]}')
         image = decode_rgb(data, where='reply')
     except InputError as error:
-        # What is wrong, without what to do about a file of one's own.
-        what = str(error).partition('. ')[0].rstrip('.').removeprefix('reply: ')
-        raise UnusableError(f'the reply {what}') from None
+        # Without what to do: that is about a file of one's own.
+        raise UnusableError(f'the reply {error.what}') from None
     notes: list[str] = [] if found == 'png' else [found]
     if image.shape[:2] != size:
         notes.append(f'{image.shape[1]}x{image.shape[0]} pixels')

@@ -147,7 +147,7 @@ class HTTPSession:
             except NotAnsweredError as error:
                 await _pause(jobs, deadline, error)
             except RejectedError as error:
-                raise InputError(str(error)) from None
+                raise InputError(error.what, where=error.where, do=error.do) from None
 
     def _linked(self, link: Any) -> httpx.URL:
         """An address in a reply, which may be relative.

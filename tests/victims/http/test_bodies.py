@@ -11,7 +11,7 @@ from PIL import Image
 from mea_plugin.core.images import read_rgb
 from mea_plugin.victims.http.bodies import build_request, look_up, read_image, read_json
 from mea_plugin.victims.http.options import RequestOptions, ResponseOptions
-from mea_plugin.victims.remote import InDoubtError
+from mea_plugin.victims.remote import InDoubtError, UnusableError
 from tests.helpers import photograph
 from tests.victims.http.service import png
 
@@ -96,12 +96,12 @@ def test_a_grey_png_becomes_rgb_as_a_file_would(tmp_path):
 
 def test_jpeg_and_other_sizes_only_by_option():
     jpeg, small = encoded(IMAGE, 'JPEG', quality=95), png(IMAGE[::2, ::2])
-    with pytest.raises(InDoubtError, match='the reply is a jpeg image, not png'):
+    with pytest.raises(InDoubtError, match='jpeg.*png'):
         read_image(jpeg, SIZE, ResponseOptions(), sent_bytes=0)
     reply = read_image(jpeg, SIZE, ResponseOptions(formats=('png', 'jpeg')), sent_bytes=0)
     np.testing.assert_array_equal(reply.image, decoded(jpeg))
     assert (reply.png, reply.note) == (None, 'came as jpeg')
-    with pytest.raises(InDoubtError, match='the reply has 9x6 pixels, not 17x12'):
+    with pytest.raises(InDoubtError, match='9x6.*17x12'):
         read_image(small, SIZE, ResponseOptions(), sent_bytes=0)
     reply = read_image(small, SIZE, ResponseOptions(size='resize'), sent_bytes=0)
     assert (reply.image.shape, reply.image.dtype, reply.png) == ((12, 17, 3), np.uint8, None)
@@ -110,54 +110,60 @@ def test_jpeg_and_other_sizes_only_by_option():
 
 WHOLE = png(IMAGE)
 BROKEN = {
-    'empty': (b'', 'empty'),
-    'html': (b'<html>We  are\nbusy</html>', "something that begins with '<html>We are busy</html>', not png"),
-    'half': (WHOLE[: len(WHOLE) // 2], 'truncated'),
-    'without its end': (WHOLE[:-12], 'truncated'),
-    'damaged': (WHOLE[:60] + bytes(20) + WHOLE[80:], 'cannot be read'),
-    '16 bits, grey': (png(np.zeros(SIZE, np.uint16)), 'more than 8 bits'),
+    'empty': (b'', 'png'),
+    'html': (b'<html>We  are\nbusy</html>', "'<html>We are busy</html>'.*png"),
+    'half': (WHOLE[: len(WHOLE) // 2], 'reply'),
+    'without its end': (WHOLE[:-12], 'reply'),
+    'damaged': (WHOLE[:60] + bytes(20) + WHOLE[80:], 'reply'),
+    '16 bits, grey': (png(np.zeros(SIZE, np.uint16)), ' 8 '),
     'alpha': (png(np.zeros((*SIZE, 4), np.uint8)), 'alpha'),
-    'frames': (
-        encoded(IMAGE, 'PNG', save_all=True, append_images=[Image.fromarray(255 - IMAGE)]),
-        'frames',
-    ),
-    'turned': (png(IMAGE.swapaxes(0, 1)), 'the reply has 12x17 pixels, not 17x12'),
+    'frames': (encoded(IMAGE, 'PNG', save_all=True, append_images=[Image.fromarray(255 - IMAGE)]), ' 2 '),
+    'turned': (png(IMAGE.swapaxes(0, 1)), '12x17.*17x12'),
 }
 
 
 @pytest.mark.parametrize('what', BROKEN)
 def test_what_is_no_whole_plain_image_of_the_right_size_is_no_answer(what):
-    body, message = BROKEN[what]
-    with pytest.raises(InDoubtError, match=message) as caught:
+    body, quoted = BROKEN[what]
+    with pytest.raises(UnusableError, match=quoted) as caught:
         read_image(body, SIZE, ResponseOptions(), sent_bytes=0)
     assert '\n' not in str(caught.value)
+
+
+def test_each_fault_of_an_image_is_told_apart():
+    reasons = set()
+    for body, _ in BROKEN.values():
+        with pytest.raises(UnusableError) as caught:
+            read_image(body, SIZE, ResponseOptions(), sent_bytes=0)
+        reasons.add(str(caught.value))
+    assert len(reasons) == len(BROKEN) - 1  # half an image and one without its end are both truncated
 
 
 def test_16_bit_rgb_is_no_answer():
     import cv2
 
     _, body = cv2.imencode('.png', np.zeros((*SIZE, 3), np.uint16))
-    with pytest.raises(InDoubtError, match='more than 8 bits'):
+    with pytest.raises(InDoubtError, match=' 8 '):
         read_image(body.tobytes(), SIZE, ResponseOptions(), sent_bytes=0)
 
 
 @pytest.mark.parametrize(
-    ('body', 'message'),
+    ('body', 'quoted'),
     [
-        (b'{"image": "###"}', 'no base64 text'),
-        (b'{"image": "abc"}', 'no base64 text'),
-        (b'{"image": "\xc3\xa9"}', 'no base64 text'),
-        (b'{"image": 5}', 'no base64 text'),
-        (b'{"image": ""}', 'the reply is empty'),
-        (b'{"picture": ""}', "no field 'image'"),
-        (b'[]', "no field 'image'"),
-        (b'{"image": ', 'is no JSON but'),
-        (b'\xff\xfe', 'is no JSON but'),
-        (b'[' * 100000, 'is no JSON but'),
+        (b'{"image": "###"}', 'base64'),
+        (b'{"image": "abc"}', 'base64'),
+        (b'{"image": "\xc3\xa9"}', 'base64'),
+        (b'{"image": 5}', 'base64'),
+        (b'{"image": ""}', 'png'),
+        (b'{"picture": ""}', "'image'"),
+        (b'[]', "'image'"),
+        (b'{"image": ', 'JSON'),
+        (b'\xff\xfe', 'JSON'),
+        (b'[' * 100000, 'JSON'),
     ],
 )
-def test_broken_json_is_no_answer(body, message):
-    with pytest.raises(InDoubtError, match=message):
+def test_broken_json_is_no_answer(body, quoted):
+    with pytest.raises(InDoubtError, match=quoted):
         read_image(body, SIZE, ResponseOptions(body='json'), sent_bytes=0)
 
 
@@ -187,5 +193,5 @@ def test_look_up():
     content = {'a': [{'b': 1}, {'b': 2}], '0': 3}
     assert [look_up(content, field) for field in ('a.1.b', '0')] == [2, 3]
     for field in ('a.2.b', 'a.x', 'a.0.b.c', 'c', 'a.-1'):
-        with pytest.raises(InDoubtError, match='no field'):
+        with pytest.raises(InDoubtError, match=f"'{field}'"):
             look_up(content, field)

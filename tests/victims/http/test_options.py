@@ -7,6 +7,7 @@ from mea_plugin.victims import build_victim
 from mea_plugin.victims.http import HTTPVictim
 from mea_plugin.victims.http.options import KeyOptions, RequestOptions, ResponseOptions, ServiceKey
 from mea_plugin.victims.remote import RemoteVictim, Retrying
+from tests.helpers import refused
 
 URL = 'http://127.0.0.1:9/translate'
 
@@ -33,7 +34,7 @@ URL = 'http://127.0.0.1:9/translate'
         ({'request': {'quality': 'high'}}, 'request.quality', "'high'", '100'),
         ({'request': {'filed': 'x'}}, 'request', "'filed'", "'field'"),
         ({'request': {'headers': {'X-A': 5}}}, 'request.headers.X-A', '', 'quote'),
-        ({'request': {'headers': {'X A': 'b'}}}, 'request.headers.X A', "'X A'", ''),
+        ({'request': {'headers': {'X A': 'b'}}}, 'request.headers', "'X A'", ''),
         ({'request': {'headers': {'X-A': 'b\r\nHost: c'}}}, 'request.headers.X-A', '', ''),
         (
             {'request': {'body': 'json', 'field': 'input.image', 'fields': {'input': 'x'}}},
@@ -57,11 +58,8 @@ URL = 'http://127.0.0.1:9/translate'
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(options, where, quoted, do):
-    with pytest.raises(InputError) as caught:
+    with refused(f'victim.{where}', quoted, do=do) as caught:
         HTTPVictim(URL, **options)
-    assert caught.value.where == f'victim.{where}'
-    assert quoted in caught.value.what
-    assert do in caught.value.do
     assert '\n' not in str(caught.value)
 
 
@@ -98,9 +96,8 @@ def test_a_key_that_is_none_is_refused_without_showing_it(monkeypatch, value):
     monkeypatch.delenv('SOME_KEY', raising=False)
     if value is not None:
         monkeypatch.setenv('SOME_KEY', value)
-    with pytest.raises(InputError) as caught:
+    with refused('victim.key.env') as caught:
         HTTPVictim(URL, key={'env': 'SOME_KEY'})
-    assert caught.value.where == 'victim.key.env'
     assert not (value or '').strip() or value not in str(caught.value)
 
 

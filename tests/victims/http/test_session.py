@@ -14,11 +14,10 @@ import httpx
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.victims.http import HTTPVictim
 from mea_plugin.victims.http.session import retry_after
 from mea_plugin.victims.remote import InDoubtError, RefusedError, RejectedError
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 from tests.victims.http.service import Answer, Service, double, doubled, png
 
 IMAGE = photograph((10, 13))
@@ -56,6 +55,14 @@ def ask(server, handler=double, *, token='k1', image=IMAGE, **options):
     return asyncio.run(once())
 
 
+@contextlib.contextmanager
+def rejected(where, *quoted, do=()):
+    """As :func:`~tests.helpers.refused`, for good."""
+    with refused(where, *quoted, do=do) as caught:
+        yield caught
+    assert isinstance(caught.value, RejectedError)
+
+
 @pytest.mark.parametrize('body', ['multipart', 'raw', 'json'])
 def test_an_answer(server, body):
     reply = ask(server, request={'body': body, 'fields': {'style': 'ink'}, 'headers': {'X-Tier': 'free'}})
@@ -77,57 +84,53 @@ def test_the_idempotency_key_is_sent(server, idempotency, header):
 
 @pytest.mark.parametrize('status', [429, 500, 501, 503, 599])
 def test_a_refusal_is_certain(server, status):
-    with pytest.raises(RefusedError, match=rf'status {status} \(slow down\)'):
+    with pytest.raises(RefusedError, match=rf'{status} \(slow down\)'):
         ask(server, lambda request: Answer(status, b'slow\n down'))
 
 
 @pytest.mark.parametrize('status', [502, 504])
 def test_behind_a_gateway_there_may_have_been_an_answer(server, status):
-    with pytest.raises(InDoubtError, match=f'status {status} of a gateway'):
+    with pytest.raises(InDoubtError, match=str(status)):
         ask(server, lambda request: Answer(status))
 
 
 @pytest.mark.parametrize('status', [400, 401, 402, 403, 404, 405, 409, 410, 413, 415, 418, 422])
 def test_a_rejection_is_final(server, status):
-    with pytest.raises(RejectedError, match=f'status {status} .*no'):
+    with rejected('/translate', f'{status} (no)'):
         ask(server, lambda request: Answer(status, b'no'))
     assert len(server.requests) == 1
 
 
 def test_a_conflict_means_that_the_same_key_is_at_work(server):
-    with pytest.raises(RefusedError, match='status 409'):
+    with pytest.raises(RefusedError, match='409'):
         ask(server, lambda request: Answer(409), idempotency=True)
 
 
 @pytest.mark.parametrize('status', [429, 500])
 def test_the_status_of_a_refusal_tells_enough_without_its_body(server, status):
-    with pytest.raises(RefusedError, match=f'status {status}$'):
+    with pytest.raises(RefusedError, match=f'{status}$'):
         ask(server, lambda request: Answer(status, b'x' * 100, then='cut'))
 
 
-@pytest.mark.parametrize(
-    ('then', 'message'),
-    [
-        ('reset', 'the connection broke'),
-        ('stall', 'no answer within the time-out'),
-        ('hang', 'the answer stopped coming'),
-        ('cut', 'the answer broke off'),
-    ],
-)
-def test_what_breaks_after_sending_is_in_doubt(server, then, message):
-    with pytest.raises(InDoubtError, match=message):
-        ask(server, lambda request: Answer(body=png(doubled(IMAGE)), then=then), timeout=0.3)
+def test_what_breaks_after_sending_is_in_doubt_and_told_apart(server):
+    reasons = set()
+    for then in ('reset', 'cut', 'stall', 'hang'):
+        with pytest.raises(InDoubtError) as caught:
+            ask(server, lambda request, then=then: Answer(body=png(doubled(IMAGE)), then=then), timeout=0.3)
+        assert isinstance(caught.value.__context__, httpx.TimeoutException) == (then in ('stall', 'hang'))
+        reasons.add(str(caught.value))
+    assert len(reasons) == 4
 
 
 def test_a_service_that_is_not_there_has_certainly_not_answered():
     with Service() as gone:
         pass
-    with pytest.raises(RefusedError, match='no connection'):
+    with pytest.raises(RefusedError):
         ask(gone)
 
 
 def test_an_answer_that_is_too_large_is_not_read(server):
-    with pytest.raises(InDoubtError, match='more than 1000 bytes'):
+    with pytest.raises(InDoubtError, match='1000'):
         ask(server, lambda request: Answer(body=bytes(50_000_000)), response={'max_bytes': 1000})
 
 
@@ -185,15 +188,16 @@ def test_a_redirect_to_another_port_of_the_same_host_is_followed(server, other_s
 @pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
 def test_a_redirect_to_another_host_is_refused(server, other_server, status):
     other_server.reset(double)
-    with pytest.raises(RejectedError, match='sends on to another host.*localhost'):
+    with rejected('/translate', 'http://localhost', do='url'):
         ask(server, redirect(status, f'http://localhost:{other_server.port}/there'))
     assert not other_server.requests
 
 
 @pytest.mark.parametrize('status', [301, 302, 303])
 def test_a_redirect_that_drops_the_query_is_refused(server, status):
-    with pytest.raises(RejectedError, match=rf'a redirect \({status}\) to http://127.0.0.1:\d+/there.*final address'):
+    with rejected('/translate', f'({status})', f'http://127.0.0.1:{server.port}/there', do='url') as caught:
         ask(server, redirect(status, '/there?secret=1'))
+    assert 'secret' not in str(caught.value)
     assert len(server.requests) == 1
 
 
@@ -209,18 +213,18 @@ def test_a_redirect_out_of_encryption_is_refused(key):
             session._client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
             await session.ask(IMAGE, 'k1')
 
-    with pytest.raises(RejectedError, match='to another host or out of encryption, http://127.0.0.1'):
+    with rejected('https://127.0.0.1/translate', 'http://127.0.0.1', do='url'):
         asyncio.run(once())
     assert asked == ['https://127.0.0.1/translate']
 
 
 def test_redirects_in_a_circle_end(server):
-    with pytest.raises(RejectedError, match='more than 5 redirects'):
+    with rejected('127.0.0.1', '5', do='url'):
         ask(server, lambda request: Answer(307, headers={'Location': '/translate'}))
 
 
 def test_a_redirect_to_nowhere_is_in_doubt(server):
-    with pytest.raises(InDoubtError, match='Invalid URL in location header'):
+    with pytest.raises(InDoubtError, match="'port'"):
         ask(server, lambda request: Answer(307, headers={'Location': 'http://127.0.0.1:port/'}))
 
 
@@ -277,37 +281,41 @@ def test_asking_for_a_job_again_costs_nothing(server):
 
 
 def test_a_failed_job_is_refused_and_needs_another_key(server):
-    with pytest.raises(RefusedError, match="the job has the status 'failed'") as caught:
+    with pytest.raises(RefusedError, match="'failed'") as caught:
         ask(server, Jobs([RUNNING, Jobs.json(200, state='failed')]), jobs=JOBS)
     assert caught.value.new_key
 
 
 @pytest.mark.parametrize(
-    ('handler', 'message'),
+    ('handler', 'quoted'),
     [
-        (lambda: Jobs([RUNNING] * 10000), 'the job was not done after 0.2 s'),
-        (lambda: Jobs([Answer(503, b'busy')] * 10000), r'not done after 0.2 s, status 503 \(busy\)'),
-        (lambda: Jobs([Answer(429, headers={'Retry-After': '999'})] * 9), 'not done after 0.2 s'),
-        (lambda: Jobs([Answer(body=b'<html>')]), 'is no JSON but'),
-        (lambda: Jobs([Jobs.json(200, progress='done')]), "no field 'state'"),
-        (lambda: Jobs([Jobs.json(200, state='done')]), "no field 'result'"),
-        (lambda: Jobs(result=5), 'the link in the reply is int, not text'),
-        (lambda: Jobs(result='http://127.0.0.1:x/'), 'the link in the reply is no address'),
-        (lambda: Jobs(downloads=[Answer(body=b'<html>')]), 'the reply is something that begins'),
-        (lambda: Jobs(downloads=[Answer(body=png(IMAGE))]), 'the reply has 13x10 pixels, not 26x20'),
+        (lambda: Jobs([RUNNING] * 10000), r'0\.2 s$'),
+        (lambda: Jobs([Answer(503, b'busy')] * 10000), r'0\.2 s.*503 \(busy\)'),
+        (lambda: Jobs([Answer(429, headers={'Retry-After': '999'})] * 9), r'0\.2 s.*429$'),
+        (lambda: Jobs([Answer(body=b'<html>')]), "JSON.*'<html>'$"),
+        (lambda: Jobs([Jobs.json(200, progress='done')]), "'state'"),
+        (lambda: Jobs([Jobs.json(200, state='done')]), "'result'"),
+        (lambda: Jobs(result=5), 'int'),
+        (lambda: Jobs(result='http://127.0.0.1:x/'), "'x'"),
+        (lambda: Jobs(downloads=[Answer(body=b'<html>')]), "'<html>'.*png"),
+        (lambda: Jobs(downloads=[Answer(body=png(IMAGE))]), '13x10.*26x20'),
     ],
 )
-def test_what_goes_wrong_with_a_job_is_in_doubt(server, handler, message):
-    with pytest.raises(InDoubtError, match=message):
+def test_what_goes_wrong_with_a_job_is_in_doubt(server, handler, quoted):
+    with pytest.raises(InDoubtError, match=quoted):
         ask(server, handler(), jobs={**JOBS, 'timeout': 0.2})
 
 
 @pytest.mark.parametrize(
-    'handler', [lambda: Jobs([Answer(404, b'gone')]), lambda: Jobs(downloads=[Answer(403, b'gone')])]
+    ('handler', 'where', 'quoted', 'do'),
+    [
+        (lambda: Jobs([Answer(404, b'gone')]), '/jobs/1', '404 (gone)', 'address'),
+        (lambda: Jobs(downloads=[Answer(403, b'gone')]), '/images/1', '403 (gone)', 'key'),
+    ],
 )
-def test_a_rejection_after_submission_says_nothing_of_the_job(server, handler):
+def test_a_rejection_after_submission_says_nothing_of_the_job(server, handler, where, quoted, do):
     """As a :class:`RejectedError`, it would take the charge back."""
-    with pytest.raises(InputError, match='status 40[34].*gone') as caught:
+    with refused(where, quoted, do=do) as caught:
         ask(server, handler(), jobs=JOBS)
     assert not isinstance(caught.value, RejectedError)
 
@@ -317,9 +325,7 @@ def test_a_link_to_another_host_is_refused_unless_it_is_listed(server, other_ser
     # A name that is this machine's by another route: the check is of names, and no network is there.
     link = f'http://files.example:{other_server.port}/1'
     for handler in (Jobs(result=link), Jobs(url=link)):
-        with pytest.raises(
-            InputError, match='a link in the reply goes to the host files.example, which is not allowed'
-        ):
+        with refused('victim.allowed_hosts', 'files.example', do='allowed_hosts'):
             ask(server, handler, jobs=JOBS, key=key)
     assert not other_server.requests
 
