@@ -43,5 +43,5 @@ def test_picks(images, options, expected):
 
 
 def test_a_share_of_none_is_refused(images):
-    with pytest.raises(InputError, match=r'queries.x: 0.1 of 4 images is none'):
+    with refused('queries.x', '0.1', '4'):
         source_images(QuerySource(images=images, pick='busiest', share=0.1), where='queries.x')
