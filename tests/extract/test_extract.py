@@ -10,12 +10,11 @@ import pytest
 import torch
 import yaml
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import read_rgb
 from mea_plugin.extract import load_extraction, training
 from mea_plugin.toolboxes.basicsr_networks import build_network
 from mea_plugin.victims import build_victim
-from tests.helpers import ROOT, call_tool, photograph, run_tool, save, training_options, write_yaml
+from tests.helpers import ROOT, call_tool, photograph, refused, run_tool, save, training_options, write_yaml
 
 VICTIM = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
 PROPOSED = {
@@ -213,7 +212,7 @@ REFUSED = [
     (lambda o: o.update(victims={}), ("'victims'", "'victim'")),
     (lambda o: o.pop('evaluation'), ("'evaluation'",)),
     (lambda o: o['queries'].update(budget=0), ('queries.budget: ', ' 0')),
-    (lambda o: o['queries'].update(budgets=1), ("queries: ", "'budgets'", "'budget'")),
+    (lambda o: o['queries'].update(budgets=1), ('queries: ', "'budgets'", "'budget'")),
     (lambda o: o['queries'].update(images='nowhere'), ('queries.images: ', 'nowhere')),
     (lambda o: o['victim'].update(weights='nowhere.pth'), ('nowhere.pth: ',)),
     (lambda o: o['victim']['network_g'].update(num_feat=9), ('SRVGGNetCompact',)),
@@ -224,10 +223,10 @@ REFUSED = [
     (lambda o: o['surrogates']['proposed']['override']['train']['optim_g'].update(base_optimizer='Adan'), ('Adan',)),
     (lambda o: o['evaluation']['test_sets'][0].update(gt='nowhere'), ('nowhere',)),
     (lambda o: o['evaluation']['test_sets'][0].update(target='nowhere'), ('mine.target: ', 'nowhere')),
-    (lambda o: o['evaluation'].update(metrics=['psnr']), ("evaluation.metrics: ", "'psnr'")),
+    (lambda o: o['evaluation'].update(metrics=['psnr']), ('evaluation.metrics: ', "'psnr'")),
     (
         lambda o: o['evaluation'].update(seeds={'all': ['hours']}),
-        ("evaluation.seeds.all: ", "'hours'"),
+        ('evaluation.seeds.all: ', "'hours'"),
     ),
     (lambda o: o['evaluation'].update(metric=['psnr_y']), ("'metric'", "'metrics'")),
 ]
@@ -260,7 +259,7 @@ def test_the_files_that_ship_are_valid(file, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv('MEA_API_KEY', 'no key is looked at here')
     options = load_extraction(file)
-    scale = build_victim(options.query.victim).scale
+    scale = build_victim(options.file.victim).scale
     assert len(options.surrogates) >= 2
     for surrogate in options.surrogates:
         surrogate.check(scale, str(file))

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array
+from mea_plugin.core.folders import count_files
 from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.data.parallel import ITEMS_PER_WORKER
@@ -19,7 +19,7 @@ from mea_plugin.query_sets import lmdb as query_set_lmdb
 from mea_plugin.query_sets.crops import crop_query_set
 from mea_plugin.query_sets.lmdb import export_lmdb
 from mea_plugin.query_sets.split import parse_parts, split_query_set
-from tests.helpers import call_tool, photograph
+from tests.helpers import call_tool, photograph, refused
 from tests.query_sets.sets import make_set
 
 SIZES = {'ape': (20, 24), 'dog': (16, 16), 'my cat': (18, 30), 'one/zebra': (24, 20)}
@@ -133,9 +133,7 @@ class TestEachCommand:
             ('replaced', '/set/query/000001.png', 'manifest.json', ''),
         ],
     )
-    def test_an_incomplete_or_damaged_query_set_is_refused(
-        self, queries, tmp_path, make, damage, where, quoted, do
-    ):
+    def test_an_incomplete_or_damaged_query_set_is_refused(self, queries, tmp_path, make, damage, where, quoted, do):
         path = queries / 'manifest.json'
         manifest = json.loads(path.read_text())
         if damage == 'none':

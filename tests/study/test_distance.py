@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.linalg
 from skimage import data
 from skimage.filters import gaussian
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.data.texture import patch_features
 from mea_plugin.study.distance import PATCH, domain_distance, frechet_distance, image_features
+from tests.helpers import refused
 
 
 def test_the_formula_with_scipys_matrix_root():

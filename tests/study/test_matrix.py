@@ -28,7 +28,7 @@ from mea_plugin.study.tables import customer_table, defence_table
 from mea_plugin.victims import build_victim
 from mea_plugin.victims.adapted import AdaptedVictim
 from mea_plugin.victims.defended import DefendedVictim
-from tests.helpers import call_tool, photograph, run_tool
+from tests.helpers import call_tool, photograph, refused, run_tool
 from tests.learned import squeezenet
 from tests.study.test_collect import record
 

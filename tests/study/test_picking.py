@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.study.options import QuerySource
 from mea_plugin.study.picking import detail, source_images
-from tests.helpers import photograph, save
+from tests.helpers import photograph, refused, save
 
 
 @pytest.fixture

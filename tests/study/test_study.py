@@ -11,7 +11,7 @@ from mea_plugin.study.job import check_study, run_study
 from mea_plugin.study.reading import load_study
 from mea_plugin.study.results import write_results
 from mea_plugin.study.workers import Places
-from tests.helpers import call_tool, run_tool, save
+from tests.helpers import call_tool, refused, run_tool, save
 
 pytest.importorskip('mea_plugin.basicsr')
 
@@ -122,7 +122,7 @@ def test_images_are_kept_apart(study_file, images):
         test_sets=[{'name': 'tests', 'gt': str(images / 'queries')}],
         queries={'photographs': {'images': str(images / 'queries'), 'shrink': 4}},
     )
-    with refused(f'{overlapping}: evaluation.test_sets', 'tests, ', 'queries.photographs, '):
+    with refused(f'{overlapping}: test_sets', 'tests, ', 'queries.photographs, '):
         run_study(load_study(overlapping), Places((), 1, 1), start=False)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
-from mea_plugin.core.errors import InputError
 from mea_plugin.study.workers import find_places
+from tests.helpers import refused
 
 CORES = len(os.sched_getaffinity(0))
 
