@@ -97,7 +97,7 @@ def _counts(parts: Mapping[str, int | float], total: int) -> dict[str, int]:
             raise InputError(f"'{name}' is {value}", where='--parts', do='Give a number above 0')
     whole, together = 1 if all(fractions) else total, sum(parts.values())
     if not together <= whole + 1e-9:
-        what = f'the parts are {together:g} together, more than {whole}'
+        what = f'the parts are {round(together, 6)} together, more than {whole}'
         raise InputError(what, where='--parts', do='Lower one of them')
     ends, so_far = [0], 0.0
     for value in parts.values():

@@ -74,17 +74,17 @@ def test_a_key_may_override_what_is_merged_in(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'line', 'quoted', 'do'),
     [
-        ('a: 1\nb: [1,\nc: 2}', ':3', "'}'", 'line'),
-        ('a: 1\nb: !!python/object/apply:os.system [touch HACKED]', ':2', 'python/object/apply:os.system', 'line'),
-        ('a: !!python/name:os.system', ':1', 'python/name', 'line'),
-        ('a: !!binary aGk=', ':1', 'binary', 'line'),
-        ('a: !!int abc', '', '', 'line'),
-        ('a: 1\nb: {c: 1,\n c: 2}', ':3', "'c'", 'line'),
-        ('a: 1\na: 2', ':2', "'a'", 'line'),
-        ('? [a, b]\n: 1', ':1', 'key', 'line'),
-        ('a: &a {b: *a}', ':1', '', 'line'),
-        ('a: ' + '[' * 5000, '', '', 'line'),
-        ('a: "\x00"', '', '', 'line'),
+        ('a: 1\nb: [1,\nc: 2}', ':3', "'}'", ''),
+        ('a: 1\nb: !!python/object/apply:os.system [touch HACKED]', ':2', 'python/object/apply:os.system', ''),
+        ('a: !!python/name:os.system', ':1', 'python/name', ''),
+        ('a: !!binary aGk=', ':1', 'binary', ''),
+        ('a: !!int abc', '', '', ''),
+        ('a: 1\nb: {c: 1,\n c: 2}', ':3', "'c'", ''),
+        ('a: 1\na: 2', ':2', "'a'", ''),
+        ('? [a, b]\n: 1', ':1', '', ''),
+        ('a: &a {b: *a}', ':1', '', ''),
+        ('a: ' + '[' * 5000, '', '', ''),
+        ('a: "\x00"', '', '', ''),
         ('- 1\n- 2', '', '', 'key: value'),
         ('', '', '', 'key: value'),
     ],
@@ -221,21 +221,21 @@ def test_a_section_may_be_switched_off_and_on(based, line, expected):
 @pytest.mark.parametrize(
     ('text', 'where', 'quoted', 'do'),
     [
-        ('_base_: gone.yml', ': _base_', '/gone.yml', ''),
-        ('_base_: [parts/network.yml, parts/deep]', ': _base_', '/parts/deep', ''),
-        ('_base_: {a: 1}', '', "{'a': 1}", 'file'),
-        ('_base_: [1]', '', '[1]', 'file'),
-        ('_base_: ~', '', 'None', 'file'),
-        ('_base_: options.yml', ': _base_', ' options.yml', ''),
-        ('_base_: parts/network.yml\nnetwork: {layers: {a: 1}}', ': network.layers', '[1, 2]', '_delete_: true'),
-        ('_base_: parts/network.yml\nnetwork: [1]', ': network', '[1]', '~'),
-        ('_base_: parts/network.yml\nnetwork: 3', ': network', '3', '~'),
-        ('_base_: parts/network.yml\nnetwork: {_delete_: 1}', ': network', '_delete_ is 1', 'true or false'),
+        ('_base_: gone.yml', ': _base_', ('/gone.yml',), ''),
+        ('_base_: [parts/network.yml, parts/deep]', ': _base_', ('/parts/deep',), ''),
+        ('_base_: {a: 1}', '', ('_base_', "{'a': 1}"), ''),
+        ('_base_: [1]', '', ('_base_', '[1]'), ''),
+        ('_base_: ~', '', ('_base_', 'None'), ''),
+        ('_base_: options.yml', ': _base_', (' options.yml',), ''),
+        ('_base_: parts/network.yml\nnetwork: {layers: {a: 1}}', ': network.layers', ('[1, 2]',), '_delete_: true'),
+        ('_base_: parts/network.yml\nnetwork: [1]', ': network', ('[1]',), '~'),
+        ('_base_: parts/network.yml\nnetwork: 3', ': network', ('3',), '~'),
+        ('_base_: parts/network.yml\nnetwork: {_delete_: 1}', ': network', ('_delete_', ' 1'), 'true or false'),
     ],
 )
 def test_bases_that_cannot_be_used_are_refused(based, text, where, quoted, do):
     path = based(text)
-    with refused(f'{path}{where}', quoted, do=do) as caught:
+    with refused(f'{path}{where}', *quoted, do=do) as caught:
         load_options(path)
     assert '\n' not in str(caught.value)
 
