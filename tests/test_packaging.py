@@ -171,7 +171,7 @@ def test_without_a_usable_python_one_line_says_so(root: Path, pythons: Path, var
     result = find_python(root, pythons, 'classic', **variables)
     assert result.returncode == 2
     assert result.stderr.count('\n') == 1
-    assert re.match('error: .*classic environment needs Python 3.11', result.stderr)
+    assert re.match(r'error: .*classic.* 3\.11', result.stderr)
     assert variables.get('PYTHON', '') in result.stderr
 
 
@@ -252,14 +252,14 @@ def test_a_changed_lock_or_a_lost_python_starts_afresh(environment):
 def test_a_folder_of_someone_else_is_left_alone(make_env, environment):
     environment.folder.mkdir()
     (environment.folder / 'pyvenv.cfg').write_text('')
-    with pytest.raises(make_env.EnvError, match='was not made by this Makefile; move it away'):
+    with pytest.raises(make_env.EnvError, match=re.escape(str(environment.folder))):
         environment.bring_up_to_date(dev=False)
     assert (environment.folder / 'pyvenv.cfg').exists()
 
 
 def test_a_version_without_a_lock_is_refused(make_env):
     assert make_env.lock_for('classic', (3, 11)).name == 'classic-py311.txt'
-    with pytest.raises(make_env.EnvError, match=r'no lock classic-py312\.txt .*classic-py311'):
+    with pytest.raises(make_env.EnvError, match=r'classic-py312\.txt.*classic-py311'):
         make_env.lock_for('classic', (3, 12))
 
 

@@ -84,8 +84,9 @@ class BatchState:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise self._refusal('is damaged', file) from None
         names = [name for entry in made.values() for name in entry.files]
-        if any(Path(name).is_absolute() or '..' in Path(name).parts for name in names):
-            raise self._refusal('names files elsewhere', file)  # which might be removed
+        for name in names:
+            if Path(name).is_absolute() or '..' in Path(name).parts:
+                raise self._refusal(f"names a file elsewhere, '{name}'", file)  # which might be removed
         self.made.update(made)
         self.ours.update(names)
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,8 +75,9 @@ def lmdb_entries(folder: str | Path, *, where: str = '') -> list[LmdbEntry]:
         entries.append(LmdbEntry(match['key'], (int(match['height']), int(match['width']))))
     if not entries:
         raise InputError(f'no images in {folder}', where=where, do=_LIKE_BASICSR)
-    if len({entry.key for entry in entries}) < len(entries):
-        raise InputError('a key is there twice', where=folder / META, do=_LIKE_BASICSR)
+    (key, times), *_ = Counter(entry.key for entry in entries).most_common(1)
+    if times > 1:
+        raise InputError(f"the key '{key}' is there {times} times", where=folder / META, do=_LIKE_BASICSR)
     with _reading(folder) as environment:
         count, size = environment.stat()['entries'], environment.stat()['psize'] * (environment.info()['last_pgno'] + 1)
     if (folder / 'data.mdb').stat().st_size < size:  # reading beyond its end would kill the process

@@ -134,7 +134,7 @@ def _run(command: list[str], name: str, total: int, log: Path, keep_open: Sequen
             process.wait()
             raise
     if process.returncode == 2 and lines and lines[-1].startswith('error: '):
-        raise InputError(lines[-1].removeprefix('error: ').rstrip('.'))
+        raise InputError(lines[-1].removeprefix('error: '))
     if process.returncode != 0:
         print('\n'.join(lines), file=sys.stderr)
         raise InputError(f'training ended with exit code {process.returncode}', where=log, do='Read the log')

@@ -154,7 +154,7 @@ class LedgerFile:
                 if db.execute('PRAGMA user_version').fetchone() == (0,):  # another process may have come first
                     if (self.folder / 'pairs').exists():  # a new ledger would pay for them again
                         raise InputError(
-                            'the ledger is empty or gone, but answers lie beside it',
+                            'the ledger is empty or gone, but answers lie beside it, in pairs/',
                             where=self.path,
                             do='Restore it from a copy, or move the folder away',
                         )

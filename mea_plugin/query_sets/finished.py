@@ -67,7 +67,7 @@ class FinishedSet:
         except (KeyError, TypeError, ValueError):
             raise InputError('the manifest is damaged', where=folder / MANIFEST, do=_DO) from None
         if not pairs:
-            raise InputError('the query set is empty', where=folder, do=_DO)
+            raise InputError('the query set holds 0 pairs', where=folder, do=_DO)
         return cls(folder, manifest, pairs, scale)
 
     @property
@@ -111,7 +111,7 @@ def read_pair(folder: Path, pair: Pair, scale: int) -> tuple[np.ndarray, np.ndar
     query, response = (read_rgb(path) for path in paths)
     for path, image, value in zip(paths, (query, response), (pair.query, pair.response), strict=True):
         if hash_array(image) != value:
-            raise InputError('is another image than the manifest says', where=path, do=_DO)
+            raise InputError(f'is another image than {MANIFEST} says', where=path, do=_DO)
     check_pair(query.shape, response.shape, scale, where=paths[1])
     return query, response
 

@@ -95,9 +95,10 @@ def _counts(parts: Mapping[str, int | float], total: int) -> dict[str, int]:
             raise InputError(f"'{name}' is no folder name", where='--parts', do='Use letters, digits, . _ -')
         if not value > 0:
             raise InputError(f"'{name}' is {value}", where='--parts', do='Give a number above 0')
-    whole = 1 if all(fractions) else total
-    if not sum(parts.values()) <= whole + 1e-9:
-        raise InputError(f'the parts are more than {whole} together', where='--parts', do='Lower one of them')
+    whole, together = 1 if all(fractions) else total, sum(parts.values())
+    if not together <= whole + 1e-9:
+        what = f'the parts are {round(together, 6)} together, more than {whole}'
+        raise InputError(what, where='--parts', do='Lower one of them')
     ends, so_far = [0], 0.0
     for value in parts.values():
         so_far += value

@@ -57,8 +57,13 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, means @ means + np.trace(one) + np.trace(other) - 2 * inner)))
 
 
-def image_features(images: Iterable[np.ndarray], *, seed: int = 0) -> np.ndarray:
+def image_features(images: Iterable[np.ndarray], *, seed: int = 0, where: str = '') -> np.ndarray:
     """The features of random patches of images: float64 ``(16 images, 10)``, patch after patch.
+
+    Args:
+        images: uint8 ``(H, W, 3)``, RGB.
+        seed: Of the patches' places.
+        where: The option that names the images, for errors.
 
     Raises:
         InputError: As :func:`domain_distance`.
@@ -69,11 +74,12 @@ def image_features(images: Iterable[np.ndarray], *, seed: int = 0) -> np.ndarray
         height, width = image.shape[:2]
         if min(height, width) < PATCH:
             what = f'an image of {width}x{height} pixels is smaller than a patch of {PATCH}'
-            raise InputError(what, do='Leave out trained_on, or give larger images')
+            raise InputError(what, where=where, do='Leave out trained_on, or give larger images')
         tops = generator.integers(0, height - PATCH + 1, PATCHES)
         lefts = generator.integers(0, width - PATCH + 1, PATCHES)
         patches = [image[top : top + PATCH, left : left + PATCH] for top, left in zip(tops, lefts, strict=True)]
         found.append(patch_features(np.asarray(patches, np.float64)))
     if len(found) < 2:
-        raise InputError('one image has no distribution', do='Leave out trained_on, or give more images')
+        what = f'the number of images is {len(found)}, too few for a distribution'
+        raise InputError(what, where=where, do='Leave out trained_on, or give more images')
     return np.concatenate(found)

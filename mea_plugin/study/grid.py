@@ -60,9 +60,10 @@ def naming(study: StudyFile, cell: Cell) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if cell.id in str(error):
+        if cell.id in error.where or cell.id in error.what:
             raise
-        raise InputError(f'cell {cell.id}: {error}', where=study.where) from None
+        place = f'{error.where}: ' if error.where else ''
+        raise InputError(f'cell {cell.id}: {place}{error.what}', where=study.where, do=error.do) from None
 
 
 def study_cells(study: StudyFile) -> list[Cell]:

@@ -154,7 +154,7 @@ def _distances(
         return dict(known)
     for where, source in sources.items():
         if keys[where] not in features:
-            features[keys[where]] = image_features(read_shrunk(images[where].values(), source.shrink))
+            features[keys[where]] = image_features(read_shrunk(images[where].values(), source.shrink), where=where)
     training, *queries = (features[one] for one in keys.values())
     halves = training.reshape(-1, PATCHES, training.shape[1])
     floor = distance_of_features(np.concatenate(halves[::2]), np.concatenate(halves[1::2]))

@@ -33,13 +33,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     write_text(path, 'old')
 
     def fail(*_args, **_kwargs):
-        raise OSError(errno.ENOSPC, 'disk full')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     if fault == 'fsync':
         monkeypatch.setattr(os, 'fsync', fail)
     else:
         monkeypatch.setattr(type(path), 'replace', fail)
-    with pytest.raises(OSError, match='disk full') as error:
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as error:
         write_text(path, 'new')
     assert error.value.filename == str(path)
     assert path.read_text() == 'old'

@@ -1,6 +1,7 @@
 """What counts as an image, what is refused, and that nothing but an InputError comes out of a damaged file."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -14,7 +15,7 @@ from PIL import Image, ImageFile
 from mea_plugin.core import images
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import check_pair, image_size, list_images, read_rgb, write_png
-from tests.helpers import photograph, save
+from tests.helpers import photograph, refused, save
 
 RGB = photograph((12, 17))
 
@@ -97,23 +98,23 @@ def test_writing_round_trips(tmp_path):
 PALETTE = Image.fromarray(RGB).quantize(8)
 ALPHA = Image.fromarray(np.dstack([RGB, RGB[..., 0]]))
 REFUSED = {
-    'palette.png': (lambda: encode(PALETTE, format='PNG'), 'a palette image'),
-    'alpha.png': (lambda: encode(ALPHA, format='PNG'), 'an image with an alpha channel'),
-    'alpha.webp': (lambda: encode(ALPHA, format='WEBP'), 'an image with an alpha channel'),
-    'grey_alpha.png': (lambda: encode(ALPHA.convert('LA'), format='PNG'), 'a grey image with alpha'),
-    'cmyk.jpg': (lambda: encode(Image.fromarray(RGB).convert('CMYK'), format='JPEG'), 'a CMYK image'),
-    'bits.png': (lambda: encode(Image.fromarray(RGB).convert('1'), format='PNG'), 'a 1-bit image'),
-    'rgb16.png': (lambda: png_16(RGB), 'more than 8 bits per channel'),
-    'grey16.png': (lambda: encode(Image.fromarray(RGB[..., 0] * np.uint16(257)), format='PNG'), 'more than 8 bits'),
-    'float.tif': (lambda: encode(Image.fromarray(RGB[..., 0].astype(np.float32)), format='TIFF'), 'more than 8 bits'),
-    'rgb16.ppm': (lambda: b'P6 2 1 65535\n' + bytes(12), 'more than 8 bits'),
+    'palette.png': (lambda: encode(PALETTE, format='PNG'), 'palette'),
+    'alpha.png': (lambda: encode(ALPHA, format='PNG'), 'alpha'),
+    'alpha.webp': (lambda: encode(ALPHA, format='WEBP'), 'alpha'),
+    'grey_alpha.png': (lambda: encode(ALPHA.convert('LA'), format='PNG'), 'grey'),
+    'cmyk.jpg': (lambda: encode(Image.fromarray(RGB).convert('CMYK'), format='JPEG'), 'CMYK'),
+    'bits.png': (lambda: encode(Image.fromarray(RGB).convert('1'), format='PNG'), '1-bit'),
+    'rgb16.png': (lambda: png_16(RGB), 'mode RGB'),
+    'grey16.png': (lambda: encode(Image.fromarray(RGB[..., 0] * np.uint16(257)), format='PNG'), 'mode I;16'),
+    'float.tif': (lambda: encode(Image.fromarray(RGB[..., 0].astype(np.float32)), format='TIFF'), 'mode F'),
+    'rgb16.ppm': (lambda: b'P6 2 1 65535\n' + bytes(12), 'mode RGB'),
     'transparent.png': (
         lambda: encode(Image.fromarray(RGB), format='PNG', transparency=(1, 2, 3)),
-        'a transparent colour',
+        'transparent',
     ),
     'frames.tif': (
         lambda: encode(Image.fromarray(RGB), format='TIFF', save_all=True, append_images=[Image.fromarray(RGB)]),
-        'an image of 2 frames',
+        '2 frames',
     ),
 }
 
@@ -121,30 +122,30 @@ REFUSED = {
 @pytest.mark.parametrize('name', REFUSED)
 @pytest.mark.parametrize('read', [read_rgb, image_size])
 def test_what_is_not_plain_8_bit_is_refused(tmp_path, name, read):
-    data, reason = REFUSED[name]
+    data, kind = REFUSED[name]
     (tmp_path / name).write_bytes(data())
-    with pytest.raises(InputError, match=rf'{name}: is .*{reason}.* Convert it to 8-bit RGB\.$'):
+    with refused(tmp_path / name, kind, do='8-bit RGB'):
         read(tmp_path / name)
 
 
 def test_16_bit_rgb_tiff_is_refused_though_pillow_would_cut_it(tmp_path):
     cv2 = pytest.importorskip('cv2')
     assert cv2.imwrite(str(tmp_path / 'deep.tif'), RGB.astype(np.uint16) * 257)
-    with pytest.raises(InputError, match='more than 8 bits per channel'):
+    with refused('deep.tif', 'mode RGB', do='8-bit RGB'):
         read_rgb(tmp_path / 'deep.tif')
 
 
 def test_missing_unreadable_and_truncated_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r'gone\.png: no such image\. Check the path\.$'):
+    with refused(tmp_path / 'gone.png'):
         read_rgb(tmp_path / 'gone.png')
     (tmp_path / 'text.png').write_text('not an image')
-    with pytest.raises(InputError, match=r'text\.png: cannot be read \(not an image\)\. Replace or remove'):
+    with refused(tmp_path / 'text.png'):
         read_rgb(tmp_path / 'text.png')
     whole = encode(Image.fromarray(photograph((64, 64))), format='JPEG')
     (tmp_path / 'cut.jpg').write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r'cut\.jpg: cannot be read \(.*truncated'):
+    with refused(tmp_path / 'cut.jpg', 'truncated'):
         read_rgb(tmp_path / 'cut.jpg')
-    with pytest.raises(InputError, match=r'cut\.jpg: the image is truncated'):
+    with refused(tmp_path / 'cut.jpg'):
         image_size(tmp_path / 'cut.jpg')
 
 
@@ -157,7 +158,7 @@ def test_the_end_of_every_format_is_looked_at(tmp_path, kind, share):
     (tmp_path / 'image').write_bytes(whole)
     assert image_size(tmp_path / 'image') == (64, 64)
     (tmp_path / 'image').write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(InputError, match=r'truncated|cannot be read'):
+    with refused(tmp_path / 'image'):
         image_size(tmp_path / 'image')
 
 
@@ -165,7 +166,7 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = save(tmp_path / 'large.png', RGB)
     for limit in (RGB.size // 3 - 1, RGB.size // 9):  # Pillow warns, and above twice the limit it raises
         monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
-        with pytest.raises(InputError, match='too many pixels'):
+        with refused(path, 'pixels'):
             read_rgb(path)
 
 
@@ -191,11 +192,11 @@ def test_a_damaged_file_gives_an_image_or_an_input_error(tmp_path, kind, data):
         try:
             image = read_rgb(path)
         except InputError as error:
-            found = str(error)
+            place = error.where
         else:
-            found = f'{path}: {image.dtype} {image.ndim} {image.shape[2]}'
-            assert found == f'{path}: uint8 3 3'
-    assert found.startswith(str(path))
+            place = str(path)
+            assert (image.dtype, image.ndim, image.shape[2]) == (np.uint8, 3, 3)
+    assert place == str(path)
 
 
 def test_listing_is_sorted_and_leaves_the_rest_out(tmp_path):
@@ -208,19 +209,16 @@ def test_listing_is_sorted_and_leaves_the_rest_out(tmp_path):
 def test_listing_says_what_is_wrong_with_a_folder(tmp_path):
     (tmp_path / 'file.png').touch()
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match=r'^data\.lq: folder .*none does not exist\. Give a folder of images\.$'):
-        list_images(tmp_path / 'none', where='data.lq')
-    with pytest.raises(InputError, match=r'^data\.lq: .*file\.png is not a folder'):
-        list_images(tmp_path / 'file.png', where='data.lq')
-    with pytest.raises(InputError, match=r'^data\.lq: no images in .*empty'):
-        list_images(tmp_path / 'empty', where='data.lq')
+    for name, do in (('none', ''), ('file.png', ''), ('empty', '.png')):
+        with refused('data.lq', str(tmp_path / name), do=do):
+            list_images(tmp_path / name, where='data.lq')
 
 
 def test_pairs_must_differ_by_the_scale():
     check_pair((10, 12, 3), (40, 48, 3), 4, where='x.png')
     check_pair((10, 12), (10, 12), 1, where='x.png')
     for gt in ((40, 47), (41, 48), (48, 40), (20, 24)):
-        with pytest.raises(InputError, match=rf'^x\.png: {gt[1]}x{gt[0]} pixels are not 4 times the 12x10'):
+        with refused('x.png', f'{gt[1]}x{gt[0]}', '4', '12x10', do='prepare_data.py'):
             check_pair((10, 12), gt, 4, where='x.png')
 
 
@@ -243,5 +241,5 @@ def test_png_is_lossless_with_and_without_isal(size, isal, monkeypatch):
     'image', [np.zeros((4, 4), np.uint16), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 1), np.uint8)]
 )
 def test_what_is_no_8_bit_image_is_not_encoded(image):
-    with pytest.raises(TypeError, match='no 8-bit RGB or grey image'):
+    with pytest.raises(TypeError, match=re.escape(f'{image.dtype} {image.shape}')):
         images.encode_png(image)

@@ -1,6 +1,7 @@
 """Option files: plain values only, checked keys, overrides without eval."""
 
-import re
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import apply_overrides, check_keys, dump_options, load_options, merge, require
+from tests.helpers import refused
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 SECTIONS = st.dictionaries(
@@ -71,58 +72,57 @@ def test_a_key_may_override_what_is_merged_in(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('text', 'message'),
+    ('text', 'line', 'quoted', 'do'),
     [
-        ('a: 1\nb: [1,\nc: 2}', r':3: not a valid option file'),
-        ('a: 1\nb: !!python/object/apply:os.system [touch HACKED]', r':2: .*python/object/apply:os\.system'),
-        ('a: !!python/name:os.system', r':1: .*python/name'),
-        ('a: !!binary aGk=', r':1: .*binary'),
-        ('a: !!int abc', r'not a valid option file'),
-        ('a: 1\nb: {c: 1,\n c: 2}', r":3: .*the key 'c' stands twice"),
-        ('a: 1\na: 2', r"the key 'a' stands twice"),
-        ('? [a, b]\n: 1', r'a key must be a name'),
-        ('a: &a {b: *a}', r'not a valid option file'),
-        ('a: ' + '[' * 5000, r'not a valid option file'),
-        ('a: "\x00"', r'not a valid option file'),
-        ('- 1\n- 2', r'holds no options\. Write key: value pairs'),
-        ('', r'holds no options'),
+        ('a: 1\nb: [1,\nc: 2}', ':3', "'}'", ''),
+        ('a: 1\nb: !!python/object/apply:os.system [touch HACKED]', ':2', 'python/object/apply:os.system', ''),
+        ('a: !!python/name:os.system', ':1', 'python/name', ''),
+        ('a: !!binary aGk=', ':1', 'binary', ''),
+        ('a: !!int abc', '', '', ''),
+        ('a: 1\nb: {c: 1,\n c: 2}', ':3', "'c'", ''),
+        ('a: 1\na: 2', ':2', "'a'", ''),
+        ('? [a, b]\n: 1', ':1', '', ''),
+        ('a: &a {b: *a}', ':1', '', ''),
+        ('a: ' + '[' * 5000, '', '', ''),
+        ('a: "\x00"', '', '', ''),
+        ('- 1\n- 2', '', '', 'key: value'),
+        ('', '', '', 'key: value'),
     ],
 )
-def test_a_bad_file_is_refused_and_runs_nothing(tmp_path, monkeypatch, text, message):
+def test_a_bad_file_is_refused_and_runs_nothing(tmp_path, monkeypatch, text, line, quoted, do):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, text)
-    with pytest.raises(InputError, match=message) as error:
+    with refused(f'{path}{line}', quoted, do=do):
         load_options(path)
-    assert str(error.value).startswith(str(path))
     assert [p.name for p in tmp_path.iterdir()] == ['options.yml']
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match=r'none\.yml: the option file cannot be read \(No such file'):
-        load_options(tmp_path / 'none.yml')
-    with pytest.raises(InputError, match=r'cannot be read \(Is a directory'):
-        load_options(tmp_path)
     (tmp_path / 'latin.yml').write_bytes('name: é'.encode('latin-1'))
-    with pytest.raises(InputError, match=r'cannot be read \(not UTF-8 text'):
-        load_options(tmp_path / 'latin.yml')
+    for path, reason in (
+        (tmp_path / 'none.yml', os.strerror(errno.ENOENT)),
+        (tmp_path, os.strerror(errno.EISDIR)),
+        (tmp_path / 'latin.yml', 'UTF-8'),
+    ):
+        with refused(path, reason):
+            load_options(path)
 
 
 def test_unknown_keys_name_the_nearest_known_one():
     check_keys({'budget': 1}, ('budget', 'images'), 'queries')
-    with pytest.raises(InputError, match=r"^queries: unknown option 'buget'\. Use 'budget'\.$"):
+    with refused('queries', "'buget'", do="'budget'"):
         check_keys({'buget': 1}, ('budget', 'images'), 'queries')
-    with pytest.raises(InputError, match=r'^queries: unknown option .5.\. Known: budget, images\.$'):
+    with refused('queries', "'5'", do=('budget', 'images')):
         check_keys({5: 1}, iter(('budget', 'images')), 'queries')
     for value in (None, [1], 'text'):
-        message = rf'^queries: expected a section, got {re.escape(repr(value))}\. Keys: budget'
-        with pytest.raises(InputError, match=message):
+        with refused('queries', repr(value), do='budget'):
             check_keys(value, ('budget',), 'queries')
 
 
 def test_required_keys():
     assert require({'a': 0}, 'a', 'x') == 0
     for options in ({}, {'a': None}):
-        with pytest.raises(InputError, match=r"^x: the option 'a' is missing\. Add a\.$"):
+        with refused('x', "'a'"):
             require(options, 'a', 'x')
 
 
@@ -155,7 +155,7 @@ def test_an_override_may_replace_a_section_of_the_same_type():
     sam = {'type': 'SAM', 'lr': 2}
     assert merge(base, {'train': {'optim': {'_delete_': True, **sam}}})['train'] == {**base['train'], 'optim': sam}
     assert merge(base, {'train': {'optim': {'_delete_': False, **sam}}})['train']['optim']['rho'] == 0.05
-    with pytest.raises(InputError, match=r"^train: _delete_ is 'yes please'\. Write true or false\.$"):
+    with refused('train', '_delete_', "'yes please'", do=('true', 'false')):
         merge(base, {'train': {'_delete_': 'yes please'}})
 
 
@@ -219,48 +219,41 @@ def test_a_section_may_be_switched_off_and_on(based, line, expected):
 
 
 @pytest.mark.parametrize(
-    ('text', 'message'),
+    ('text', 'where', 'quoted', 'do'),
     [
-        ('_base_: gone.yml', r': _base_: there is no file .*gone\.yml\. Give paths relative'),
-        ('_base_: [parts/network.yml, parts]', r': _base_: there is no file .*parts\. '),
-        ('_base_: {a: 1}', r": _base_ is {'a': 1}\. Give a file, or a list of files"),
-        ('_base_: [1]', r': _base_ is \[1\]\. Give a file, or a list of files'),
-        ('_base_: ~', r': _base_ is None\. Give a file'),
-        ('_base_: options.yml', r': _base_: the file is based on itself, by options\.yml'),
-        ('_base_: parts/network.yml\nnetwork: {layers: {a: 1}}', r': network\.layers: the section meets \[1, 2\] in a'),
-        (
-            '_base_: parts/network.yml\nnetwork: [1]',
-            r': network: \[1\] meets a section in a file that this one is based',
-        ),
-        ('_base_: parts/network.yml\nnetwork: 3', r': network: 3 meets a section .*or ~ to leave the section out'),
-        ('_base_: parts/network.yml\nnetwork: {_delete_: 1}', r': network: _delete_ is 1\. Write true or false'),
+        ('_base_: gone.yml', ': _base_', ('/gone.yml',), ''),
+        ('_base_: [parts/network.yml, parts/deep]', ': _base_', ('/parts/deep',), ''),
+        ('_base_: {a: 1}', '', ('_base_', "{'a': 1}"), ''),
+        ('_base_: [1]', '', ('_base_', '[1]'), ''),
+        ('_base_: ~', '', ('_base_', 'None'), ''),
+        ('_base_: options.yml', ': _base_', (' options.yml',), ''),
+        ('_base_: parts/network.yml\nnetwork: {layers: {a: 1}}', ': network.layers', ('[1, 2]',), '_delete_: true'),
+        ('_base_: parts/network.yml\nnetwork: [1]', ': network', ('[1]',), '~'),
+        ('_base_: parts/network.yml\nnetwork: 3', ': network', ('3',), '~'),
+        ('_base_: parts/network.yml\nnetwork: {_delete_: 1}', ': network', ('_delete_', ' 1'), 'true or false'),
     ],
 )
-def test_bases_that_cannot_be_used_are_refused(based, text, message):
+def test_bases_that_cannot_be_used_are_refused(based, text, where, quoted, do):
     path = based(text)
-    with pytest.raises(InputError, match=message) as error:
+    with refused(f'{path}{where}', *quoted, do=do) as caught:
         load_options(path)
-    assert str(error.value).startswith(str(path))
-    assert '\n' not in str(error.value)
+    assert '\n' not in str(caught.value)
 
 
 def test_a_circle_and_damage_name_the_file_they_are_in(based, tmp_path):
     path = based('_base_: parts/circle.yml')
     circle = write(tmp_path, '_base_: [network.yml, ../options.yml]', 'parts/circle.yml')
-    with pytest.raises(InputError, match=rf'^{circle}: _base_: the file is based on itself, by \.\./options\.yml'):
+    with refused(f'{circle}: _base_', ' ../options.yml'):
         load_options(path)
-    for text, message in (('a: [', r':1: not a valid option file'), ('', ': holds no options')):
+    for text, line, quoted in (('a: [', ':1', ''), ('', '', ''), ('a: !!python/name:os.system', ':1', 'python/name')):
         circle.write_text(text)
-        with pytest.raises(InputError, match=rf'^{circle}{message}'):
+        with refused(f'{circle}{line}', quoted):
             load_options(path)
-    circle.write_text('a: !!python/name:os.system')
-    with pytest.raises(InputError, match=r'python/name'):
-        load_options(path)
 
 
 def test_a_delete_that_meets_nothing_is_no_known_key(based):
     options = load_options(based('_base_: parts/network.yml\ntrain: {_delete_: true, steps: 1}'))
-    with pytest.raises(InputError, match=r'^x: _delete_ meets no section that it could replace\. Remove it\.$'):
+    with refused('x', '_delete_'):
         check_keys(options['train'], ('steps',), 'x')
 
 
@@ -272,19 +265,19 @@ def test_overrides_set_values_in_place():
 
 
 @pytest.mark.parametrize(
-    ('entry', 'message'),
+    ('entry', 'quoted', 'do'),
     [
-        ('train', r"'train' is no override\. Write section:key=value"),
-        ('train:=1', r'is no override'),
-        ('trian:lr=1', r"no section 'trian' .*Use 'train'"),
-        ('name:x=1', r"no section 'name'"),
-        ('train:optim:lr=1', r"no section 'optim' .*Known: total_iter"),
-        ('train:lr=[1,', r"'\[1,' is not a value"),
-        ('train:lr=!!python/object/apply:os.getcwd []', r'is not a value'),
+        ('train', "'train'", 'section:key=value'),
+        ('train:=1', "'train:=1'", 'section:key=value'),
+        ('trian:lr=1', "'trian'", "'train'"),
+        ('name:x=1', "'name'", ''),
+        ('train:optim:lr=1', "'optim'", 'total_iter'),
+        ('train:lr=[1,', "'[1,'", 'YAML'),
+        ('train:lr=!!python/object/apply:os.getcwd []', "'!!python/object/apply:os.getcwd []'", 'YAML'),
     ],
 )
-def test_bad_overrides_are_refused_and_change_nothing(entry, message):
+def test_bad_overrides_are_refused_and_change_nothing(entry, quoted, do):
     options = {'name': 'a', 'train': {'total_iter': 1}}
-    with pytest.raises(InputError, match=rf'^--force_yml: .*{message}'):
+    with refused('--force_yml', quoted, do=do):
         apply_overrides(options, [entry])
     assert options == {'name': 'a', 'train': {'total_iter': 1}}

@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import read_rgb
 from mea_plugin.data import batch
 from mea_plugin.data.parallel import ITEMS_PER_WORKER
 from mea_plugin.data.prepare import make_benchmark, make_bicubic, make_sub_images
 from mea_plugin.data.resize import downscale
-from tests.helpers import photograph, save
+from tests.helpers import photograph, refused, save
 
 SIZES = {'a': (50, 67), 'b.x': (48, 64), 'c': (97, 49)}
 
@@ -122,7 +121,7 @@ def test_processes_make_the_same(tmp_path):
         assert counts(result) == (2 * ITEMS_PER_WORKER, 0)
     assert contents(tmp_path / 'out1') == contents(tmp_path / 'out2')
     save(tmp_path / 'pairs' / 'HR' / '0.png', photograph((10, 10)))
-    with pytest.raises(InputError, match=r'HR/0\.png: 10x10 pixels are not 2 times the 12x12 .*prepare_data\.py\.$'):
+    with refused('HR/0.png', '10x10', '2', '12x12', do='prepare_data.py'):
         make_sub_images(tmp_path / 'pairs', tmp_path / 'out2', scale=2, crop=12, step=12, jobs=2)
 
 
@@ -216,89 +215,88 @@ class TestForeignFiles:
     def test_images_of_another_origin(self, pairs, photos, tmp_path):
         save(tmp_path / 'sub' / 'HR' / 'mine.png', photograph((4, 4)))
         before = snapshot(tmp_path / 'sub')
-        with pytest.raises(InputError, match=r'sub/HR: holds mine\.png, which was not made here\. Choose another'):
+        with refused('sub/HR', 'mine.png'):
             make_sub_images(pairs, tmp_path / 'sub', scale=4, crop=16, step=16)
         assert snapshot(tmp_path / 'sub') == before
-        with pytest.raises(InputError, match=r'photos: holds a\.png, which was not made here'):
+        with refused('photos', 'a.png'):
             make_bicubic(photos, photos, scale=2)
 
     def test_images_added_to_a_result(self, pairs, tmp_path):
         make_sub_images(pairs, tmp_path / 'sub', scale=4, crop=16, step=16)
         save(tmp_path / 'sub' / 'LRx4' / 'mine.png', photograph((4, 4)))
-        with pytest.raises(InputError, match=r'LRx4: holds mine\.png'):
+        with refused('sub/LRx4', 'mine.png'):
             make_sub_images(pairs, tmp_path / 'sub', scale=4, crop=16, step=16)
 
     @pytest.mark.parametrize(
-        ('manifest', 'message'),
+        ('manifest', 'quoted'),
         [
-            ('{"pairs": []}', r'manifest\.json: is not one of tools/prepare_data\.py'),
-            ('{"recipe": "SubImageRecipe", "ima', r'is not one of tools/prepare_data\.py'),
-            ('{"recipe": "BicubicRecipe", "images": {}}', r'was made by another command \(BicubicRecipe\)'),
-            ('{"recipe": "SubImageRecipe", "images": {"a": {"key": "x"}}}', r'manifest\.json: is damaged'),
-            ('{"recipe": "SubImageRecipe", "images": {"a": 5}}', r'manifest\.json: is damaged'),
+            ('{"pairs": []}', 'tools/prepare_data.py'),
+            ('{"recipe": "SubImageRecipe", "ima', 'tools/prepare_data.py'),
+            ('{"recipe": "BicubicRecipe", "images": {}}', 'BicubicRecipe'),
+            ('{"recipe": "SubImageRecipe", "images": {"a": {"key": "x"}}}', ''),
+            ('{"recipe": "SubImageRecipe", "images": {"a": 5}}', ''),
             (
                 '{"recipe": "SubImageRecipe", "images": {"a": {"key": "x", "files": {"../kept.txt": "y"}}}}',
-                r'names files elsewhere',
+                "'../kept.txt'",
             ),
         ],
     )
-    def test_a_manifest_of_something_else(self, pairs, tmp_path, manifest, message):
+    def test_a_manifest_of_something_else(self, pairs, tmp_path, manifest, quoted):
         (tmp_path / 'sub').mkdir()
         (tmp_path / 'sub' / 'manifest.json').write_text(manifest)
         (tmp_path / 'kept.txt').touch()
-        with pytest.raises(InputError, match=rf'sub/{message}|{message}'):
+        with refused('sub/manifest.json', quoted):
             make_sub_images(pairs, tmp_path / 'sub', scale=4, crop=16, step=16)
         assert (tmp_path / 'kept.txt').exists()
         assert contents(tmp_path / 'sub') == {'manifest.json': manifest.encode()}
 
     def test_a_file_where_the_folder_should_be(self, pairs, tmp_path):
         (tmp_path / 'sub').touch()
-        with pytest.raises(InputError, match=r'sub is not a folder'):
+        with refused('--output', str(tmp_path / 'sub')):
             make_sub_images(pairs, tmp_path / 'sub', scale=4, crop=16, step=16)
         (tmp_path / 'set').mkdir()
         (tmp_path / 'set' / 'HR').touch()
-        with pytest.raises(InputError, match=r'set/HR is not a folder'):
+        with refused('--output', str(tmp_path / 'set' / 'HR')):
             make_sub_images(pairs, tmp_path / 'set', scale=4, crop=16, step=16)
 
 
 class TestBadInput:
     """Each is refused before anything is written."""
 
-    def refuse(self, pairs, tmp_path, message, **settings):
-        with pytest.raises(InputError, match=message):
+    def refuse(self, pairs, tmp_path, where, *quoted, do='', **settings):
+        with refused(where, *quoted, do=do):
             make_sub_images(pairs, tmp_path / 'sub', **{'scale': 4, 'crop': 16, 'step': 16, **settings})
         assert not (tmp_path / 'sub').exists()
 
     @pytest.mark.parametrize(
-        ('settings', 'message'),
+        ('settings', 'where', 'quoted', 'do'),
         [
-            ({'crop': 18}, r'^--crop: 18 is no multiple of the scale 4\. Give a multiple'),
-            ({'crop': 0}, r'^--crop: 0 is no multiple'),
-            ({'step': -4}, r'^--step: -4 is no multiple'),
-            ({'thresh': -1}, r'^--thresh: -1 is below 0'),
-            ({'scale': 0}, r'^scale: the scale is 0'),
-            ({'scale': 2}, r'^--input: folder .*LRx2 does not exist'),
-            ({'crop': 48, 'step': 48}, r'HR/b\.png: 68x40 pixels are smaller than the crop of 48\. .*--skip-small\.$'),
-            ({'crop': 80, 'step': 80, 'skip_small': True}, r'^--input: every image is smaller than the crop'),
+            ({'crop': 18}, '--crop', ('18', '4'), ''),
+            ({'crop': 0}, '--crop', ('0', '4'), ''),
+            ({'step': -4}, '--step', ('-4', '4'), ''),
+            ({'thresh': -1}, '--thresh', ('-1',), '0'),
+            ({'scale': 0}, 'scale', ('0',), '1'),
+            ({'scale': 2}, '--input', ('/LRx2',), ''),
+            ({'crop': 48, 'step': 48}, 'HR/b.png', ('68x40', '48'), '--skip-small'),
+            ({'crop': 80, 'step': 80, 'skip_small': True}, '--input', (), '--crop'),
         ],
     )
-    def test_numbers(self, pairs, tmp_path, settings, message):
-        self.refuse(pairs, tmp_path, message, **settings)
+    def test_numbers(self, pairs, tmp_path, settings, where, quoted, do):
+        self.refuse(pairs, tmp_path, where, *quoted, do=do, **settings)
 
     @pytest.mark.parametrize(('missing', 'other'), [('LRx4', 'HR'), ('HR', 'LRx4')])
     def test_no_partner(self, pairs, tmp_path, missing, other):
         (pairs / missing / 'b.png').unlink()
-        self.refuse(pairs, tmp_path, rf'{other}/b\.png: has no partner in .*{missing}')
+        self.refuse(pairs, tmp_path, f'{other}/b.png', str(pairs / missing))
 
     def test_sizes_that_do_not_match_the_scale(self, pairs, tmp_path):
         save(pairs / 'LRx4' / 'b.png', photograph((10, 16)))
-        self.refuse(pairs, tmp_path, r'HR/b\.png: 68x40 pixels are not 4 times the 16x10')
+        self.refuse(pairs, tmp_path, 'HR/b.png', '68x40', '4', '16x10')
 
     def test_an_image_smaller_than_the_scale(self, tmp_path):
         save(tmp_path / 'photos' / 'thin.png', photograph((40, 3)))
-        message = r'thin\.png: 3x40 pixels are smaller than the scale of 4\. Remove the image'
         for make, source in ((make_bicubic, tmp_path / 'photos'), (make_benchmark, [tmp_path / 'photos'])):
-            with pytest.raises(InputError, match=message):
+            with refused('thin.png', '3x40', '4'):
                 make(source, tmp_path / 'out', scale=4)
             assert not (tmp_path / 'out').exists()
 
@@ -307,4 +305,4 @@ class TestBadInput:
             raise PermissionError(13, 'Permission denied')
 
         monkeypatch.setattr('mea_plugin.data.batch_state.write_text', fail)
-        self.refuse(pairs, tmp_path, r'sub: cannot be written to \(Permission denied\)')
+        self.refuse(pairs, tmp_path, tmp_path / 'sub', 'Permission denied')

@@ -8,12 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import image_size, read_rgb
 from mea_plugin.data.lmdb_images import is_lmdb, lmdb_bytes, lmdb_entries
 from mea_plugin.data.sources import image_references, image_source
 from tests.core.test_images import REFUSED
-from tests.helpers import photograph, save
+from tests.helpers import photograph, refused, save
 
 lmdb = pytest.importorskip('lmdb')
 
@@ -94,11 +93,11 @@ def test_a_folder_whose_name_looks_like_a_glob(tmp_path):
 
 def test_names_that_cannot_be_told_apart_are_refused(photos, tmp_path):
     save(photos / 'one' / 'c.bmp', photograph((4, 4)))
-    for spec in (photos / 'one', f'{photos}/one/*', f'{photos}/**/*'):
-        with pytest.raises(InputError, match=r"^opt: .*one/c\.bmp and .*one/c\.png are both called '(one/)?c'\. "):
+    for spec, name in ((photos / 'one', 'c'), (f'{photos}/one/*', 'c'), (f'{photos}/**/*', 'one/c')):
+        with refused('opt', 'one/c.bmp', 'one/c.png', f"'{name}'"):
             image_references(spec, where='opt')
     save(tmp_path / 'more' / 'a.png', photograph((4, 4)))
-    with pytest.raises(InputError, match=r"photos/a\.jpg and .*more/a\.png are both called 'a'"):
+    with refused('', 'photos/a.jpg', 'more/a.png', "'a'"):
         image_references([photos, tmp_path / 'more'])
 
 
@@ -110,23 +109,18 @@ def test_several_sources_count_an_image_once(photos, base):
 
 
 @pytest.mark.parametrize(
-    ('spec', 'message'),
-    [
-        ('none', r'^opt: .*none does not exist\. Give a folder, a file, a glob or an LMDB\.$'),
-        ('photos/none/*.png', r'^opt: no images match .*none/\*\.png\. Put '),
-        ('photos/notes.txt', r'^opt: .*notes\.txt is not an image\. Known: \.png'),
-        ('photos/folder.png', r'^opt: no images in .*folder\.png'),
-    ],
+    ('spec', 'do'),
+    [('none', 'LMDB'), ('photos/none/*.png', '.png'), ('photos/notes.txt', '.png'), ('photos/folder.png', '.png')],
 )
-def test_sources_without_images(photos, tmp_path, spec, message):
-    with pytest.raises(InputError, match=message):
+def test_sources_without_images(photos, tmp_path, spec, do):
+    with refused('opt', str(tmp_path / spec), do=do):
         image_references(tmp_path / spec, where='opt')
-    with pytest.raises(InputError, match=message):
+    with refused('opt', str(tmp_path / spec), do=do):
         image_references([photos / 'one', tmp_path / spec], where='opt')
 
 
 def test_no_source_at_all():
-    with pytest.raises(InputError, match=r'^opt: no images are named'):
+    with refused('opt', do='LMDB'):
         image_references([], where='opt')
 
 
@@ -158,56 +152,55 @@ def test_an_lmdb_that_basicsr_made(tmp_path):
 
 @pytest.mark.parametrize('name', REFUSED)
 def test_an_lmdb_is_read_as_strictly_as_files(tmp_path, name):
-    data, reason = REFUSED[name]
+    data, kind = REFUSED[name]
     write_lmdb(tmp_path / 'set.lmdb', {'a': data(), 'b': b'no image'})
     found = image_references(tmp_path / 'set.lmdb')
     for read in (found['a'].read, found['a'].size):
-        with pytest.raises(InputError, match=rf'set\.lmdb\[a\]: is .*{reason}.* Convert it to 8-bit RGB\.$'):
+        with refused('set.lmdb[a]', kind, do='8-bit RGB'):
             read()
-    with pytest.raises(InputError, match=r'set\.lmdb\[b\]: cannot be read \(not an image\)'):
+    with refused('set.lmdb[b]'):
         found['b'].read()
 
 
 def test_a_truncated_image_in_an_lmdb(tmp_path):
     data = save(tmp_path / 'a.png', photograph((40, 40))).read_bytes()
     found = image_references(write_lmdb(tmp_path / 'set.lmdb', {'a': data[:-500]}))
-    with pytest.raises(InputError, match=r'\[a\]: the image is truncated'):
-        found['a'].size()
-    with pytest.raises(InputError, match=r'\[a\]: cannot be read \('):
-        found['a'].read()
+    for read in (found['a'].size, found['a'].read):
+        with refused('set.lmdb[a]'):
+            read()
 
 
 @pytest.mark.parametrize(
-    ('meta', 'message'),
+    ('meta', 'where', 'quoted'),
     [
-        ([], 'no images in'),
-        (['0.png (6,8,3) 1\n'], r'meta_info\.txt: lists 1 images, and data\.mdb holds 3'),
-        (['0.png (6,8,3) 1\n'] * 3, r'meta_info\.txt: a key is there twice'),
-        (['0.png (6,8,3) 1\n', '1.png (6,8,3)\n', '2.png (6,8,3) 1\n'], r'meta_info\.txt: line 2 is not KEY\.png'),
+        ([], 'opt', ('set.lmdb',)),
+        (['0.png (6,8,3) 1\n'], 'set.lmdb/meta_info.txt', ('1', 'data.mdb', '3')),
+        (['0.png (6,8,3) 1\n'] * 3, 'set.lmdb/meta_info.txt', ("'0'", '3')),
+        (['0.png (6,8,3) 1\n', '1.png (6,8,3)\n', '2.png (6,8,3) 1\n'], 'set.lmdb/meta_info.txt', ('2', 'KEY.png')),
     ],
 )
-def test_a_meta_info_that_does_not_fit(base, meta, message):
+def test_a_meta_info_that_does_not_fit(base, meta, where, quoted):
     (base / 'meta_info.txt').write_text(''.join(meta))
-    with pytest.raises(InputError, match=message):
+    with refused(where, *quoted):
         image_references(base, where='opt')
 
 
 def test_a_damaged_lmdb(base, tmp_path):
     found = image_references(base)
-    with pytest.raises(InputError, match=r"set\.lmdb: holds no '7'"):
+    with refused(base, "'7'"):
         lmdb_bytes(base, '7')
     whole = (base / 'data.mdb').read_bytes()
     (base / 'data.mdb').write_bytes(whole[:-4096])
-    with pytest.raises(InputError, match=r'set\.lmdb/data\.mdb: the LMDB is truncated'):
+    with refused(base / 'data.mdb'):
         image_references(base)
     (base / 'data.mdb').write_bytes(b'x' * 5000)
     for read in (found['0'].read, lambda: image_references(base)):
-        with pytest.raises(InputError, match=r'set\.lmdb: cannot be read \('):
+        with refused(base):
             read()
     (base / 'data.mdb').unlink()
-    with pytest.raises(InputError, match=r'^opt: .*set\.lmdb is no LMDB of images, it has no data\.mdb'):
+    with refused('opt', str(base), 'data.mdb'):
         image_references(base, where='opt')
-    with pytest.raises(InputError, match=r'set\.lmdb: cannot be read \('):
+    with refused(base):
         found['0'].read()
     assert is_lmdb(base)
     assert not is_lmdb(tmp_path)
@@ -270,5 +263,5 @@ def test_references_go_to_other_processes(photos, base):
 def test_a_file_that_went_away(photos):
     image = image_references(photos)['a']
     (photos / 'a.jpg').unlink()
-    with pytest.raises(InputError, match=r'a\.jpg: no such image'):
+    with refused(photos / 'a.jpg'):
         image.read()

@@ -6,11 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import list_images, read_rgb
 from mea_plugin.core.packages import lacking
 from mea_plugin.data.resize import bicubic, check_scale, downscale, mod_crop
-from tests.helpers import photograph
+from tests.helpers import photograph, refused
 
 FACTORS = [Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), 2, 3, 4]
 
@@ -160,12 +159,12 @@ def test_factor_one_is_the_image():
 @pytest.mark.parametrize(
     ('image', 'factor', 'like', 'message'),
     [
-        (np.zeros((4, 4), np.uint8), 2, 'matlab', r'expected a uint8 image \(H, W, 3\), got uint8 \(4, 4\)'),
-        (np.zeros((4, 4, 3)), 2, 'matlab', r'got float64'),
-        (np.zeros((0, 4, 3), np.uint8), 2, 'matlab', r'got uint8 \(0, 4, 3\)'),
-        (np.zeros((4, 4, 3), np.uint8), 0, 'matlab', r'the factor is 0'),
-        (np.zeros((4, 4, 3), np.uint8), -1, 'matlab', r'the factor is -1'),
-        (np.zeros((4, 4, 3), np.uint8), 2, 'opencv', r"like is 'opencv'; give 'matlab' or 'basicsr'"),
+        (np.zeros((4, 4), np.uint8), 2, 'matlab', r'uint8 \(4, 4\)'),
+        (np.zeros((4, 4, 3)), 2, 'matlab', 'float64'),
+        (np.zeros((0, 4, 3), np.uint8), 2, 'matlab', r'uint8 \(0, 4, 3\)'),
+        (np.zeros((4, 4, 3), np.uint8), 0, 'matlab', 'factor .*0'),
+        (np.zeros((4, 4, 3), np.uint8), -1, 'matlab', 'factor .*-1'),
+        (np.zeros((4, 4, 3), np.uint8), 2, 'opencv', "like .*'opencv'.*'matlab'.*'basicsr'"),
     ],
 )
 def test_what_bicubic_refuses(image, factor, like, message):
@@ -183,5 +182,5 @@ def test_mod_crop_keeps_the_top_left():
 @pytest.mark.parametrize('scale', [0, -2, 2.0, '4', True, None])
 def test_a_scale_that_is_none(scale):
     assert check_scale(3) == 3
-    with pytest.raises(InputError, match=r'^victim\.scale: the scale is .*Give a whole number'):
+    with refused('victim.scale', repr(scale), do='1'):
         check_scale(scale, where='victim.scale')

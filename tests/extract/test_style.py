@@ -113,19 +113,19 @@ def test_an_interrupted_training_goes_on(job, tmp_path, extract, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    ('change', 'message'),
+    ('change', 'texts'),
     [
-        (lambda o: o['surrogates']['proposed'].update(opt='nowhere.py'), 'nowhere.py: no such config'),
-        (lambda o: o['surrogates']['proposed'].update(override={'model': {'hf_loss': {'wave': 'db99'}}}), 'db99'),
-        (lambda o: o['surrogates']['proposed'].update(override={'model': {'typ': 'x'}}), "unknown option 'typ'"),
-        (lambda o: o['victim'].update(style='comic'), "no style 'comic'"),
-        (lambda o: o['evaluation']['test_sets'][0].pop('lq'), 'evaluation.test_sets[0]: '),
-        (lambda o: o['evaluation']['test_sets'][0].update(shrink=0), 'evaluation.test_sets[0].shrink: got 0'),
+        (lambda o: o['surrogates']['proposed'].update(opt='nowhere.py'), ('nowhere.py: ',)),
+        (lambda o: o['surrogates']['proposed'].update(override={'model': {'hf_loss': {'wave': 'db99'}}}), ('db99',)),
+        (lambda o: o['surrogates']['proposed'].update(override={'model': {'typ': 'x'}}), ("'typ'",)),
+        (lambda o: o['victim'].update(style='comic'), ("'comic'",)),
+        (lambda o: o['evaluation']['test_sets'][0].pop('lq'), ('evaluation.test_sets[0]: ',)),
+        (lambda o: o['evaluation']['test_sets'][0].update(shrink=0), ('evaluation.test_sets[0].shrink: ', ' 0')),
         (lambda o: o['surrogates'].update(proposed={'opt': str(ROOT / 'options/mmagic/small/edsr_x4_baseline.py')}),
-         "scale is 4, the victim's is 1"),
+         (' 4', ' 1')),
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_refused_before_anything_is_asked(job, tmp_path, monkeypatch, capsys, change, message):
+def test_a_wrong_file_is_refused_before_anything_is_asked(job, tmp_path, monkeypatch, capsys, change, texts):
     options = yaml.safe_load(job.read_text())
     change(options)
     write_yaml(job, options)
@@ -133,6 +133,6 @@ def test_a_wrong_file_is_refused_before_anything_is_asked(job, tmp_path, monkeyp
     assert call_tool('extract', '-opt', job) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith('error: ')
-    assert message in line
+    assert all(text in line for text in texts)
     assert not (tmp_path / 'out' / 'queries').exists()
     assert not (tmp_path / 'out' / 'experiments').exists()

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.query import plan as plan_module
 from mea_plugin.query.engine import claim
 from mea_plugin.query.ledger import Ledger
+from tests.helpers import refused
 from tests.query.http_runs import Account, check_all_answered_once, http_options, make_images, run, start, wait_until
 from tests.victims.http.service import Billing, Service
 
@@ -115,7 +115,7 @@ def test_a_file_that_another_process_is_writing_may_go(tmp_path, monkeypatch):
 def test_of_two_victims_that_claim_a_ledger_one_gets_it(tmp_path):
     with Ledger(tmp_path) as one, Ledger(tmp_path) as two:
         claim(one, SimpleNamespace(name='a', scale=1, fingerprint='fa'))
-        with pytest.raises(InputError, match="another victim \\('a', fa; this one is 'b', fb\\)"):
+        with refused(tmp_path / 'ledger.sqlite', "'a', fa", "'b', fb"):
             claim(two, SimpleNamespace(name='b', scale=1, fingerprint='fb'))
         claim(two, SimpleNamespace(name='a', scale=1, fingerprint='fa'))
         assert one.about()['name'] == 'a'

@@ -59,7 +59,7 @@ def test_a_dry_run_knows_what_is_there_and_what_the_budget_lacks(job, capsys):
 def test_the_status(job, capsys):
     file = options(job, budget=4, cost_per_query=2)
     assert call_tool('query', '-opt', file, '--status') == 2
-    assert 'no ledger' in capsys.readouterr().err
+    assert f'{job / "out" / "ledger"}: ' in capsys.readouterr().err
     assert not (job / 'out').exists()
     assert call_tool('query', '-opt', file) == 0
     capsys.readouterr()
@@ -104,7 +104,7 @@ def test_bad_options_are_named_with_their_place(job, queries, where, quoted):
 def test_bad_options_end_in_one_line_and_send_nothing(job, capsys):
     assert call_tool('query', '-opt', options(job, in_doubt='resnd')) == 2
     error = capsys.readouterr().err
-    assert "job.yml: queries.in_doubt: got 'resnd'. Use 'resend'." in error
+    assert all(text in error for text in ('job.yml: queries.in_doubt: ', "'resnd'", "'resend'"))
     assert error.count('\n') == 1
     assert not (job / 'out').exists()
 
@@ -128,9 +128,9 @@ def test_arguments_that_mean_nothing_together(job, arguments, capsys):
 
 
 def test_an_empty_source_is_not_the_current_folder(job, capsys):
-    for file, arguments in ((options(job), ('--images', '')), (options(job, images=''), ())):
-        assert call_tool('query', '-opt', file, *arguments) == 2
-        assert 'no images are named' in capsys.readouterr().err
+    for given, arguments, where in (({}, ('--images', ''), '--images'), ({'images': ''}, (), 'queries.images')):
+        assert call_tool('query', '-opt', options(job, **given), *arguments) == 2
+        assert f'{where}: ' in capsys.readouterr().err
 
 
 def test_several_sources_in_the_option_file(job):

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array
+from mea_plugin.core.folders import count_files
 from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.data.parallel import ITEMS_PER_WORKER
@@ -19,7 +19,7 @@ from mea_plugin.query_sets import lmdb as query_set_lmdb
 from mea_plugin.query_sets.crops import crop_query_set
 from mea_plugin.query_sets.lmdb import export_lmdb
 from mea_plugin.query_sets.split import parse_parts, split_query_set
-from tests.helpers import call_tool, photograph
+from tests.helpers import call_tool, photograph, refused
 from tests.query_sets.sets import make_set
 
 SIZES = {'ape': (20, 24), 'dog': (16, 16), 'my cat': (18, 30), 'one/zebra': (24, 20)}
@@ -87,14 +87,15 @@ class TestEachCommand:
         other = make_set(tmp_path / 'other', dict(reversed(SIZES.items())))
         for source, output in ((other, 'out'), (queries, 'set'), (queries, 'other')):
             before = contents(tmp_path / output)
-            with pytest.raises(InputError, match=rf'{output}: holds something else\. Choose another output folder\.$'):
+            with refused(tmp_path / output):
                 make(source, tmp_path / output)
             assert contents(tmp_path / output) == before
 
     def test_a_result_that_lost_a_file_is_refused(self, queries, tmp_path, make):
         make(queries, tmp_path / 'out')
+        count = count_files(tmp_path / 'out')
         next(path for path in sorted((tmp_path / 'out').rglob('*')) if path.suffix in ('.png', '.mdb')).unlink()
-        with pytest.raises(InputError, match=r'out: holds \d+ files instead of \d+\. Remove it'):
+        with refused(tmp_path / 'out', f' {count - 1} ', f' {count}'):
             make(queries, tmp_path / 'out')
 
     def test_an_interruption_leaves_nothing(self, queries, tmp_path, make, monkeypatch):
@@ -118,21 +119,21 @@ class TestEachCommand:
         assert all(contents(tmp_path / 'out')[name] == contents(tmp_path / 'fresh')[name] for name in same)
 
     @pytest.mark.parametrize(
-        ('damage', 'message'),
+        ('damage', 'where', 'quoted', 'do'),
         [
-            ('none', r'^--input: .*set is no query set, it has no manifest\.json'),
-            ('torn', r'manifest\.json: the manifest is damaged'),
-            ('foreign', r'^--input: .*set is no query set\. Give'),
-            ('incomplete', r'set: the query set is incomplete'),
-            ('key', r'manifest\.json: the manifest is damaged'),
-            ('path', r'manifest\.json: the manifest is damaged|image of the query set is gone'),
-            ('empty', r'set: the query set is empty'),
-            ('gone', r'response/000001\.png: an image of the query set is gone'),
-            ('cut', r'query/000001\.png: cannot be read \('),
-            ('replaced', r'query/000001\.png: is another image than the manifest says'),
+            ('none', '--input', '/set', ''),
+            ('torn', '/set/manifest.json', '', ''),
+            ('foreign', '--input', '/set', 'tools/query.py'),
+            ('incomplete', '/set', '', 'tools/query.py'),
+            ('key', '/set/manifest.json', '', ''),
+            ('path', '/set/manifest.json', '', ''),
+            ('empty', '/set', ' 0 ', ''),
+            ('gone', '/set/response/000001.png', '', ''),
+            ('cut', '/set/query/000001.png', 'truncated', ''),
+            ('replaced', '/set/query/000001.png', 'manifest.json', ''),
         ],
     )
-    def test_an_incomplete_or_damaged_query_set_is_refused(self, queries, tmp_path, make, damage, message):
+    def test_an_incomplete_or_damaged_query_set_is_refused(self, queries, tmp_path, make, damage, where, quoted, do):
         path = queries / 'manifest.json'
         manifest = json.loads(path.read_text())
         if damage == 'none':
@@ -158,7 +159,7 @@ class TestEachCommand:
             file.write_bytes(file.read_bytes()[:-100])
         else:
             write_png(queries / 'query' / '000001.png', photograph(SIZES['dog'], 99))
-        with pytest.raises(InputError, match=message):
+        with refused(where, quoted, do=do):
             make(queries, tmp_path / 'out')
         assert {path.name for path in tmp_path.iterdir()} == {'set'}
 
@@ -249,17 +250,17 @@ class TestCrop:
         assert contents(tmp_path / 'out1') == contents(tmp_path / 'out2')
 
     @pytest.mark.parametrize(
-        ('settings', 'message'),
+        ('settings', 'where', 'quoted', 'do'),
         [
-            ({'crop': 0}, r'^--crop: 0 is below 1'),
-            ({'crop': 8, 'step': 0}, r'^--step: 0 is below 1'),
-            ({'crop': 8, 'thresh': -1}, r'^--thresh: -1 is below 0'),
-            ({'crop': 18}, r'query/000001\.png: 16x16 pixels are smaller than the crop of 18\. .*--skip-small\.$'),
-            ({'crop': 99, 'skip_small': True}, r'^--input: every query is smaller than the crop'),
+            ({'crop': 0}, '--crop', ('0', '1'), '1'),
+            ({'crop': 8, 'step': 0}, '--step', ('0', '1'), '1'),
+            ({'crop': 8, 'thresh': -1}, '--thresh', ('-1', '0'), '0'),
+            ({'crop': 18}, 'query/000001.png', ('16x16', '18'), '--skip-small'),
+            ({'crop': 99, 'skip_small': True}, '--input', (), '--crop'),
         ],
     )
-    def test_numbers_that_cannot_be_used(self, queries, tmp_path, settings, message):
-        with pytest.raises(InputError, match=message):
+    def test_numbers_that_cannot_be_used(self, queries, tmp_path, settings, where, quoted, do):
+        with refused(where, *quoted, do=do):
             crop_query_set(queries, tmp_path / 'out', **settings)
         assert not (tmp_path / 'out').exists()
 
@@ -316,25 +317,25 @@ class TestSplit:
         check_set(tmp_path / 'copied' / 'train')
 
     @pytest.mark.parametrize(
-        ('parts', 'message'),
+        ('parts', 'quoted', 'do'),
         [
-            (['train'], r"'train' is not NAME=NUMBER"),
-            (['train=many', 'val=1'], r"'train=many' is not NAME=NUMBER"),
-            (['train=1', 'train=2'], r"'train' is there twice"),
-            (['train=0.5'], r'give two or more parts'),
-            (['train=0.5', 'val=1'], r'all by a fraction or all by a count\. Write train=0\.9'),
-            (['a/b=1', 'val=1'], r"'a/b' is no folder name"),
-            (['..=1', 'val=1'], r"'\.\.' is no folder name"),
-            (['train=0', 'val=1'], r"'train' is 0\. Give a number above 0"),
-            (['train=nan', 'val=0.1'], r"'train' is nan"),
-            (['train=-1', 'val=0.1'], r"'train' is -1"),
-            (['train=0.9', 'val=0.2'], r'the parts are more than 1 together'),
-            (['train=3', 'val=2'], r'the parts are more than 4 together'),
-            (['train=0.99', 'val=0.01'], r"'val' gets none of the 4 images"),
+            (['train'], ("'train'", 'NAME=NUMBER'), 'train=0.9'),
+            (['train=many', 'val=1'], ("'train=many'", 'NAME=NUMBER'), 'train=0.9'),
+            (['train=1', 'train=2'], ("'train'",), ''),
+            (['train=0.5'], (), 'val=0.1'),
+            (['train=0.5', 'val=1'], (), 'val=0.1'),
+            (['a/b=1', 'val=1'], ("'a/b'",), '. _ -'),
+            (['..=1', 'val=1'], ("'..'",), '. _ -'),
+            (['train=0', 'val=1'], ("'train'", ' 0'), '0'),
+            (['train=nan', 'val=0.1'], ("'train'", 'nan'), '0'),
+            (['train=-1', 'val=0.1'], ("'train'", '-1'), '0'),
+            (['train=0.9', 'val=0.2'], ('1.1', ' 1'), ''),
+            (['train=3', 'val=2'], (' 5', ' 4'), ''),
+            (['train=0.99', 'val=0.01'], ("'val'", '4'), ''),
         ],
     )
-    def test_parts_that_do_not_fit(self, queries, tmp_path, parts, message):
-        with pytest.raises(InputError, match=rf'^--parts: .*{message}|^--parts: {message}'):
+    def test_parts_that_do_not_fit(self, queries, tmp_path, parts, quoted, do):
+        with refused('--parts', *quoted, do=do):
             split_query_set(queries, tmp_path / 'out', parts=parse_parts(parts))
         assert not (tmp_path / 'out').exists()
 
@@ -353,5 +354,7 @@ def test_the_tool(queries, tmp_path, capsys):
         assert capsys.readouterr().out == f'{output}: {count} images made, 0 up to date\n'
     assert len(check_set(tmp_path / 'split' / 'train')[1]) == 3
     assert call_tool('prepare_data', 'lmdb', '--input', tmp_path, '--output', tmp_path / 'no') == 2
-    error = capsys.readouterr().err
-    assert error == f'error: --input: {tmp_path} is no query set, it has no manifest.json. Give a query set.\n'
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith('error: --input: ')
+    assert str(tmp_path) in error
+    assert 'manifest.json' in error

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.linalg
 from skimage import data
 from skimage.filters import gaussian
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.data.texture import patch_features
-from mea_plugin.study.distance import domain_distance, frechet_distance
+from mea_plugin.study.distance import PATCH, domain_distance, frechet_distance, image_features
+from tests.helpers import refused
 
 
 def test_the_formula_with_scipys_matrix_root():
@@ -56,7 +58,9 @@ def test_it_is_zero_between_equal_sets_and_grows_with_blur(images):
 
 
 def test_what_cannot_be_measured_is_refused(images):
-    with pytest.raises(InputError, match='smaller than a patch'):
-        domain_distance([images[0][:20]], images)
-    with pytest.raises(InputError, match='one image'):
-        domain_distance(images[:1], images)
+    width = images[0].shape[1]
+    for measure, where in ((lambda one: domain_distance(one, images), ''), (partial(image_features, where='x'), 'x')):
+        with refused(where, f'{width}x20', str(PATCH), do='trained_on'):
+            measure([images[0][:20]])
+        with refused(where, '1', do='trained_on'):
+            measure(images[:1])

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.study.options import QuerySource
 from mea_plugin.study.picking import detail, source_images
-from tests.helpers import photograph, save
+from tests.helpers import photograph, refused, save
 
 
 @pytest.fixture
@@ -43,5 +42,5 @@ def test_picks(images, options, expected):
 
 
 def test_a_share_of_none_is_refused(images):
-    with pytest.raises(InputError, match=r'queries.x: 0.1 of 4 images is none'):
+    with refused('queries.x', '0.1', '4'):
         source_images(QuerySource(images=images, pick='busiest', share=0.1), where='queries.x')

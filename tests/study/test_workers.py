@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
-from mea_plugin.core.errors import InputError
 from mea_plugin.study.workers import find_places
+from tests.helpers import refused
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -64,7 +62,7 @@ def test_slurm_arrays_and_tasks():
 
 
 def test_negative_numbers_are_refused():
-    with pytest.raises(InputError, match='--workers'):
+    with refused('--workers', '-1'):
         find_places(-1)
-    with pytest.raises(InputError, match='--threads'):
+    with refused('--threads', '-2'):
         find_places(1, -2)
