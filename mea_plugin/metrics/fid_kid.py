@@ -99,8 +99,9 @@ def remark(images: int, references: int, *, features: int = InceptionExtractor.s
 
 
 def _check_comparable(images: ImageFeatures, references: ImageFeatures) -> None:
-    if images.extractor.fingerprint != references.extractor.fingerprint:
-        raise ValueError('the features are of two networks; take both sets with one extractor')
+    first, second = images.extractor.fingerprint, references.extractor.fingerprint
+    if first != second:
+        raise ValueError(f'the features are of two networks, {first} and {second}; take both sets with one extractor')
 
 
 _INCEPTION = (

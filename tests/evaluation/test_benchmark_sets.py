@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import list_images
 from mea_plugin.core.options import load_options
 from mea_plugin.evaluation import EvaluationSet, evaluate_from_options
 from mea_plugin.evaluation.benchmark_sets import BENCHMARKS, check_benchmark, find_benchmark, hash_names
 from mea_plugin.evaluation.sets import check_sets
+from tests.helpers import refused
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def write(folder, name, mode='RGB', size=(40, 48)):
 def test_grey_images_among_colour_ones_are_refused_but_in_a_benchmark(tmp_path):
     write(tmp_path / 'gt', 'a')
     write(tmp_path / 'gt', 'b', 'L')
-    with pytest.raises(InputError, match=r'b\.png: is grey, among 1 colour images\. Convert it to RGB'):
+    with refused(tmp_path / 'gt' / 'b.png', ' 1 ', do='RGB'):
         check_sets([EvaluationSet('mine', gt=tmp_path / 'gt')], scale=2, border=2)
     (checked,) = check_sets([EvaluationSet('Set14', gt=tmp_path / 'gt')], scale=2, border=2)
     assert not checked.benchmark.is_real
     write(tmp_path / 'grey', 'a', 'L')
     check_sets([EvaluationSet('mine', gt=tmp_path / 'grey')], scale=2, border=2)
-    with pytest.raises(InputError, match=r'b\.png: is grey'):
+    with refused(tmp_path / 'gt' / 'b.png', ' 1 ', do='RGB'):
         check_sets([EvaluationSet('mine', tmp_path / 'grey', target=tmp_path / 'gt')], scale=1, border=0)
 
 
@@ -137,11 +137,12 @@ def test_low_resolution_images_are_made_where_there_are_none(tmp_path):
     options['test_sets'][0]['lq'] = str(tmp_path / 'lq')
     given = evaluate_from_options(options, tmp_path / 'given').result
     assert made.sets == given.sets
-    with pytest.raises(InputError, match='toy has no lq. Give the images to ask about as lq'):
+    with refused('test_sets.toy', 'toy', 'lq', do='lq') as caught:
         evaluate_from_options(
             {'victim': {'type': 'bicubic', 'scale': 1}, 'test_sets': [{'name': 'toy', 'gt': str(tmp_path / 'gt')}]},
             tmp_path / 'none',
         )
+    assert 'gt' not in caught.value.do  # as it would be enlarged by nothing
 
 
 PUBLISHED = {

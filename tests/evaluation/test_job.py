@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from mea_plugin.core.cli import run_tool
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import read_rgb
 from mea_plugin.core.options import load_options
 from mea_plugin.evaluation import evaluate_from_options, job
 from mea_plugin.victims import build_victim
 from tests import helpers
+from tests.helpers import refused
 
 
 @pytest.fixture
@@ -176,10 +176,8 @@ def test_the_output_folder_is_the_arguments_or_the_files(tool, options, tmp_path
 )
 def test_bad_options_are_named_with_their_place_and_write_nothing(tool, options, tmp_path, path, value, where, quoted):
     set_option(options, path, value)
-    with pytest.raises(InputError) as caught:
+    with refused(f'study.yml: {where}' if where else 'study.yml', quoted):
         evaluate_from_options(options, tmp_path / 'results', where='study.yml')
-    assert caught.value.where == (f'study.yml: {where}' if where else 'study.yml')
-    assert quoted in caught.value.what
     assert not (tmp_path / 'results').exists()
 
 
@@ -203,14 +201,20 @@ def test_bad_images_end_in_one_line_and_write_nothing(tool, options, tmp_path):
         return err
 
     Image.new('I;16', (24, 20)).save(lq / '02.png')
-    assert 'more than 8 bits' in refusal()
+    said = refusal()
+    assert said.startswith(f'error: {lq / "02.png"}: ')
+    assert '(mode I;16)' in said
     half = len(original) // 2
     (lq / '02.png').write_bytes(original[:half] + bytes(20) + original[half + 20 :])  # damage that no header shows
-    assert '02.png' in refusal()
+    said = refusal()
+    assert said.startswith(f'error: {lq / "02.png"}: ')
+    assert 'I;16' not in said
     (lq / '02.png').rename(lq / '03.png')
-    assert 'no ground truth of that name' in refusal()
-    options['save_images'] = 'all'
-    assert 'no ground truth of that name' in refusal()
+    for save_images in (0, 'all'):
+        options['save_images'] = save_images
+        said = refusal()
+        assert said.startswith(f'error: {lq / "03.png"}: ')
+        assert str(lq.with_name('gt')) in said
 
 
 def test_an_image_that_fails_on_the_way_leaves_nothing(tool, options, tmp_path):
@@ -221,7 +225,7 @@ def test_an_image_that_fails_on_the_way_leaves_nothing(tool, options, tmp_path):
     path.write_bytes(content[:half] + bytes(20) + content[half + 20 :])  # damage that no header shows
     code, out, err = tool(options)
     assert (code, out, err.count('\n')) == (2, '', 1)
-    assert '02.png: cannot be read' in err
+    assert err.startswith(f'error: {path}: ')
     assert not (tmp_path / 'results').exists()
 
 
@@ -267,7 +271,8 @@ def test_a_folder_of_images_that_is_not_ours_is_left_alone(tool, options, tmp_pa
     options['save_images'] = 'all'
     code, _, err = tool(options)
     assert (code, err.count('\n')) == (2, 1)
-    assert 'images: holds files that are no pictures of an evaluation' in err
+    assert err.startswith('error: results/study/images: ')
+    assert '--output' in err
     assert mine.read_text() == 'precious'
     assert tool(options, '--output', 'other')[0] == 0
     (tmp_path / 'other' / 'images' / 'mine.txt').write_text('precious')
@@ -312,8 +317,10 @@ def test_what_is_no_text_is_met_first(tool, options, tmp_path):
     (tmp_path / 'toy' / 'gt' / '02.png').rename(os.fsdecode(os.fsencode(tmp_path / 'toy' / 'gt') + b'/\xff.png'))
     code, out, err = tool(options)
     assert (code, out, err.count('\n')) == (2, '', 1)
-    assert r"the name '\xff.png' is not UTF-8" in err
-    with pytest.raises(InputError, match='no text'):
+    assert err.startswith(f'error: {tmp_path / "toy" / "lq"}: ')
+    assert r"'\xff.png'" in err
+    assert 'UTF-8' in err
+    with refused('options', do=r'\uD800'):
         evaluate_from_options({**options, 'name': '\ud800'}, tmp_path / 'out')
     assert not (tmp_path / 'results').exists()
 
@@ -325,7 +332,7 @@ def test_folders_are_checked_before_weights_are_fetched(options, tmp_path, monke
     monkeypatch.setattr(job.EvaluateFile, 'find_metrics', fetch)
     for key in ('lq', 'gt', 'target'):
         test_set = {**options['test_sets'][0], key: str(tmp_path / 'nowhere')}
-        with pytest.raises(InputError, match=rf'test_sets\.toy\.{key}: folder .*nowhere does not exist'):
+        with refused(f'test_sets.toy.{key}', str(tmp_path / 'nowhere')):
             evaluate_from_options({**options, 'test_sets': [test_set]}, tmp_path / 'out')
 
 
@@ -348,12 +355,12 @@ def test_without_a_victim_only_quality_is_measured(options, tmp_path):
     assert [(model.name, model.role) for model in result.models] == [('bicubic', 'baseline')]
     assert list(result.sets[0].quality) == ['bicubic']
     assert result.sets[0].fidelity == {}
-    for change, message in (
-        ({'scale': None}, 'there is no model'),
-        ({'ceiling': True}, 'there is no victim to add noise to'),
-        ({'test_sets': [{'name': 'toy', 'lq': options['test_sets'][0]['lq']}]}, 'nothing can be measured'),
+    for change, where, do in (
+        ({'scale': None}, 'victim', ('surrogates', 'baselines')),
+        ({'ceiling': True}, 'ceiling', ()),
+        ({'test_sets': [{'name': 'toy', 'lq': options['test_sets'][0]['lq']}]}, 'test_sets.toy', ('victim', 'gt')),
     ):
-        with pytest.raises(InputError, match=message):
+        with refused(where, do=do):
             evaluate_from_options({**options, **change}, tmp_path / 'none')
 
 
@@ -361,7 +368,9 @@ def test_results_cannot_be_a_file(tool, options, tmp_path):
     (tmp_path / 'taken').write_text('')
     code, _, err = tool(options, '--output', 'taken/deeper')
     assert code == 2
-    assert re.search('output: .*taken is a file. Give another folder with --output', err)
+    assert err.startswith('error: output: ')
+    assert 'taken ' in err
+    assert '--output' in err
 
 
 def test_the_tool_is_a_program(root):
@@ -377,7 +386,7 @@ def test_the_tool_is_a_program(root):
     assert [run.returncode for run in runs] == [0, 2, 2, 0]
     assert '--output DIR' in help_out
     assert missing.count('\n') == usage.count('\n') == 1
-    assert 'nowhere.yml: the option file cannot be read' in missing
+    assert missing.startswith('error: nowhere.yml: ')
     assert modules == '[]\n'
 
 
@@ -391,9 +400,11 @@ def test_the_example_files_lack_only_the_users_files(root, basicsr, enlarger, mo
     for path in paths:
         options = load_options(path)
         for surrogate in options.get('surrogates', {}).values():
-            with pytest.raises(InputError, match='no such weight file'):
+            with refused(surrogate['weights']):
                 build_victim(surrogate)
         options.pop('scale', None)
         monkeypatch.setattr(job, 'build_victim', lambda options, where: enlarger(scale=4))
-        with pytest.raises(InputError, match=r'folder datasets/\S+ does not exist'):
+        first = options['test_sets'][0]
+        kind = 'lq' if 'lq' in first else 'gt'
+        with refused(f'{path.name}: test_sets.{first["name"]}.{kind}', first[kind]):
             evaluate_from_options(options, tmp_path / 'out', where=path.name)

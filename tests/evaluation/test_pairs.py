@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import read_rgb, write_png
 from mea_plugin.evaluation.pairs import EvaluationSet, check_pairs, list_pairs, load_pair
+from tests.helpers import refused
 
 
 def folders(tmp_path, lq, gt):
@@ -51,28 +51,24 @@ def test_without_ground_truth_every_image_stands_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('lq', 'gt', 'message'),
+    ('lq', 'gt', 'where', 'quoted'),
     [
-        (['a.png', 'b.png'], ['a.png'], r'b\.png: no ground truth of that name in .*, which holds 1 images, not 2'),
-        (
-            ['a.png'],
-            ['a.png', 'b.png'],
-            r'b\.png: no low-resolution image of that name in .*, which holds 1 images, not 2',
-        ),
-        (['1.png'], ['2.png'], r'1\.png: no ground truth'),
-        (['a.png', 'a.jpg'], ['a.png'], r"'a\.jpg' and 'a\.png' are both called 'a'"),
-        (['a_x2.png', 'a_x4.png'], ['a.png', 'b.png'], "are both called 'a'"),
-        ([], ['a.png'], r'toy\.lq: no images in'),
-        (['a.png'], [], r'toy\.gt: no images in'),
+        (['a.png', 'b.png'], ['a.png'], '{folder}/lq/b.png', ('{folder}/gt', ' 1 ', ' 2')),
+        (['a.png'], ['a.png', 'b.png'], '{folder}/gt/b.png', ('{folder}/lq', ' 1 ', ' 2')),
+        (['1.png'], ['2.png'], '{folder}/lq/1.png', ('{folder}/gt',)),
+        (['a.png', 'a.jpg'], ['a.png'], '{folder}/lq', ("'a.jpg'", "'a.png'", "'a'")),
+        (['a_x2.png', 'a_x4.png'], ['a.png', 'b.png'], '{folder}/lq', ("'a_x2.png'", "'a_x4.png'", "'a'")),
+        ([], ['a.png'], 'test_sets.toy.lq', ('{folder}/lq',)),
+        (['a.png'], [], 'test_sets.toy.gt', ('{folder}/gt',)),
     ],
 )
-def test_what_has_no_partner_is_refused(tmp_path, lq, gt, message):
-    with pytest.raises(InputError, match=message):
+def test_what_has_no_partner_is_refused(tmp_path, lq, gt, where, quoted):
+    with refused(where.format(folder=tmp_path), *(name.format(folder=tmp_path) for name in quoted)):
         list_pairs(folders(tmp_path, lq, gt), where='test_sets.toy')
 
 
 def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r'toy\.lq: folder .*nowhere does not exist'):
+    with refused('toy.lq', str(tmp_path / 'nowhere')):
         list_pairs(EvaluationSet('toy', tmp_path / 'nowhere'), where='toy')
 
 
@@ -90,15 +86,16 @@ def test_a_slightly_larger_ground_truth_is_cut(make_set, more):
 def test_any_other_size_is_refused_by_header_and_by_content(make_set, more):
     folder = make_set(scale=3, gt_more=more)
     pairs = list_pairs(EvaluationSet('toy', folder / 'lq', folder / 'gt'))
-    with pytest.raises(InputError, match='are not 3 times the'):
+    sizes = f'{60 + more[1]}x{48 + more[0]}', ' 3 ', '20x16'
+    with refused(pairs[0].gt, *sizes):
         check_pairs(pairs, scale=3, border=3)
-    with pytest.raises(InputError, match='are not 3 times the'):
+    with refused(pairs[0].gt, *sizes):
         load_pair(pairs[0], 3)
 
 
 def test_an_image_too_small_for_ssim_is_named(make_set):
     folder = make_set(sizes=((16, 16), (7, 30)))
-    with pytest.raises(InputError, match=r'01\.png: 60x14 pixels are too few'):
+    with refused(folder / 'lq' / '01.png', '60x14', do='15x15'):
         check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq')), scale=2, border=2)
 
 
@@ -108,7 +105,7 @@ def test_other_kinds_of_images_are_refused(make_set, mode):
     path = folder / 'gt' / '01.png'
     size = Image.open(path).size
     Image.new(mode, size).save(path)
-    with pytest.raises(InputError, match=r'gt.01\.png: is .*Convert it to 8-bit RGB'):
+    with refused(path, do='8-bit RGB'):
         check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq', folder / 'gt')), scale=2, border=2)
 
 
@@ -116,7 +113,7 @@ def test_a_truncated_image_is_refused(make_set):
     folder = make_set()
     path = folder / 'lq' / '02.png'
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r'02\.png'):
+    with refused(path):
         check_pairs(list_pairs(EvaluationSet('toy', folder / 'lq')), scale=2, border=2)
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.evaluation import panel
 from mea_plugin.evaluation.crops import EDGE, choose_rows, cut_row, most_detailed
 from mea_plugin.evaluation.results import Protocol
 from mea_plugin.metrics.planes import to_y
+from tests.helpers import refused
 
 
 def row(height=80, width=100, scale=2, with_truth=True, seed=0, names=('bicubic', 'victim', 'ours')):
@@ -45,7 +45,7 @@ def test_the_choice_is_spread_evenly(count, wanted, expected):
 
 def test_images_can_be_named():
     assert choose_rows([['a', 'b'], ['b', 'c']], ['b'], where='') == {(0, 'b'), (1, 'b')}
-    with pytest.raises(InputError, match=r"panel\.images: no test image is called 'babi'\. Use 'baby'"):
+    with refused('panel.images', "'babi'", do="'baby'"):
         choose_rows([['baby', 'bird']], ['babi'], where='panel.images')
 
 

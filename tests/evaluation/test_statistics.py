@@ -232,9 +232,9 @@ def test_an_outlier_crashes_nothing():
 
 
 def test_other_images_are_refused():
-    with pytest.raises(ValueError, match='same images'):
+    with pytest.raises(ValueError, match=r'\(2,\).*\(3,\)'):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match='same images'):
+    with pytest.raises(ValueError, match=r'\(2, 2, 2\).*\(2, 2\)'):
         paired_difference(np.ones((2, 2, 2)), np.ones((2, 2)))
 
 

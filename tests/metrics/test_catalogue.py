@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.metrics.catalogue import _MAKERS, DEFAULT, find_metrics, metric_names
 from mea_plugin.metrics.planes import Planes
 from mea_plugin.metrics.weight_source import WeightSource
+from tests.helpers import refused
 from tests.metrics.pictures import planes, related
 
 PIXEL_METRICS = [
@@ -73,28 +73,32 @@ def test_images_of_two_sizes_are_refused_by_every_pair_metric(metrics):
     first, second = (Planes(np.zeros((180, width, 3), np.uint8), border=0) for width in (180, 181))
     for metric in metrics:
         if metric.kind == 'pair' and not metric.missing:
-            with pytest.raises(ValueError, match='cannot compare'):
+            with pytest.raises(ValueError, match=r'180x180\b.*\b181x180'):
                 metric.measure(first, second)
 
 
 @pytest.mark.parametrize(
-    ('names', 'message'),
+    ('names', 'wrong', 'nearest'),
     [
-        (['psnr_y', 'ssim_Y'], "quality.metrics: no metric is called 'ssim_Y'. Use 'ssim_y'."),
-        (['ms_sim_rgb'], "quality.metrics: no metric is called 'ms_sim_rgb'. Use 'ms_ssim_rgb'."),
-        (['worst_patch'], "quality.metrics: no metric is called 'worst_patch'. Use 'worst_patch_psnr'."),
-        (['psnr_y', 'ssim_y', 'psnr_y'], "quality.metrics: 'psnr_y' is there twice. Remove one."),
-        ([{'psnr_y': 1}], "quality.metrics: no metric is called '{'psnr_y': 1}'. Use 'psnr_y'."),
+        (['psnr_y', 'ssim_Y'], "'ssim_Y'", "'ssim_y'"),
+        (['ms_sim_rgb'], "'ms_sim_rgb'", "'ms_ssim_rgb'"),
+        (['worst_patch'], "'worst_patch'", "'worst_patch_psnr'"),
+        ([{'psnr_y': 1}], "'{'psnr_y': 1}'", "'psnr_y'"),
     ],
 )
-def test_a_wrong_name_is_one_line(names, message):
-    with pytest.raises(InputError) as error:
+def test_the_name_nearest_to_a_wrong_one_is_given(names, wrong, nearest):
+    with refused('quality.metrics', wrong, do=nearest):
         find_metrics(names, where='quality.metrics')
-    assert str(error.value) == message
+
+
+def test_a_name_given_twice_is_refused():
+    with refused('quality.metrics', "'psnr_y'") as caught:
+        find_metrics(['psnr_y', 'ssim_y', 'psnr_y'], where='quality.metrics')
+    assert 'psnr_y' not in caught.value.do
 
 
 def test_nothing_near_lists_all():
-    with pytest.raises(InputError, match=r"no metric is called 'zzz'. Known: .*psnr_y.*ssim_y"):
+    with refused('', "'zzz'", do=('psnr_y', 'ssim_y')):
         find_metrics(['zzz'])
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array
 from mea_plugin.metrics.feature_cache import FeatureCache
 from mea_plugin.metrics.features import ImageFeatures
+from tests.helpers import refused
 
 
 class Counted:
@@ -113,7 +113,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path):
 
 
 def test_grey_images_are_refused():
-    with pytest.raises(ValueError, match='expected a uint8 image'):
+    with pytest.raises(ValueError, match=r'uint8 \(4, 4\)'):
         ImageFeatures(Counted()).add(np.zeros((4, 4), np.uint8))
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_cache_is_set_aside(damage: str, tmp_path: Path):
         path.write_bytes(content[: len(content) // 2])
     else:
         path.write_bytes(content[:4096] + b'\xff' * (len(content) - 4096))
-    with pytest.warns(UserWarning, match='is damaged'):
+    with pytest.warns(UserWarning, match=r'features\.sqlite\.damaged-'):
         features = collected(pictures, tmp_path, Counted(size=300))
     assert features.extractor.calls == 60
     assert len(list(tmp_path.glob('features.sqlite.damaged-*'))) == 1
@@ -167,7 +167,7 @@ def test_who_finds_the_damage_second_leaves_the_new_file_alone(tmp_path: Path):
     first.put('image 1', 'x', row)
     size = (tmp_path / 'features.sqlite').stat().st_size
     (tmp_path / 'features.sqlite').write_bytes(b'?' * size)
-    with pytest.warns(UserWarning, match='is damaged'):
+    with pytest.warns(UserWarning, match=r'features\.sqlite\.damaged-'):
         assert first.get('image 1', 'x') is None
     first.put('new', 'x', row)
     assert second.get('image 1', 'x') is None  # reads the damaged file, which has another name by now
@@ -195,8 +195,8 @@ def test_a_cache_that_cannot_be_used_warns_once_and_the_run_goes_on(tmp_path: Pa
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         features = collected(pictures, tmp_path)
-    assert [str(each.message) for each in caught if 'features are not kept' in str(each.message)] != []
-    assert len(caught) == 1
+    (warning,) = caught
+    assert str(warning.message).startswith(f'{tmp_path / "features.sqlite"}: ')
     np.testing.assert_array_equal(features.rows(range(4)), first_rows(pictures))
 
 
@@ -220,5 +220,5 @@ def test_two_runs_at_once_share_a_cache(tmp_path: Path):
 
 def test_a_cache_that_is_a_file(tmp_path: Path):
     (tmp_path / 'cache').touch()
-    with pytest.raises(InputError, match='cannot be made'):
+    with refused(tmp_path / 'cache'):
         ImageFeatures(Counted(), tmp_path / 'cache')

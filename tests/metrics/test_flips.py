@@ -71,5 +71,5 @@ def test_the_model_is_asked_contiguous_images_of_the_querys_size():
 
 def test_an_answer_of_another_size_is_an_error():
     query, _ = related(2, 11, 13)
-    with pytest.raises(ValueError, match=r'answer to a flipped query is \(11, 13, 3\), the one to the query \(33'):
+    with pytest.raises(ValueError, match=r'\(11, 13, 3\).*\(33'):
         flip_psnr(lambda image: image, query, enlarge(query))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from scipy.ndimage import correlate
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import read_rgb
 from mea_plugin.metrics.planes import Planes, to_y
 from mea_plugin.metrics.psnr_ssim import local_of, plane_psnr, plane_ssim, psnr, ssim
 from mea_plugin.metrics.windows import blur, local, similarity, strips
+from tests.helpers import refused
 from tests.metrics.pictures import cut, planes, related, related_pairs
 
 
@@ -180,7 +181,7 @@ def test_ssim_without_its_luminance_does_not_see_brightness():
 def test_the_smallest_image_is_the_window_and_its_border():
     image = np.random.default_rng(0).integers(0, 256, (19, 30, 3), dtype=np.uint8)
     assert ssim(image, image, border=4) == pytest.approx(1)
-    with pytest.raises(InputError, match=r'30x18 pixels are too few.*border of 4.*at least 19x19'):
+    with refused('', '30x18', ' 4', do='19x19'):
         ssim(image[:18], image[:18], border=4)
 
 
@@ -188,14 +189,14 @@ def test_the_smallest_image_is_the_window_and_its_border():
     'image', [np.zeros((20, 20, 3)), np.zeros((20, 20), np.uint8), np.zeros((20, 20, 4), np.uint8)]
 )
 def test_only_8_bit_rgb_is_measured(image):
-    with pytest.raises(ValueError, match='expected a uint8 image'):
+    with pytest.raises(ValueError, match=re.escape(f'{image.dtype} {image.shape}')):
         psnr(image, image, border=0)
 
 
 @pytest.mark.parametrize('metric', [psnr, ssim])
 def test_images_of_two_sizes_are_refused(metric):
     first, second = (np.zeros((20, width, 3), np.uint8) for width in (20, 21))
-    with pytest.raises(ValueError, match='cannot compare 18x18 with 19x18 pixels'):
+    with pytest.raises(ValueError, match=r'18x18\b.*\b19x18'):
         metric(first, second, border=1)
 
 

@@ -57,7 +57,7 @@ def test_steps_follow_the_equations(problem, climb_in_numpy, name, options, adap
 def test_every_torch_optimizer_is_either_tried_or_refused(problem):
     assert {'Adam', 'AdamW', 'SGD', 'RMSprop', 'Adagrad', 'NAdam'} <= set(BASES)
     for name in REFUSED:
-        with pytest.raises(ValueError, match=f'base_optimizer cannot be {name}'):
+        with pytest.raises(ValueError, match=rf'base_optimizer\b.*\b{name}\b'):
             SAM(problem().params, name)
 
 

@@ -133,7 +133,7 @@ def test_a_state_dict_with_another_count_is_refused(problem, entry):
     optimizer = SAM(ours.params, every=3, lr=0.01)
     passes(ours, optimizer, 1)
     state = optimizer.state_dict()
-    with pytest.raises(ValueError, match=r"not one of SAM: its entry 'sam' .*Load it into the kind"):
+    with pytest.raises(ValueError, match=r"\bSAM\b.*'sam'"):
         optimizer.load_state_dict({**state, 'sam': entry})
     assert optimizer.state_dict()['sam'] == {'steps': 1}
 
@@ -150,20 +150,20 @@ def test_copies_count_on(problem, copier):
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('options', 'names'),
     [
-        ({'every': 0}, 'every must be a whole number of at least 1, got 0'),
-        ({'every': 2.0}, 'got 2.0'),
-        ({'every': True}, 'got True'),
-        ({'every': '2'}, "got '2'"),
-        ({'first_pass': 'global'}, "first_pass must be 'averaged' or 'local', got 'global'"),
-        ({'first_pass': None}, 'got None'),
+        ({'every': 0}, ('every', ' 1', ' 0')),
+        ({'every': 2.0}, ('every', ' 2.0')),
+        ({'every': True}, ('every', ' True')),
+        ({'every': '2'}, ('every', "'2'")),
+        ({'first_pass': 'global'}, ('first_pass', "'averaged'", "'local'", "'global'")),
+        ({'first_pass': None}, ('first_pass', ' None')),
     ],
 )
-def test_options_that_are_refused(problem, options, words):
+def test_options_that_are_refused(problem, options, names):
     with pytest.raises(ValueError, match='.') as caught:
         SAM(problem().params, **options)
-    assert words in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
 
 
 def test_first_pass_is_held_for_whoever_runs_the_passes(problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 
 import pytest
 import torch
@@ -84,8 +85,8 @@ def test_what_a_closure_raises(problem, call, error, adaptive):
 
 @pytest.mark.parametrize('adaptive', [False, True])
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(('call', 'words'), [(1, 'first pass'), (2, 'second pass')])
-def test_a_gradient_that_is_not_finite(problem, call, words, value, adaptive):
+@pytest.mark.parametrize(('call', 'point'), [(1, 'w'), (2, 'w + e')])
+def test_a_gradient_that_is_not_finite(problem, call, point, value, adaptive):
     ours, optimizer = trained(problem, adaptive)
     before = snapshot(ours, optimizer)
 
@@ -93,8 +94,8 @@ def test_a_gradient_that_is_not_finite(problem, call, words, value, adaptive):
         ours.params[1].grad[1, 2] = value
         ours.params[2].grad.fill_(value)
 
-    place = r'1 of 15 values of the gradient of a parameter \(group 0, index 1, shape \(3, 5\)\)'
-    with pytest.raises(NonFiniteGradientError, match=f'{words}.*{place} are not finite, and 1 other'):
+    said = rf'\(at {re.escape(point)}\).*\b1\b.*\b15\b.*\(group 0, index 1, shape \(3, 5\)\).*\b1\b'
+    with pytest.raises(NonFiniteGradientError, match=said):
         optimizer.step(Trap(ours, optimizer, call, poison))
     assert not optimizer.climbed
     assert_same(snapshot(ours, optimizer), before)
@@ -111,7 +112,7 @@ def test_a_named_parameter_is_named(problem):
     optimizer = SAM(named, lr=0.1)
     ours.closure(optimizer)()
     ours.params[2].grad[0, 0] = math.nan
-    with pytest.raises(NonFiniteGradientError, match=r"parameter 'layer2\.weight' \(group 0, index 2"):
+    with pytest.raises(NonFiniteGradientError, match=r"'layer2\.weight' \(group 0, index 2"):
         optimizer.climb()
 
 
@@ -120,7 +121,7 @@ def test_without_a_closure_the_gradients_are_checked_too(problem):
     before = snapshot(ours, optimizer)
     with optimizer.perturbed():
         ours.params[0].grad[0, 0] = math.nan
-    with pytest.raises(NonFiniteGradientError, match=r'before step\(\).*index 0'):
+    with pytest.raises(NonFiniteGradientError, match=r'step\(\).*\bindex 0\b'):
         optimizer.step()
     assert_same(snapshot(ours, optimizer), before)
 
@@ -129,7 +130,7 @@ def test_rho_zero_refuses_them_as_well(problem):
     ours = problem()
     optimizer = SAM(ours.params, rho=0, lr=0.1)
     before = snapshot(ours, optimizer)
-    with pytest.raises(NonFiniteGradientError, match='1 of 12'):
+    with pytest.raises(NonFiniteGradientError, match=r'\b1\b.*\b12\b'):
         optimizer.step(Trap(ours, optimizer, 1, lambda: ours.params[0].grad[0].data[0].fill_(math.inf)))
     assert_same(snapshot(ours, optimizer), before)
 
@@ -138,8 +139,9 @@ def test_weight_times_gradient_may_overflow():
     param = torch.nn.Parameter(torch.full((2,), 1e30))
     optimizer = SAM([param], adaptive=True, lr=0.1)
     param.grad = torch.full((2,), 1e30)
-    with pytest.raises(NonFiniteGradientError, match='weight times gradient overflows'):
+    with pytest.raises(NonFiniteGradientError, match=r'\(at w\)') as caught:
         optimizer.climb()
+    assert 'index' not in caught.value.what  # each gradient by itself is finite
     assert torch.equal(param, torch.full((2,), 1e30))
 
 
@@ -191,7 +193,7 @@ def test_parts_in_the_wrong_order(problem, misuse):
     closure()
     optimizer.climb()
     call = {'climb': optimizer.climb, 'step': optimizer.step, 'step_closure': lambda: optimizer.step(closure)}[misuse]
-    with pytest.raises(RuntimeError, match=r'between climb\(\) and restore\(\)'):
+    with pytest.raises(RuntimeError, match=r'climb\(\).*restore\(\)'):
         call()
     assert_same(snapshot(ours, optimizer), before)
     optimizer.restore()  # harmless at w
@@ -202,7 +204,7 @@ def test_parts_in_the_wrong_order(problem, misuse):
 def test_no_copy_is_made_away_from_w(problem, copier):
     ours, optimizer = trained(problem)
     ours.closure(optimizer)()
-    with optimizer.perturbed(), pytest.raises(RuntimeError, match='cannot be copied'):
+    with optimizer.perturbed(), pytest.raises(RuntimeError, match=r'climb\(\).*restore\(\)'):
         copier(optimizer)
 
 
@@ -210,9 +212,7 @@ def test_sparse_gradients_are_refused():
     table = torch.nn.Embedding(10, 3, sparse=True)
     optimizer = SAM(table.parameters(), 'SGD', lr=0.1)
     table(torch.tensor([1, 2])).sum().backward()
-    with pytest.raises(
-        RuntimeError, match=r'dense gradients, got torch\.sparse_coo for a parameter \(group 0, index 0'
-    ):
+    with pytest.raises(RuntimeError, match=r'torch\.sparse_coo\b.*\(group 0, index 0\b'):
         optimizer.climb()
     assert not optimizer.climbed
 

@@ -287,7 +287,7 @@ def test_another_networks_direction_is_refused(problem, direction):
     optimizer = LookSAM(ours.params, lr=0.02)
     run(ours, optimizer, 2)
     before = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(ValueError, match='not one of LookSAM: .* the direction of another network'):
+    with pytest.raises(ValueError, match=r"LookSAM\b.*'sam'.*\bdirection\b"):
         optimizer.load_state_dict({**before, 'sam': {'steps': 2, 'direction': direction}})
     assert all(
         torch.equal(optimizer.state_dict()['sam']['direction'][i], before['sam']['direction'][i]) for i in (0, 1)
@@ -350,7 +350,7 @@ def test_gradients_that_are_not_finite(problem, call):
             ours.params[0].grad[0, 0] = math.nan
         return loss
 
-    with pytest.raises(NonFiniteGradientError, match='1 of 12 values'):
+    with pytest.raises(NonFiniteGradientError, match=r'\b1\b.*\b12\b'):
         for _ in range(2):
             before = ours.weights()
             optimizer.step(closure)
@@ -388,22 +388,22 @@ def test_under_a_scaler_as_without(problem):
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('options', 'names'),
     [
-        ({'alpha': -0.1}, 'alpha must be a finite number of at least 0, got -0.1'),
-        ({'alpha': math.nan}, 'got nan'),
-        ({'alpha': 'a'}, "got 'a'"),
-        ({'alpha': True}, 'got True'),
-        ({'every': 0}, 'every must be'),
-        ({'first_pass': 'local'}, "each rank would keep another. Write first_pass='averaged', or use SAM."),
-        ({'base_optimizer': 'RMSprop'}, "its option 'alpha' is also LookSAM's"),
-        ({'base_optimizer': LookSAM}, 'climbs itself'),
+        ({'alpha': -0.1}, ('alpha', ' -0.1', '0.7')),
+        ({'alpha': math.nan}, ('alpha', ' nan')),
+        ({'alpha': 'a'}, ('alpha', "'a'")),
+        ({'alpha': True}, ('alpha', ' True')),
+        ({'every': 0}, ('every', ' 0')),
+        ({'first_pass': 'local'}, ('LookSAM', "first_pass='local'", "first_pass='averaged'")),
+        ({'base_optimizer': 'RMSprop'}, ('base_optimizer', 'RMSprop', "'alpha'", 'LookSAM')),
+        ({'base_optimizer': LookSAM}, ('base_optimizer', 'LookSAM', 'climb')),
     ],
 )
-def test_options_that_are_refused(problem, options, words):
+def test_options_that_are_refused(problem, options, names):
     with pytest.raises(ValueError, match='.') as caught:
         LookSAM(problem().params, **options)
-    assert words in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
 
 
 def test_completing_away_from_w_is_refused(problem):
@@ -412,7 +412,7 @@ def test_completing_away_from_w_is_refused(problem):
     before = ours.weights()
     ours.closure(optimizer)()
     optimizer.climb()
-    with pytest.raises(RuntimeError, match=r'complete\(\) between climb\(\) and restore\(\)'):
+    with pytest.raises(RuntimeError, match=r'complete\(\).*climb\(\).*restore\(\)'):
         optimizer.complete()
     assert_equal(ours.weights(), before)
 

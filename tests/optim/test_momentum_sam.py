@@ -210,7 +210,7 @@ def test_a_gradient_that_is_not_finite(problem):
     ours, optimizer = trained(problem)
     before, moments = ours.weights(), copy.deepcopy(optimizer.state_dict())
     closure = ours.closure(optimizer)
-    with pytest.raises(NonFiniteGradientError, match='1 of 12 values'), optimizer.ahead():
+    with pytest.raises(NonFiniteGradientError, match=r'\b1\b.*\b12\b'), optimizer.ahead():
         closure()
         ours.params[0].grad[0, 0] = math.inf
         optimizer.step()
@@ -222,7 +222,7 @@ def test_a_momentum_that_is_not_finite(problem):
     ours, optimizer = trained(problem)
     before = ours.weights()
     optimizer.state[ours.params[1]]['exp_avg'][0, 0] = math.nan
-    with pytest.raises(NonFiniteGradientError, match='momentum of the base optimizer is not finite'):
+    with pytest.raises(NonFiniteGradientError, match='momentum'):
         optimizer.step(ours.closure(optimizer))
     assert_equal(ours.weights(), before)
     assert not optimizer.climbed
@@ -265,7 +265,7 @@ def test_copies(problem, copier):
     twin = problem()
     copied, twin.params = copier((optimizer, ours.params))
     assert_equal(run(ours, optimizer, 3), run(twin, copied, 3))
-    with optimizer.ahead(), pytest.raises(RuntimeError, match='cannot be copied'):
+    with optimizer.ahead(), pytest.raises(RuntimeError, match=r'climb\(\).*restore\(\)'):
         copier(optimizer)
 
 
@@ -290,35 +290,35 @@ class Hidden(torch.optim.Adam):
 
 
 @pytest.mark.parametrize(
-    ('base', 'options', 'words'),
+    ('base', 'options', 'names'),
     [
-        ('SGD', {}, 'SGD has momentum=0. Write momentum=0.9.'),
-        ('RMSprop', {}, 'RMSprop has momentum=0'),
-        ('Adam', {'betas': (0.0, 0.99)}, 'Adam has betas[0]=0. Write betas=(0.9, 0.999).'),
-        ('Adagrad', {}, "Adagrad has none. Use 'Adam', or 'SGD' with momentum=0.9."),
-        ('ASGD', {}, 'ASGD has none'),
-        ('Adam', {'every': 2}, "MomentumSAM takes no second pass, so 'every' has no meaning. Leave it out."),
-        ('Adam', {'first_pass': 'local'}, "'first_pass' has no meaning"),
-        ('Adam', {'rho': -1}, 'rho must be'),
+        ('SGD', {}, (' SGD ', 'momentum=0.9')),
+        ('RMSprop', {}, (' RMSprop ', 'momentum=0.9')),
+        ('Adam', {'betas': (0.0, 0.99)}, (' Adam ', 'betas[0]=0', 'betas=(0.9, 0.999)')),
+        ('Adagrad', {}, (' Adagrad ', "'Adam'", "'SGD'", 'momentum=0.9')),
+        ('ASGD', {}, (' ASGD ', "'Adam'", "'SGD'")),
+        ('Adam', {'every': 2}, ('MomentumSAM', "'every'")),
+        ('Adam', {'first_pass': 'local'}, ('MomentumSAM', "'first_pass'")),
+        ('Adam', {'rho': -1}, ('rho', ' -1')),
     ],
 )
-def test_options_that_are_refused(problem, base, options, words):
+def test_options_that_are_refused(problem, base, options, names):
     with pytest.raises(ValueError, match='.') as caught:
         MomentumSAM(problem().params, base, lr=0.1, **options)
-    assert words in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
 
 
 def test_groups_and_bases_without_momentum_are_refused(problem):
     ours = problem()
-    with pytest.raises(ValueError, match='SGD has momentum=0'):
+    with pytest.raises(ValueError, match=r'\bSGD\b.*momentum=0(?!\.\d)'):
         MomentumSAM([{'params': ours.params, 'momentum': 0}], 'SGD', lr=0.1, momentum=0.9)
     optimizer = MomentumSAM(ours.params[:1], 'SGD', lr=0.1, momentum=0.9)
-    with pytest.raises(ValueError, match='SGD has momentum=0'):
+    with pytest.raises(ValueError, match=r'\bSGD\b.*momentum=0(?!\.\d)'):
         optimizer.add_param_group({'params': ours.params[1:], 'momentum': 0})
     assert len(optimizer.param_groups) == 1
     optimizer.add_param_group({'params': ours.params[1:]})
     run(ours, optimizer, 2)
     hidden = MomentumSAM(ours.params, Hidden, lr=0.1)
     run(ours, hidden, 1)
-    with pytest.raises(ValueError, match='Hidden keeps no momentum called exp_avg or momentum_buffer'):
+    with pytest.raises(ValueError, match=r'\bHidden\b.*exp_avg.*momentum_buffer'):
         run(ours, hidden, 1)

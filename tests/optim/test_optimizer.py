@@ -46,57 +46,57 @@ class TwoOptimizers(torch.optim.Optimizer):
 
 
 @pytest.mark.parametrize(
-    ('base', 'words'),
+    ('base', 'names'),
     [
-        ('Adom', "no optimizer 'Adom'. Use 'Adam'"),
-        ('sgd', "Use 'SGD'"),
-        ('Zzzzzz', 'Known: ASGD'),
-        ('Optimizer', "no optimizer 'Optimizer'"),
-        ('LBFGS', 'calls the closure as often'),
-        ('SparseAdam', 'sparse gradients only'),
-        ('Adadelta', "its option 'rho' is also SAM's"),
-        (TwoOptimizers, "its option 'adaptive' is also SAM's"),
-        (NeedsClosure, 'its step needs a closure'),
-        (SAM, 'climbs itself'),
-        (torch.optim.Optimizer, 'name or class'),
-        (torch.nn.Linear, 'name or class'),
-        (3, 'name or class, got 3'),
+        ('Adom', ("'Adom'", "'Adam'")),
+        ('sgd', ("'sgd'", "'SGD'")),
+        ('Zzzzzz', ("'Zzzzzz'", 'ASGD, ')),
+        ('Optimizer', ("'Optimizer'", torch.__version__)),
+        ('LBFGS', ('base_optimizer', 'LBFGS', 'closure', "'Adam'")),
+        ('SparseAdam', ('base_optimizer', 'SparseAdam', 'sparse', "'Adam'")),
+        ('Adadelta', ('base_optimizer', 'Adadelta', "'rho'", 'SAM')),
+        (TwoOptimizers, ('base_optimizer', 'TwoOptimizers', "'adaptive'", 'SAM')),
+        (NeedsClosure, ('base_optimizer', 'NeedsClosure', 'closure')),
+        (SAM, ('base_optimizer', 'SAM', 'climb')),
+        (torch.optim.Optimizer, ('base_optimizer', repr(torch.optim.Optimizer))),
+        (torch.nn.Linear, ('base_optimizer', repr(torch.nn.Linear))),
+        (3, ('base_optimizer', ' 3')),
     ],
 )
-def test_bases_that_are_refused(problem, base, words):
+def test_bases_that_are_refused(problem, base, names):
     with pytest.raises(ValueError, match='.') as caught:
         SAM(problem().params, base, lr=0.1)
-    assert words in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('options', 'names'),
     [
-        ({'weight_decy': 0.1}, "Adam has no option 'weight_decy'. Use 'weight_decay'"),
-        ({'momentum': 0.9}, "Adam has no option 'momentum'"),
-        ({'differentiable': True}, 'not differentiable'),
-        ({'rho': -0.1}, 'rho must be a finite number of at least 0, got -0.1'),
-        ({'rho': math.nan}, 'got nan'),
-        ({'rho': math.inf}, 'got inf'),
-        ({'rho': '0.05'}, "got '0.05'"),
-        ({'rho': True}, 'got True'),
-        ({'rho': None}, 'got None'),
-        ({'adaptive': 'False'}, "adaptive must be True or False, got 'False'"),
-        ({'lr': -1.0}, 'Invalid learning rate'),
+        ({'weight_decy': 0.1}, ('Adam', "'weight_decy'", "'weight_decay'")),
+        ({'momentum': 0.9}, ('Adam', "'momentum'")),
+        ({'differentiable': True}, ('differentiable=True',)),
+        ({'rho': -0.1}, ('rho', ' -0.1', '0.05')),
+        ({'rho': math.nan}, ('rho', ' nan')),
+        ({'rho': math.inf}, ('rho', ' inf')),
+        ({'rho': '0.05'}, ('rho', "'0.05'")),
+        ({'rho': True}, ('rho', ' True')),
+        ({'rho': None}, ('rho', ' None')),
+        ({'adaptive': 'False'}, ('adaptive', "'False'")),
+        ({'lr': -1.0}, ('learning rate', ' -1.0')),  # torch's own error
     ],
 )
-def test_options_that_are_refused(problem, options, words):
+def test_options_that_are_refused(problem, options, names):
     with pytest.raises(ValueError, match='.') as caught:
         SAM(problem().params, **options)
-    assert words in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
 
 
 def test_groups_that_are_refused(problem):
     params = problem().params
-    with pytest.raises(ValueError, match='rho must be'):
+    with pytest.raises(ValueError, match=r'rho\b.* -1\b'):
         SAM([{'params': params, 'rho': -1}], lr=0.1)
     optimizer = SAM(params[:1], lr=0.1)
-    with pytest.raises(ValueError, match='rho must be'):
+    with pytest.raises(ValueError, match=r'rho\b.* nan\b'):
         optimizer.add_param_group({'params': params[1:], 'rho': math.nan})
     assert len(optimizer.param_groups) == 1
     with pytest.raises(ValueError, match='empty parameter list'):
@@ -236,7 +236,7 @@ def test_another_optimizers_state_dict_is_refused(problem, saved, loaded):
     optimizer = SAM(ours.params, loaded, rho=0.3, lr=0.02)
     train(ours, optimizer, 1)
     before = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(ValueError, match=f'not one of {loaded}'):
+    with pytest.raises(ValueError, match=rf"\b{loaded}\b.*'\w+'"):
         optimizer.load_state_dict(stranger.state_dict())
     after = optimizer.state_dict()
     assert after['param_groups'] == before['param_groups']

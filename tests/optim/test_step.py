@@ -245,7 +245,7 @@ def test_a_closure_that_adds_to_earlier_gradients_is_refused(problem, build):
         calls.append(1)
         ours.loss().backward()
 
-    with pytest.raises(RuntimeError, match='added'):
+    with pytest.raises(RuntimeError, match=r'step\(closure\).*accumulate_grad_batches'):
         optimizer.step(closure)
     assert len(calls) == 1
     assert all(np.array_equal(one, other) for one, other in zip(ours.weights(), before, strict=True))
@@ -260,7 +260,7 @@ def test_a_closure_that_never_zeroes_is_refused_in_the_second_pass(problem):
         calls.append(1)
         ours.loss().backward()
 
-    with pytest.raises(RuntimeError, match='added'):
+    with pytest.raises(RuntimeError, match=r'step\(closure\).*accumulate_grad_batches'):
         optimizer.step(closure)
     assert len(calls) == 2
     assert all(np.array_equal(one, other) for one, other in zip(ours.weights(), before, strict=True))

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.report import figures
 from mea_plugin.report.curves import Curve
 from mea_plugin.report.figures import Point, Reference, style
 from tests.evaluation import scores
-from tests.helpers import ROOT
+from tests.helpers import ROOT, refused
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -355,9 +354,8 @@ def test_a_model_looks_the_same_in_every_figure(study):
 
 def test_without_matplotlib_there_is_one_line_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    with pytest.raises(InputError) as refused:
+    with refused('', 'matplotlib', do='pip install matplotlib'):
         figures.training_curves({})
-    assert refused.value.do.endswith('pip install matplotlib')
 
 
 def test_importing_the_figures_is_light():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mea_plugin.report import job
-from tests.helpers import call_tool
+from tests.helpers import call_tool, refused
 from tests.report.results import make_evaluation, make_extraction, make_flatness
 
 
@@ -129,25 +129,25 @@ def test_a_large_page_is_remarked_on(
 ):
     monkeypatch.setattr('mea_plugin.report.job.LARGE', 1000)
     assert call_tool('report', everything[2], '--output', tmp_path / 'report.html', '--images', '1') == 0
-    assert '--images N shows fewer' in capsys.readouterr().err
+    assert '--images N' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ('damage', 'arguments', 'message'),
+    ('damage', 'arguments', 'where', 'names'),
     [
-        ('none', ['--images', '-1'], '--images: -1 images. Give 0 or more.'),
-        ('none', ['--images', 'x'], "invalid int value: 'x'"),
-        ('empty', [], 'there is no evaluation.json and no flatness.json'),
-        ('format', [], 'is of format 1, not 2. Run tools/evaluate.py again.'),
-        ('json', [], 'is no valid JSON. Run tools/evaluate.py again.'),
-        ('picture', [], 'the picture images/toys/img_000/query.png is missing. Run tools/evaluate.py again.'),
-        ('none', ['--output', '{folder}'], 'is a folder. Give a file, such as report.html.'),
-        ('none', ['--output', '{folder}/evaluation.json/a.html'], 'is a file. Give another place.'),
-        ('none', ['--figures', '{folder}/evaluation.json'], 'is a file. Give another place.'),
+        ('none', ['--images', '-1'], '--images', ['-1']),
+        ('none', ['--images', 'x'], '--images', ["'x'"]),
+        ('empty', [], '{folder}', ['evaluation.json', 'flatness.json']),
+        ('format', [], '{folder}/evaluation.json', [' 1', ' 2', 'tools/evaluate.py']),
+        ('json', [], '{folder}/evaluation.json', ['JSON', 'tools/evaluate.py']),
+        ('picture', [], '{folder}/evaluation.json', ['images/toys/img_000/query.png', 'tools/evaluate.py']),
+        ('none', ['--output', '{folder}'], '--output', ['{folder} ', 'report.html']),
+        ('none', ['--output', '{folder}/evaluation.json/a.html'], '--output', ['{folder}/evaluation.json ']),
+        ('none', ['--figures', '{folder}/evaluation.json'], '--figures', ['{folder}/evaluation.json ']),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_the_old_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture, damage: str, arguments: list[str], message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture, damage: str, arguments: list[str], where: str, names: list[str]
 ):
     folder = make_evaluation(tmp_path / 'evaluation', count=1, size=(8, 8))
     path = folder / 'evaluation.json'
@@ -169,7 +169,8 @@ def test_bad_input_is_one_line_and_leaves_the_old_page(
         code = error.code
     assert code == 2
     said = capsys.readouterr().err
-    assert message in said
+    assert f' {where.format(folder=folder)}: ' in said
+    assert all(name.format(folder=folder) in said for name in names)
     assert said.count('\n') == 1
     assert page.read_text() == 'old'
     assert sorted(one.name for one in tmp_path.iterdir()) == ['evaluation', 'report.html']
@@ -179,26 +180,26 @@ def test_bad_input_is_one_line_and_leaves_the_old_page(
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str):
     import sys
 
-    from mea_plugin.core.errors import InputError
-
     folder = make_evaluation(tmp_path / 'evaluation', count=1, size=(8, 8))
     monkeypatch.setitem(sys.modules, library, None)
     for name in [name for name in sys.modules if name.startswith(f'{library}.')]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=rf'{library}.* pip install {library}'):
+    with refused('', library, do=f'pip install {library}'):
         job.make_report([folder], tmp_path / 'report.html')
     assert not (tmp_path / 'report.html').exists()
 
 
 @pytest.mark.parametrize(
-    ('commands', 'message'),
+    ('commands', 'names'),
     [
-        (('chromium',), 'chromium is there'),
-        ((), 'error: no apt-get here; install Chromium another way'),
-        (('apt-get', 'id'), 'error: apt-get needs root; type: sudo make chromium.'),
+        (('chromium',), ('{folder}/chromium',)),
+        ((), ('error: ', 'apt-get', '`chromium`')),
+        (('apt-get', 'id'), ('error: ', 'apt-get', 'sudo make chromium')),
     ],
 )
-def test_make_chromium_says_what_it_cannot_do(root: Path, tmp_path: Path, commands: tuple[str, ...], message: str):
+def test_make_chromium_names_what_it_lacks(
+    root: Path, tmp_path: Path, commands: tuple[str, ...], names: tuple[str, ...]
+):
     for name in commands:
         (tmp_path / name).write_text('#!/bin/sh\necho 1000\n')
         (tmp_path / name).chmod(0o755)
@@ -210,5 +211,6 @@ def test_make_chromium_says_what_it_cannot_do(root: Path, tmp_path: Path, comman
     result = subprocess.run(
         command, env={**os.environ, 'PATH': str(tmp_path)}, capture_output=True, text=True, check=False
     )
-    assert message in result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    assert all(name.format(folder=tmp_path) in said for name in names)
     assert (result.returncode == 0) == (commands == ('chromium',))

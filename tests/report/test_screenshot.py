@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.report import screenshot
 from mea_plugin.report.job import make_report
+from tests.helpers import refused
 from tests.report.results import make_evaluation
 
 
@@ -28,14 +28,14 @@ def test_four_pictures_are_written(report: Path, tmp_path: Path):
     sizes = {path.name: Image.open(path).size for path in tmp_path.iterdir()}
     wide = dict.fromkeys(('report_tables.png', 'report_images.png', 'report_error.png'), (1280, 800))
     assert sizes == {**wide, 'report_phone.png': (720, 1480)}
-    with pytest.raises(InputError, match='shows no image nowhere'):
+    with refused(report, 'nowhere', do='--image'):
         screenshot.main([str(report), str(tmp_path), '--image', 'nowhere'])
 
 
 def test_what_is_missing_is_named(report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(InputError, match=r'no such file.*tools/report.py'):
+    with refused(tmp_path / 'none.html', do='tools/report.py'):
         screenshot.main([str(tmp_path / 'none.html'), str(tmp_path)])
     pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(InputError, match='make chromium'):
+    with refused('', 'Chromium', do='make chromium'):
         screenshot.main([str(report), str(tmp_path)])
