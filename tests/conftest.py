@@ -28,6 +28,9 @@ def _seed():
 def _own_loggers():
     """No MMEngine logger of a run before: configuring `logging`, as uvicorn does, closes its file, and it stays."""
     if logging := sys.modules.get('mmengine.logging'):
+        for logger in logging.MMLogger._instance_dict.values():
+            for handler in logger.handlers:
+                handler.close()  # or its file is reported where it is collected, in another test
         logging.MMLogger._instance_dict.clear()
 
 

@@ -27,6 +27,7 @@ SHOWN = (
     'torch',
     'torchvision',
     'numpy',
+    'pydantic',
     'pywavelets',
     'pillow',
     'pyyaml',

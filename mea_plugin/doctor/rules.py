@@ -79,7 +79,7 @@ RULES = (
     Rule({'torch': '>=2.3 or missing', 'numpy': 'missing'}, 'numpy is missing', f'{_INSTALL} numpy'),
     *(
         Rule({name: 'missing'}, f'{name} is missing', f'{_INSTALL} {name}')
-        for name in ('pywavelets', 'pyyaml', 'scikit-image', 'scipy', 'tqdm', 'typing-extensions')
+        for name in ('pydantic', 'pywavelets', 'pyyaml', 'scikit-image', 'scipy', 'tqdm', 'typing-extensions')
     ),
     Rule(
         {'isal': 'missing'},

@@ -187,7 +187,11 @@ def all_options() -> list[type[Options]]:
     while queue:
         one = queue.pop()
         queue += one.__subclasses__()
-        if one.__module__.startswith('mea_plugin.') and one.__module__ != signatures.__name__:
+        if (
+            one.__module__.startswith('mea_plugin.')
+            and one.__module__.endswith('options')
+            and one.__module__ != signatures.__name__
+        ):
             found.append(one)
     return found
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from mea_plugin.core.options import load_options
+from mea_plugin.defences.registry import DEFENCES
 from mea_plugin.doctor.option_files import KINDS, editor_schema, kinds, schema_of
 from mea_plugin.doctor.option_tables import updated
+from mea_plugin.victims.registry import VICTIMS
 from tests.helpers import ROOT, call_tool, refused
 
 jsonschema = pytest.importorskip('jsonschema_rs')
@@ -101,5 +103,10 @@ def test_the_tables_of_the_docs_are_up_to_date(page: Path) -> None:
 
 def test_the_reference_has_every_kind() -> None:
     text = (ROOT / 'docs' / 'options.md').read_text(encoding='utf-8')
-    shown = {kind for kind in kinds() if f'<!-- options: {kind} -->' in text}
-    assert set(kinds()) - shown == {'query'}  # the same file as `extract`
+    ours = [
+        *KINDS,
+        *(f'victim:{name}' for name in VICTIMS.built_in),
+        *(f'defence:{name}' for name in DEFENCES.built_in),
+    ]
+    assert set(ours) <= set(kinds())
+    assert [kind for kind in ours if f'<!-- options: {kind} -->' not in text] == ['query']  # the file of `extract`

@@ -30,6 +30,7 @@ SOUND = {
     'torch': '2.11.0+cu130',
     'torchvision': '0.26.0',
     'numpy': '2.4.6',
+    'pydantic': '2.14.4',
     'pywavelets': '1.9.0',
     'pillow': '12.0.0',
     'pyyaml': '6.0.3',

@@ -125,7 +125,6 @@ def test_another_folder_of_that_name_is_noted_and_measured(tmp_path):
 
 
 def test_low_resolution_images_are_made_where_there_are_none(tmp_path):
-    pytest.importorskip('basicsr')
     from mea_plugin.core.images import read_rgb, write_png
     from mea_plugin.data.resize import downscale
 
@@ -153,7 +152,6 @@ PUBLISHED = {
 
 
 def test_bicubic_gives_the_published_figures(root, shared_data, tmp_path):
-    pytest.importorskip('basicsr')
     options = load_options(root / 'options' / 'evaluate' / 'benchmarks_x4.yml')
     for one in options['test_sets']:
         one['gt'] = one['gt'].replace('datasets', str(shared_data))

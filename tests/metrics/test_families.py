@@ -10,6 +10,7 @@ import pytest
 from mea_plugin.metrics import catalogue
 from mea_plugin.metrics.families import families
 from mea_plugin.metrics.metric import Metric
+from mea_plugin.metrics.registry import METRICS
 from tests.helpers import refused
 
 
@@ -25,8 +26,8 @@ def added(monkeypatch):
 
         return Metric(name, f'{channel} mean error', '', 2, 'lower', 'pair', 'the mean', measure, channel=channel)
 
-    makers = {**catalogue._MAKERS, 'mean_error_y': make, 'mean_error_rgb': make}
-    monkeypatch.setattr(catalogue, '_MAKERS', makers)
+    makers = {'mean_error_y': make, 'mean_error_rgb': make}
+    monkeypatch.setattr(METRICS, '_registered', {**METRICS._registered, **makers})
     families.cache_clear()
     yield families()['mean_error']
     families.cache_clear()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 from typing_extensions import Self
 
+from mea_plugin.core.packages import lacking, to_install
 from mea_plugin.core.schema import Flag, Number, Options, Whole, refusal, shortened
 
 __all__ = [
@@ -231,8 +231,8 @@ class LoggerOptions(Options):
     def _check_wandb(self) -> Self:
         if self.wandb.project and not self.use_tb_logger:
             raise refusal('it follows TensorBoard, which is off', do='Set logger.use_tb_logger: true', at='wandb')
-        if self.wandb.project and importlib.util.find_spec('wandb') is None:
-            raise refusal('wandb is not installed', do='Install it with: pip install wandb', at='wandb')
+        if self.wandb.project and lacking('wandb'):
+            raise refusal('it needs wandb, which is not installed', do=f'Type: {to_install("wandb")}', at='wandb')
         return self
 
 
