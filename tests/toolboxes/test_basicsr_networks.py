@@ -1,16 +1,14 @@
 """Any of BasicSR's super-resolution networks can be built, loaded and run on any size."""
 
 import copy
-import re
 
 import numpy as np
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.toolboxes.basicsr_networks import build_network, forward_padded, load_weights, size_multiple
 from mea_plugin.victims import Victim, build_victim
-from tests.helpers import photograph, training_options
+from tests.helpers import photograph, refused, training_options
 
 SMALL = {'num_in_ch': 3, 'num_out_ch': 3}
 NETWORKS = [
@@ -145,18 +143,18 @@ class Bomb:
 
 
 @pytest.mark.parametrize(
-    ('content', 'message'),
+    ('content', 'quoted', 'do'),
     [
-        ({'params': {'wrong': torch.zeros(1)}}, r'do not fit SRVGGNetCompact \(\d+ tensors; body.0.weight is missing'),
-        ({'other': {'x': torch.zeros(1)}}, 'the file has other, not params_ema or params'),
-        ({'params': Bomb()}, 'holds no state dict'),
-        ([1, 2], 'holds no state dict'),
-        ({}, 'holds no state dict'),
-        (b'garbage', 'cannot be read without executing code, or the file is damaged'),
-        (None, 'no such weight file'),
+        ({'params': {'wrong': torch.zeros(1)}}, 'SRVGGNetCompact body.0.weight', ''),
+        ({'other': {'x': torch.zeros(1)}}, 'other params_ema params', 'param_key'),
+        ({'params': Bomb()}, '', ''),
+        ([1, 2], '', ''),
+        ({}, '', ''),
+        (b'garbage', '', 'torch.save'),
+        (None, '', ''),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(tmp_path, capsys, content, message):
+def test_weights_that_do_not_fit_are_refused(tmp_path, capsys, content, quoted, do):
     path = tmp_path / 'net.pth'
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -164,45 +162,44 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, capsys, content, message)
         torch.save(content, path)
     network = build_network(NETWORKS[7][0])
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    with pytest.raises(InputError, match=message) as error:
+    with refused(path, *quoted.split(), do=do):
         load_weights(network, path)
-    assert str(path) in str(error.value)
     assert 'boom' not in capsys.readouterr().out
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
 def test_weights_of_another_width_name_the_tensor(tmp_path):
     torch.save(build_network({**NETWORKS[7][0], 'num_feat': 16}).state_dict(), tmp_path / 'wide.pth')
-    with pytest.raises(InputError, match=re.escape('body.0.weight is (16, 3, 3, 3), the network has (8, 3, 3, 3)')):
+    with refused('wide.pth', 'body.0.weight', '(16, 3, 3, 3)', '(8, 3, 3, 3)'):
         load_weights(build_network(NETWORKS[7][0]), tmp_path / 'wide.pth')
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('options', 'where', 'quoted', 'do'),
     [
-        ({'type': 'MSRResnet'}, "no arch 'MSRResnet' is registered. Use 'MSRResNet'"),
-        ({'type': 'MSRResNet', 'num_feats': 8}, "unknown option 'num_feats'. Use 'num_feat'"),
-        ({'num_feat': 8}, 'the network has no type'),
-        ({'type': 'RRDBNet'}, "the option 'num_in_ch' is missing"),
-        ({'type': 'MSRResNet', 'num_feat': -1}, 'MSRResNet cannot be built'),
+        ({'type': 'MSRResnet'}, 'network_g.type', "'MSRResnet'", "'MSRResNet'"),
+        ({'type': 'MSRResNet', 'num_feats': 8}, 'network_g', "'num_feats'", "'num_feat'"),
+        ({'num_feat': 8}, 'network_g', 'type', 'MSRResNet'),
+        ({'type': 'RRDBNet'}, 'network_g', "'num_in_ch'", 'num_in_ch'),
+        ({'type': 'MSRResNet', 'num_feat': -1}, 'network_g', 'MSRResNet -1', ''),
     ],
 )
-def test_networks_that_cannot_be_built_are_refused(options, message):
-    with pytest.raises(InputError, match=re.escape(message)):
+def test_networks_that_cannot_be_built_are_refused(options, where, quoted, do):
+    with refused(where, *quoted.split(), do=do):
         build_network(options)
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('options', 'where', 'quoted', 'do'),
     [
-        ({}, 'the victim has no type'),
-        ({'type': 'basicsrr'}, "no victim type 'basicsrr'. Use 'basicsr'"),
-        ({'type': 'basicsr', 'network_g': {}, 'weight': 'x'}, "unknown option 'weight'. Use 'weights'"),
-        ({'type': 'basicsr', 'network_g': {}}, "the option 'weights' is missing"),
+        ({}, 'victim', 'type', 'type'),
+        ({'type': 'basicsrr'}, 'victim.type', "'basicsrr'", "'basicsr'"),
+        ({'type': 'basicsr', 'network_g': {}, 'weight': 'x'}, 'victim', "'weight'", "'weights'"),
+        ({'type': 'basicsr', 'network_g': {}}, 'victim', "'weights'", 'weights'),
     ],
 )
-def test_victims_that_cannot_be_built_are_refused(options, message):
-    with pytest.raises(InputError, match=re.escape(message)):
+def test_victims_that_cannot_be_built_are_refused(options, where, quoted, do):
+    with refused(where, quoted, do=do):
         build_victim(options)
 
 
@@ -210,9 +207,9 @@ def test_a_wrong_scale_and_a_missing_device_are_refused(tmp_path):
     options, _ = NETWORKS[7]
     torch.save(build_network(options).state_dict(), tmp_path / 'net.pth')
     victim = {'type': 'basicsr', 'network_g': options, 'weights': str(tmp_path / 'net.pth')}
-    with pytest.raises(InputError, match='scale is 2, but SRVGGNetCompact magnifies 4 times'):
+    with refused('victim.scale', '2', 'SRVGGNetCompact', '4'):
         build_victim({**victim, 'scale': 2})
-    with pytest.raises(InputError, match="no device 'cuda:99' here"):
+    with refused('victim.device', "'cuda:99'"):
         build_victim({**victim, 'device': 'cuda:99'})
 
 

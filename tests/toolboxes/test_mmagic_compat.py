@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, refused
 from tests.mmagic import tiny
 from tests.mmagic.conftest import _mmagic_scope  # noqa: F401 - for every test of this file
 
@@ -53,7 +52,7 @@ def test_a_name_that_is_taken_gets_a_prefix():
     registry.register_module(name='SAM', module=dict)
     assert register._free_name(registry, SAM) == 'MEASAM'
     registry.register_module(name='MEASAM', module=dict)
-    with pytest.raises(RuntimeError, match='are taken'):
+    with pytest.raises(RuntimeError, match='MEASAM'):
         register._free_name(registry, SAM)
 
 
@@ -62,7 +61,7 @@ def test_without_mmagic_it_says_what_to_install(monkeypatch):
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'mmagic' else find(name))
-    with pytest.raises(ImportError, match=r'no mmagic installed.*pip install -e ".\[mmagic\]" mmcv-lite==2\.1\.0'):
+    with pytest.raises(ImportError, match=r'mmagic.*pip install -e ".\[mmagic\]" mmcv-lite==2\.1\.0'):
         compat.apply.__wrapped__()
 
 
@@ -137,7 +136,7 @@ class TestOperators:
         from mmcv.ops import nms
 
         boxes = torch.tensor([[0.0, 0, 1, 1]])
-        with pytest.raises(RuntimeError, match=r"was not compiled.*pip install 'mmcv>=2.0,<2.2'"):
+        with pytest.raises(RuntimeError, match=r"nms.*pip install 'mmcv>=2.0,<2.2'"):
             nms(boxes, torch.ones(1), 0.5)
 
     def test_mmengine_knows_that_they_are_missing(self):
@@ -266,5 +265,5 @@ def test_sam_is_refused_by_any_wrapper_of_one_pass():
 
     from mea_plugin.optim import SAM
 
-    with pytest.raises(InputError, match='AmpOptimWrapper runs one pass'):
+    with refused('optim_wrapper.type', 'AmpOptimWrapper', 'SAM', do='SAMAmpOptimWrapper'):
         AmpOptimWrapper(optimizer=SAM([torch.nn.Parameter(torch.zeros(1))], lr=0.1), dtype='bfloat16')

@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.optim import NonFiniteGradientError
 from mea_plugin.training.finite import check_finite, finite_gradients
+from tests.helpers import refused
 
 ERROR = NonFiniteGradientError('in the first pass, 1. 5 of 12 values are not finite', do='Lower rho')
 
@@ -17,10 +17,8 @@ ERROR = NonFiniteGradientError('in the first pass, 1. 5 of 12 values are not fin
 @pytest.mark.parametrize('saved', [False, True])
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
 def test_the_first_value_is_named(value, saved):
-    with pytest.raises(InputError) as error:
+    with refused('iteration 7', 'l_hf', str(value)) as error:
         check_finite({'l_pix': 1.0, 'l_hf': value, 'l_gan': math.nan}, 7, lambda: saved)
-    assert error.value.what == f'l_hf is {value}'
-    assert error.value.where == 'iteration 7'
     assert ('checkpoint' in error.value.do) == saved
 
 
@@ -32,15 +30,13 @@ def test_nobody_looks_for_a_checkpoint_while_all_is_well():
 
 
 def test_a_gradient_is_named_where_all_terms_are_finite():
-    with pytest.raises(InputError) as error, finite_gradients(lambda: {'l_pix': 1.0}, 3, lambda: False):
-        raise ERROR
-    assert (error.value.what, error.value.where) == (ERROR.what, 'iteration 3')  # uncut, full stops and all
+    with refused('iteration 3', ERROR.what), finite_gradients(lambda: {'l_pix': 1.0}, 3, lambda: False):
+        raise ERROR  # whose text is kept uncut, full stops and all
 
 
 def test_a_term_is_named_before_the_gradient_that_it_spoilt():
-    with pytest.raises(InputError) as error, finite_gradients(lambda: {'l_pix': math.nan}, 3, lambda: True):
+    with refused('iteration 3', 'l_pix', 'nan'), finite_gradients(lambda: {'l_pix': math.nan}, 3, lambda: True):
         raise ERROR
-    assert error.value.what == 'l_pix is nan'
 
 
 def test_the_error_keeps_its_fields_in_another_process():

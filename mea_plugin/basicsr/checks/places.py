@@ -31,7 +31,7 @@ from mea_plugin.core.options import check_keys
 from mea_plugin.core.schema import Options
 from mea_plugin.toolboxes.basicsr_networks import find
 
-__all__ = ['SCHEDULERS', 'Place', 'check_places', 'places_of']
+__all__ = ['SCHEDULERS', 'TOP_LEVEL', 'Place', 'check_places', 'places_of']
 
 SCHEDULERS = {
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
@@ -48,6 +48,7 @@ _BACKENDS: Mapping[str, frozenset[str]] = {
 _METRIC = ('type', 'better', 'reference')
 _NEVER_READ = dict.fromkeys(('shuffle', 'use_shuffle'), 'Remove it: the training set is always shuffled')
 _MOST_HOMES = 3
+TOP_LEVEL = 'the top level of the file'
 
 
 class Place(NamedTuple):
@@ -93,7 +94,7 @@ def _home(key: str, place: Place, places: Iterable[Place]) -> str:
     """An instruction that names the sections in which a key is read; those within its own first."""
     homes = [one.path for one in places if one is not place and one.keys and key in one.keys]
     homes.sort(key=lambda path: not path.startswith(f'{place.path}.'))
-    named = [f'{path}.{key}' if path else 'the top level of the file' for path in homes[:_MOST_HOMES]]
+    named = [f'{path}.{key}' if path else TOP_LEVEL for path in homes[:_MOST_HOMES]]
     return f'Move it to {" or ".join(named)}' if named else ''
 
 

@@ -118,8 +118,7 @@ class _Iteration:
             try:
                 self._method()
             except NonFiniteGradientError as error:
-                what = str(error).partition('. ')[0]
-                raise InputError(what, where=self._where, do=_ADVICE) from error
+                raise InputError(error.what, where=self._where, do=_ADVICE) from error
 
     def _step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
         """The ``step`` of an optimizer in the first run."""

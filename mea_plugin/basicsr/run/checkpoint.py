@@ -134,7 +134,7 @@ def _newest(opt: Mapping[str, Any], warn: Callable[[str], None], read: dict[Path
         try:
             read[path] = _read(path)
         except InputError as error:
-            return str(error).removeprefix(f'{path}: ').partition('. ')[0]
+            return error.what
         return None
 
     if not opt['auto_resume']:

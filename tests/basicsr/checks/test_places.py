@@ -15,14 +15,13 @@ from torch import nn
 
 import mea_plugin.basicsr
 from mea_plugin.basicsr.checks.check import check_options
-from mea_plugin.basicsr.checks.places import check_places, places_of
+from mea_plugin.basicsr.checks.places import TOP_LEVEL, check_places, places_of
 from mea_plugin.basicsr.checks.sections.classes import DATASETS, MODELS
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
 from mea_plugin.basicsr.models.gan_model import ExtractionGANModel
-from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import load_options
 from tests.basicsr.steps import SAM_OPT, UNET
-from tests.helpers import training_options
+from tests.helpers import refused, training_options
 
 FOLDER = Path(mea_plugin.basicsr.__file__).parents[2] / 'options' / 'basicsr'
 DISK, LOSS = {'type': 'disk'}, {'type': 'L1Loss'}
@@ -72,16 +71,10 @@ def test_each_key_is_known_in_its_own_section_and_in_no_other(model, dataset):
             if key in place.keys:
                 check_places(options, model, 'x.yml')
             else:
-                with pytest.raises(InputError) as error:
+                with refused(f'x.yml: {place.path}' if place.path else 'x.yml', repr(key)) as error:
                     check_places(options, model, 'x.yml')
-                assert error.value.where == (f'x.yml: {place.path}' if place.path else 'x.yml')
-                assert repr(key) in error.value.what
-                homes = {
-                    f'{one.path}.{key}' if one.path else 'the top level of the file'
-                    for one in places
-                    if key in one.keys
-                }
-                named = set(re.fullmatch(r'Move it to (.*)', error.value.do)[1].split(' or '))
+                homes = {f'{one.path}.{key}' if one.path else TOP_LEVEL for one in places if key in one.keys}
+                named = set(re.findall(rf'\S+\.{key}\b|{TOP_LEVEL}', error.value.do))
                 assert named <= homes
                 assert len(named) == min(len(homes), 3)
             del section[key]
@@ -94,7 +87,7 @@ MISPLACED = [
     ('optim_g', dict(SAM_OPT), 'train.optim_g'),
     ('strict_load_g', False, 'path.strict_load_g'),
     ('datasets.train.total_iter', 5, 'train.total_iter'),
-    ('datasets.train.scale', 2, 'the top level'),
+    ('datasets.train.scale', 2, TOP_LEVEL),
     ('network_g.gt_size', 64, 'datasets.train.gt_size'),
     ('train.lr', 1e-4, 'train.optim_g.lr'),
     ('train.optim_g.total_iter', 5, 'train.total_iter'),
@@ -102,7 +95,7 @@ MISPLACED = [
     ('train.pixel_opt.hf_schedule', 'lr', 'train.hf_schedule'),
     ('val_freq', 5, 'val.val_freq'),
     ('logger.project', 'mine', 'logger.wandb.project'),
-    ('path.network_g', {}, 'the top level'),
+    ('path.network_g', {}, TOP_LEVEL),
 ]
 
 
@@ -112,35 +105,31 @@ def test_a_misplaced_key_is_sent_to_its_section(path, value, home):
     options.setdefault('path', {})
     section, _, key = path.rpartition('.')
     at(options, section)[key] = value
-    with pytest.raises(InputError) as error:
+    with refused(f'x.yml: {section}' if section else 'x.yml', repr(key), do=home):
         check_options(options, where='x.yml', data=False)
-    assert error.value.where == (f'x.yml: {section}' if section else 'x.yml')
-    assert repr(key) in error.value.what
-    assert home in error.value.do
 
 
 @pytest.mark.parametrize('key', ['use_shuffle', 'shuffle'])
 def test_a_key_that_nobody_reads_leads_to_no_other(key):
     options = training_options('lq', 'gt')
     options['datasets']['train'][key] = False
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: datasets.train', repr(key)) as error:
         check_options(options, where='x.yml', data=False)
-    assert error.value.where == 'x.yml: datasets.train'
-    assert error.value.do.startswith('Remove it')
+    assert "'" not in error.value.do
+    assert 'train.' not in error.value.do
 
 
 @pytest.mark.parametrize('key', ['is_train', 'rank', 'world_size', 'dist', 'root_path', 'auto_resume'])
 def test_what_the_loop_sets_itself_is_no_option(key):
-    with pytest.raises(InputError, match=repr(key)):
+    with refused('x.yml', repr(key)):
         check_options({**training_options('lq', 'gt'), key: 0}, where='x.yml', data=False)
 
 
 def test_a_network_that_swallows_options_is_checked_all_the_same():
     options = training_options('lq', 'gt')
     options['network_g'] = {'type': 'SwinIR', 'upscale': 4, 'widow_size': 8}
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: network_g', "'widow_size'", do="'window_size'"):
         check_options(options, where='x.yml', data=False)
-    assert (error.value.where, error.value.do) == ('x.yml: network_g', "Use 'window_size'")
 
 
 @pytest.mark.parametrize(
@@ -154,9 +143,8 @@ def test_a_network_that_swallows_options_is_checked_all_the_same():
 )
 def test_keys_of_this_package_s_models_name_the_model(model, key, instead):
     options = training_options('lq', 'gt', **{key: None})
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: train', repr(key)) as error:
         check_options({**options, 'model_type': model}, where='x.yml', data=False)
-    assert error.value.where == 'x.yml: train'
     assert instead in re.split(r'\W+', error.value.do)
 
 
@@ -211,12 +199,9 @@ def theirs():
         registry._obj_map.pop(item.__name__)
 
 
-def refused(options, where, key, do):
-    with pytest.raises(InputError) as error:
+def refuse(options, where, key, do):
+    with refused(f'x.yml: {where}', repr(key), do=do):
         check_options(options, where='x.yml', data=False)
-    assert error.value.where == where
-    assert repr(key) in error.value.what
-    assert do in error.value.do
 
 
 @pytest.mark.parametrize('model', ['Theirs', 'Derived'])
@@ -227,24 +212,23 @@ def test_a_model_of_others_may_name_its_keys_and_inherits_those_of_its_base(thei
     check_options(copy.deepcopy(theirs), where='x.yml', data=False)
     wrong = copy.deepcopy(theirs)
     wrong['train']['their_option'] = 1
-    refused(wrong, 'x.yml: train', 'their_option', 'the top level')
+    refuse(wrong, 'train', 'their_option', TOP_LEVEL)
     wrong = copy.deepcopy(theirs)
     wrong['train']['their_wait'] = 1
-    refused(wrong, 'x.yml: train', 'their_wait', "'their_weight'")
+    refuse(wrong, 'train', 'their_wait', "'their_weight'")
     wrong = copy.deepcopy(theirs)
     wrong['train']['ema_decay'] = 3
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: train.ema_decay', '3'):
         check_options(wrong, where='x.yml', data=False)
-    assert error.value.where == 'x.yml: train.ema_decay'
     wrong = copy.deepcopy(theirs)
     wrong['network_e']['with'] = 3
-    refused(wrong, 'x.yml: network_e', 'with', "'width'")
+    refuse(wrong, 'network_e', 'with', "'width'")
 
 
 def test_keys_of_a_derived_class_are_its_own(theirs):
     theirs['train']['more'] = 1
     check_options({**copy.deepcopy(theirs), 'model_type': 'Derived'}, where='x.yml', data=False)
-    refused({**theirs, 'model_type': 'Theirs'}, 'x.yml: train', 'more', '')
+    refuse({**theirs, 'model_type': 'Theirs'}, 'train', 'more', '')
 
 
 def test_a_model_of_others_that_names_nothing_passes(theirs):
@@ -258,4 +242,4 @@ def test_a_data_set_of_others_may_name_its_keys(theirs):
     train |= {'type': 'TheirImages', 'their_folder': 'x'}
     check_options(theirs, where='x.yml', data=False)
     train['their_file'] = train.pop('their_folder')
-    refused(theirs, 'x.yml: datasets.train', 'their_file', 'their_folder')
+    refuse(theirs, 'datasets.train', 'their_file', 'their_folder')

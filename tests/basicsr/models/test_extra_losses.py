@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from mea_plugin.basicsr.checks.check import check_options
-from mea_plugin.core.errors import InputError
 from mea_plugin.losses import FocalFrequencyLoss
 from tests.basicsr.steps import UNET, assert_same, batches, build, train, weights
-from tests.helpers import training_options
+from tests.helpers import refused, training_options
 
 HF = {'type': 'HighFrequencyLoss', 'level': 1}
 FOCAL = {'type': 'FocalFrequencyLoss', 'loss_weight': 0.7, 'alpha': 0.5}
@@ -50,41 +49,36 @@ def test_an_empty_list_changes_nothing():
 
 
 MISTAKES = [
-    ({'type': 'FocalFrequencyLos'}, 'extra_losses[1].type', 'FocalFrequencyLoss'),
-    ({**FOCAL, 'name': 'b', 'alfa': 1}, 'extra_losses[1]', 'alpha'),
-    ({**FOCAL, 'name': 'b', 'patch_factor': 5}, 'extra_losses[1]', '48 x 48'),
-    ({**FOCAL, 'name': 'b', 'alpha': -1}, 'extra_losses[1]', ''),
-    (FOCAL, 'extra_losses[1].name', ''),
-    ({'type': 'GANLoss', 'name': 'b', 'gan_type': 'vanilla'}, 'extra_losses[1]', '48 x 48'),
+    ({'type': 'FocalFrequencyLos'}, 'extra_losses[1].type', "'FocalFrequencyLos'", "'FocalFrequencyLoss'"),
+    ({**FOCAL, 'name': 'b', 'alfa': 1}, 'extra_losses[1]', "'alfa'", "'alpha'"),
+    ({**FOCAL, 'name': 'b', 'patch_factor': 5}, 'extra_losses[1]', '5', '48 x 48'),
+    ({**FOCAL, 'name': 'b', 'alpha': -1}, 'extra_losses[1]', 'alpha', '48 x 48'),
+    (FOCAL, 'extra_losses[1].name', "'focal_frequency'", ''),
+    ({'type': 'GANLoss', 'name': 'b', 'gan_type': 'vanilla'}, 'extra_losses[1]', '', '48 x 48'),
 ]
 
 
-@pytest.mark.parametrize(('entry', 'where', 'do'), MISTAKES)
-def test_mistakes_are_named_before_the_training(entry, where, do):
-    with pytest.raises(InputError) as error:
+@pytest.mark.parametrize(('entry', 'where', 'quoted', 'do'), MISTAKES)
+def test_mistakes_are_named_before_the_training(entry, where, quoted, do):
+    with refused(f'x.yml: train.{where}', quoted, do=do):
         check_options(training_options('lq', 'gt', extra_losses=[FOCAL, entry]), where='x.yml', data=False)
-    assert error.value.where == f'x.yml: train.{where}'
-    assert do in error.value.do
 
 
 @pytest.mark.parametrize('value', [FOCAL, 'FocalFrequencyLoss', 3])
 def test_what_is_no_list_is_refused(value):
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: train.extra_losses'):
         check_options(training_options('lq', 'gt', extra_losses=value), where='x.yml', data=False)
-    assert error.value.where == 'x.yml: train.extra_losses'
 
 
 def test_a_schedule_needs_a_falling_learning_rate():
     options = training_options('lq', 'gt', hf_opt=HF, extra_losses=[FOCAL, {'type': 'MSELoss', 'schedule': 'lr'}])
     check_options(options, where='x.yml', data=False)
     options['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [4], 'gamma': 0.5}
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: train.extra_losses[1].schedule'):
         check_options(options, where='x.yml', data=False)
-    assert error.value.where == 'x.yml: train.extra_losses[1].schedule'
 
 
 def test_models_without_the_option_refuse_it():
     options = {**training_options('lq', 'gt', extra_losses=[FOCAL]), 'model_type': 'SRModel'}
-    with pytest.raises(InputError) as error:
+    with refused('x.yml: train', "'extra_losses'", do='ExtractionModel'):
         check_options(options, where='x.yml', data=False)
-    assert 'ExtractionModel' in error.value.do

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mea_plugin.core.errors import InputError
 from mea_plugin.losses import HighFrequencyLoss
 from tests.basicsr.steps import DROPOUT_NET, SAM_OPT, UNET, assert_same, batches, build, terms, train, weights
+from tests.helpers import refused
 
 VGG = {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 2}
 ADAM = {'type': 'Adam', 'lr': 1e-3}
@@ -196,10 +196,10 @@ def test_a_perceptual_loss_whose_weights_cannot_be_fetched(monkeypatch, tmp_path
 
     monkeypatch.setattr('urllib.request.urlopen', offline)
     monkeypatch.setattr('torch.hub.urlopen', offline)
-    with pytest.raises(InputError, match=r'train\.perceptual_opt: the weights of vgg19 are not here .*no network.*hub'):
+    with refused('train.perceptual_opt', 'vgg19', 'no network', do='vgg19-dcbb9e9d.pth'):
         gan(perceptual_opt={'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1}})
 
 
 def test_a_mode_that_there_is_not():
-    with pytest.raises(InputError, match="no GAN mode 'relativist'.*Use 'relativistic'"):
+    with refused('train.gan_mode', "'relativist'", do="'relativistic'"):
         gan(gan_mode='relativist')

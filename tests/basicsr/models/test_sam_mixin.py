@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mea_plugin.basicsr.models.sam_mixin import SAMModelMixin
-from mea_plugin.core.errors import InputError
 from mea_plugin.optim import repeatable
 from tests.basicsr.models.test_training_step import PlainScaler
 from tests.basicsr.steps import DROPOUT_NET, SAM_OPT, UNET, assert_same, batches, build, models, train, weights
+from tests.helpers import refused
 
 SRModel, SRGANModel, ESRGANModel = (models().get(name) for name in ('SRModel', 'SRGANModel', 'ESRGANModel'))
 
@@ -244,10 +244,8 @@ def differing(self, current_iter):
 def test_a_step_that_cannot_be_repeated_is_refused(optimize, word, iteration):
     model = odd_model(optimize)
     before, step = weights(model), vars(model.optimizer_g).get('step')
-    with pytest.raises(InputError) as caught:
+    with refused(f'iteration {iteration}', word):
         train(model, 2)
-    assert word in caught.value.what
-    assert caught.value.where == f'iteration {iteration}'
     if optimize is not twice:
         assert_same(weights(model), before)
     assert vars(model.optimizer_g).get('step') is step
@@ -269,29 +267,24 @@ def test_a_gradient_scaler_is_refused():
     model = build('MixedSRModel', optim_g=SAM_SGD)
     model.scaler = PlainScaler()
     model.scaler.is_enabled = lambda: True
-    with pytest.raises(InputError) as caught:
+    with refused('iteration 1', 'MixedSRModel', 'scaler'):
         train(model, 1)
-    assert 'scaler' in caught.value.what
 
 
 def test_a_gradient_that_is_not_finite_names_the_iteration():
     model = build('MixedSRModel', optim_g=SAM_SGD)
     before = weights(model)
     model.net_g.body[0].weight.register_hook(lambda grad: grad * float('nan'))
-    with pytest.raises(InputError) as caught:
+    with refused('iteration 1', '(at w)'):
         train(model, 1)
-    assert caught.value.where == 'iteration 1'
-    assert 'not finite' in caught.value.what
     assert_same(weights(model), before)
 
 
 def test_what_is_refused_before_training():
-    with pytest.raises(InputError) as caught:
+    with refused('train.optim_d', 'MomentumSAM'):
         build('MixedSRGANModel', network_d=UNET, **{**GAN, 'optim_d': {**SAM_OPT, 'type': 'MomentumSAM'}})
-    assert caught.value.where == 'train.optim_d'
-    with pytest.raises(InputError) as caught:
+    with refused('NoModel'):
         type('NoModel', (SAMModelMixin,), {})
-    assert caught.value.where == 'NoModel'
 
 
 def test_both_networks_may_share_a_section():

@@ -1,14 +1,13 @@
 """What is logged of a step: read when asked, and a run that has gone wrong is stopped with one line."""
 
 import math
-import re
 
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError
 from tests.basicsr.models.test_training_step import GAN, PlainScaler
 from tests.basicsr.steps import SAM_OPT, UNET, assert_same, batches, build, train, weights
+from tests.helpers import refused
 
 RARELY = {'logger': {'print_freq': 100, 'save_checkpoint_freq': 100, 'use_tb_logger': False}}
 SGD = {'type': 'SGD', 'lr': 0.01}
@@ -83,7 +82,7 @@ def test_before_the_first_step_there_is_nothing():
 def test_a_term_that_is_not_finite_stops_the_run_where_it_is_logged(kind, term, value):
     model = make(kind)
     poison(model, term, value)
-    with pytest.raises(InputError, match=rf'^iteration 1: {term} is {value}\. Lower the learning rate'):
+    with refused('iteration 1', term, str(value)):
         train(model, 1)
 
 
@@ -97,7 +96,7 @@ def test_elsewhere_it_is_found_before_a_checkpoint_is_saved(kind):
     poison(model, term, math.nan)
     step(model, 8, batch)
     for call in (model.check_finite, lambda: model.save(0, 8)):  # which has no folder to write to
-        with pytest.raises(InputError, match=f'iteration 8: {term} is nan'):
+        with refused('iteration 8', term, 'nan'):
             call()
 
 
@@ -107,7 +106,7 @@ def test_a_gradient_that_is_not_finite_is_found_there_too():
     (batch,) = batches(1)
     model.net_g.body[0].weight.register_hook(lambda grad: grad * math.inf)
     step(model, 3, batch)
-    with pytest.raises(InputError, match='iteration 3: grad_norm is (nan|inf)'):
+    with refused('iteration 3', 'grad_norm'):
         model.check_finite()
 
 
@@ -128,13 +127,11 @@ def test_sam_stops_at_once_and_the_weights_stay(kind):
     before = weights(model)
     (batch,) = batches(1)
     model.net_g.body[0].weight.register_hook(lambda grad: grad * math.nan)
-    message = re.escape('iteration 5: in the first pass (at w), ') + '.*are not finite'
-    with pytest.raises(InputError, match=message) as error:
+    with refused('iteration 5', '(at w)'):
         step(model, 5, batch)
-    assert '\n' not in str(error.value)
     assert_same(weights(model), before)
     poison(model, f'{model.term_prefix}pix', math.inf)
-    with pytest.raises(InputError, match=f'iteration 6: {model.term_prefix}pix is inf'):
+    with refused('iteration 6', f'{model.term_prefix}pix', 'inf'):
         step(model, 6, batch)
 
 

@@ -1,7 +1,6 @@
 """Option files: read as BasicSR reads them, without running code, and refused with one line where they are wrong."""
 
 import copy
-import re
 
 import numpy as np
 import pytest
@@ -9,11 +8,12 @@ import yaml
 
 from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.run.options import parse_options
-from mea_plugin.core.errors import InputError
 from mea_plugin.losses.schedule import weight_factor
 from mea_plugin.query_sets.lmdb import export_lmdb
-from tests.helpers import pair_folders, photograph, run_tool, save, training_options, write_yaml
+from tests.helpers import pair_folders, photograph, refused, run_tool, save, training_options, write_yaml
 from tests.query_sets.sets import make_set
+
+HF = {'type': 'HighFrequencyLoss'}
 
 
 @pytest.fixture
@@ -70,50 +70,52 @@ def test_a_name_with_debug_logs_every_iteration_with_or_without_validation(val, 
     assert opt['val'] == (val and {**val, 'val_freq': 8})
 
 
+# Each row: what is changed, where the error is found, and the names in what it says and in what to do about it.
 UNKNOWN = [
-    ('scales', 4, "unknown option 'scales'. Use 'scale'"),
-    ('model_type', 'ExtractionModell', "no model 'ExtractionModell' is registered. Use 'ExtractionModel'"),
-    ('train.hf_opts', {}, "unknown option 'hf_opts'. Use 'hf_opt'"),
-    ('train.total_iters', 3, "unknown option 'total_iters'. Use 'total_iter'"),
-    ('train.ema_decays', 0.9, "unknown option 'ema_decays'. Use 'ema_decay'"),
-    ('network_g.num_feats', 3, "unknown option 'num_feats'. Use 'num_feat'"),
-    ('network_d', {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}, "unknown option 'network_d'. Use 'network_g'"),
-    ('network_g.type', 'SRVGGNetCompakt', "no arch 'SRVGGNetCompakt' is registered. Use 'SRVGGNetCompact'"),
-    ('train.pixel_opt.type', 'L1Los', "no loss 'L1Los' is registered. Use 'L1Loss'"),
-    ('train.pixel_opt.loss_wait', 1, "unknown option 'loss_wait'. Use 'loss_weight'"),
-    ('train.optim_g.type', 'Adamm', "no optimizer 'Adamm'. Use 'Adam'"),
-    ('train.optim_g.betass', [0.9, 0.99], 'betas'),
-    ('train.optim_g', {'type': 'SAM', 'lr': 1e-3, 'base_optimizer': 'Adan'}, 'Adan'),
-    ('train.optim_g', {'type': 'SAM', 'lr': 1e-3, 'rho': -1}, 'rho'),
-    ('train.hf_opt', {'type': 'HighFrequencyLoss', 'wave': 'db3x'}, 'db3x'),
-    ('train.hf_opt', {'type': 'HighFrequencyLoss', 'level': 0}, 'level'),
-    ('train.scheduler.type', 'CosineAnnealingLR', "unknown option 'CosineAnnealingLR'. Use 'CosineAnnealingRestartLR'"),
-    ('train.scheduler.period', [3], "unknown option 'period'. Use 'periods'"),
-    ('logger.print_frequency', 3, "unknown option 'print_frequency'. Use 'print_freq'"),
-    ('path.pretrain_network', 'x', "unknown option 'pretrain_network'. Use 'pretrain_network_g'"),
-    ('datasets.trainn', {}, "unknown option 'trainn'. Use 'train'"),
-    ('datasets.train.gtsize', 48, "unknown option 'gtsize'. Use 'gt_size'"),
-    (
-        'datasets.train.type',
-        'PairedImageDatset',
-        "no dataset 'PairedImageDatset' is registered. Use 'PairedImageDataset'",
-    ),
-    ('val', {'val_freq': 1, 'save_img': False, 'metric': {}}, "unknown option 'metric'. Use 'metrics'"),
-]
+    ('scales', 4, '', "'scales'", "'scale'"),
+    ('model_type', 'ExtractionModell', 'model_type', "'ExtractionModell'", "'ExtractionModel'"),
+    ('train.hf_opts', {}, 'train', "'hf_opts'", "'hf_opt'"),
+    ('train.total_iters', 3, 'train', "'total_iters'", "'total_iter'"),
+    ('train.ema_decays', 0.9, 'train', "'ema_decays'", "'ema_decay'"),
+    ('network_g.num_feats', 3, 'network_g', "'num_feats'", "'num_feat'"),
+    ('network_d', {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}, '', "'network_d'", "'network_g'"),
+    ('network_g.type', 'SRVGGNetCompakt', 'network_g.type', "'SRVGGNetCompakt'", "'SRVGGNetCompact'"),
+    ('train.pixel_opt.type', 'L1Los', 'train.pixel_opt.type', "'L1Los'", "'L1Loss'"),
+    ('train.pixel_opt.loss_wait', 1, 'train.pixel_opt', "'loss_wait'", "'loss_weight'"),
+    ('train.optim_g.type', 'Adamm', 'train.optim_g.type', "'Adamm'", "'Adam'"),
+    ('train.optim_g.betass', [0.9, 0.99], 'train.optim_g', "'betass'", "'betas'"),
+    ('train.optim_g', {'type': 'SAM', 'lr': 1e-3, 'base_optimizer': 'Adan'}, 'train.optim_g', "'Adan' 'Adam'", 'SAM'),
+    ('train.optim_g', {'type': 'SAM', 'lr': 1e-3, 'rho': -1}, 'train.optim_g', 'rho -1', 'SAM'),
+    ('train.hf_opt', {**HF, 'wave': 'db3x'}, 'train.hf_opt', "'db3x' 'db3'", 'HighFrequencyLoss'),
+    ('train.hf_opt', {**HF, 'level': 0}, 'train.hf_opt', 'level 0', 'HighFrequencyLoss'),
+    ('train.scheduler.type', 'CosineAnnealingLR', 'train.scheduler.type', "'CosineAnnealingLR'",
+     "'CosineAnnealingRestartLR'"),
+    ('train.scheduler.period', [3], 'train.scheduler', "'period'", "'periods'"),
+    ('logger.print_frequency', 3, 'logger', "'print_frequency'", "'print_freq'"),
+    ('path.pretrain_network', 'x', 'path', "'pretrain_network'", "'pretrain_network_g'"),
+    ('datasets.trainn', {}, 'datasets', "'trainn'", "'train'"),
+    ('datasets.train.gtsize', 48, 'datasets.train', "'gtsize'", "'gt_size'"),
+    ('datasets.train.type', 'PairedImageDatset', 'datasets.train.type', "'PairedImageDatset'", "'PairedImageDataset'"),
+    ('val', {'val_freq': 1, 'save_img': False, 'metric': {}}, 'val', "'metric'", "'metrics'"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(('path', 'value', 'message'), UNKNOWN, ids=[path for path, _, _ in UNKNOWN])
-def test_unknown_keys_and_names_are_refused_with_the_nearest(options, path, value, message):
-    with pytest.raises(InputError, match=re.escape(message)) as error:
+@pytest.mark.parametrize(('path', 'value', 'where', 'quoted', 'do'), UNKNOWN, ids=[path for path, *_ in UNKNOWN])
+def test_unknown_keys_and_names_are_refused_with_the_nearest(options, path, value, where, quoted, do):
+    with refused(f'x.yml: {where}' if where else 'x.yml', *quoted.split(), do=do):
         check_options(change(options, path, value), where='x.yml')
-    assert 'x.yml' in str(error.value)
-    assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('metric', [{'type': 'calculate_psnr', 'crop_borders': 4}, {'type': 'calculate_psnrr'}])
-def test_metrics_are_checked_although_they_swallow_options(options, metric):
+@pytest.mark.parametrize(
+    ('metric', 'where', 'wrong', 'right'),
+    [
+        ({'type': 'calculate_psnr', 'crop_borders': 4}, 'psnr', 'crop_borders', 'crop_border'),
+        ({'type': 'calculate_psnrr'}, 'psnr.type', 'calculate_psnrr', 'calculate_psnr'),
+    ],
+)
+def test_metrics_are_checked_although_they_swallow_options(options, metric, where, wrong, right):
     options['val'] = {'val_freq': 1, 'save_img': False, 'metrics': {'psnr': metric}}
-    with pytest.raises(InputError, match="Use '(crop_border|calculate_psnr)'"):
+    with refused(f'x.yml: val.metrics.{where}', repr(wrong), do=repr(right)):
         check_options(options, where='x.yml')
 
 
@@ -126,7 +128,8 @@ MISSING = (
 
 @pytest.mark.parametrize('path', MISSING)
 def test_missing_options_are_named(options, path):
-    with pytest.raises(InputError, match=f"'{path.split('.')[-1]}' is missing"):
+    section, _, key = path.rpartition('.')
+    with refused(f'x.yml: {section}' if section else 'x.yml', repr(key), do=key):
         check_options(change(options, path, ...), where='x.yml')
 
 
@@ -156,30 +159,29 @@ def test_models_and_datasets_of_third_parties_pass(options):
 def test_a_baseline_of_basicsr_s_own_takes_only_what_it_knows(options):
     options['model_type'] = 'SRModel'
     check_options(options, where='x.yml')
-    with pytest.raises(InputError, match="unknown option 'hf_opt'.*ExtractionModel"):
-        check_options(change(options, 'train.hf_opt', {'type': 'HighFrequencyLoss'}), where='x.yml')
+    with refused('x.yml: train', "'hf_opt'", do='ExtractionModel'):
+        check_options(change(options, 'train.hf_opt', HF), where='x.yml')
     sam = {'type': 'SAM', 'lr': 1e-3}
-    with pytest.raises(InputError, match=r'SRModel knows only Adam.*ExtractionModel'):
+    with refused('x.yml: train.optim_g.type', 'SRModel', 'Adam', do='ExtractionModel'):
         check_options(change(options, 'train.optim_g', sam), where='x.yml')
 
 
 MILESTONES = {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5}
-HF = {'type': 'HighFrequencyLoss'}
 
 
 @pytest.mark.parametrize(
-    ('train', 'message'),
+    ('train', 'quoted', 'do'),
     [
-        ({'hf_opt': HF, 'hf_schedule': 'cosine'}, "no schedule 'cosine'"),
-        ({'hf_schedule': 'lr'}, 'there is no hf_opt'),
-        ({'hf_opt': HF, 'hf_schedule': 'lr', 'warmup_iter': 2}, 'cannot follow a warm-up'),
-        ({'hf_opt': HF, 'hf_schedule': 'lr', 'scheduler': {**MILESTONES, 'milestones': [4]}}, 'never lowers'),
-        ({'hf_opt': HF, 'hf_schedule': 'lr', 'scheduler': {**MILESTONES, 'gamma': 1}}, 'never lowers'),
+        ({'hf_opt': HF, 'hf_schedule': 'cosine'}, "'cosine'", ('constant', 'lr')),
+        ({'hf_schedule': 'lr'}, 'hf_opt', 'hf_schedule'),
+        ({'hf_opt': HF, 'hf_schedule': 'lr', 'warmup_iter': 2}, "'lr'", ('warmup_iter', 'constant')),
+        ({'hf_opt': HF, 'hf_schedule': 'lr', 'scheduler': {**MILESTONES, 'milestones': [4]}}, "'lr'", 'total_iter'),
+        ({'hf_opt': HF, 'hf_schedule': 'lr', 'scheduler': {**MILESTONES, 'gamma': 1}}, "'lr'", 'total_iter'),
     ],
 )
-def test_schedules_that_cannot_work_are_refused(options, train, message):
+def test_schedules_that_cannot_work_are_refused(options, train, quoted, do):
     options['train'].update(train)
-    with pytest.raises(InputError, match=message):
+    with refused('x.yml: train.hf_schedule', quoted, do=do):
         check_options(options, where='x.yml')
 
 
@@ -205,28 +207,28 @@ def test_force_yml_runs_nothing(options, tmp_path, capsys):
     parsed, _ = parse_options(tmp_path, argv=['-opt', str(file), '--force_yml', entry])
     assert parsed['name'] == '__import__("os").system("echo boom")'
     assert 'boom' not in capsys.readouterr().out
-    with pytest.raises(InputError, match="no section 'trian'.*Use 'train'"):
+    with refused('--force_yml', "'trian'", do="'train'"):
         parse_options(tmp_path, argv=['-opt', str(file), '--force_yml', 'trian:total_iter=3'])
 
 
 @pytest.mark.parametrize(
-    ('damage', 'message'),
+    ('damage', 'where', 'quoted', 'do'),
     [
-        ('missing', r'dataroot_gt: folder .* does not exist'),
-        ('empty', r'dataroot_lq: no images in'),
-        ('unpaired', '3 lq and 2 gt images do not pair'),
-        ('size', r'1\.png: 100x96 pixels are not 4 times the 28x24'),
-        ('small', r'1\.png: 32x32 pixels are less than the crop gt_size 48'),
-        ('palette', r'1\.png: is a palette image'),
-        ('deep', r'1\.png: is an image of more than 8 bits'),
-        ('alpha', r'1\.png: is an image with an alpha channel'),
-        ('truncated', r'1\.png: the image is truncated'),
-        ('text', r'1\.png: cannot be read \(not an image\)'),
-        ('multiple', 'gt_size 50 is no multiple of the scale 4'),
-        ('flips', "the option 'use_hflip' is missing"),
+        ('missing', 'datasets.train.dataroot_gt', 'nowhere', ''),
+        ('empty', 'datasets.train.dataroot_lq', 'none', '.png'),
+        ('unpaired', 'datasets.train', "3 lq 2 gt '1.png'", ''),
+        ('size', 'gt/1.png', '100x96 4 28x24', 'tools/prepare_data.py'),
+        ('small', 'gt/1.png', '32x32 gt_size 48', 'gt_size'),
+        ('palette', 'lq/1.png', 'palette', 'RGB'),
+        ('deep', 'lq/1.png', '8 I;16', 'RGB'),
+        ('alpha', 'lq/1.png', 'alpha', 'RGB'),
+        ('truncated', 'gt/1.png', 'truncated', ''),
+        ('text', 'lq/1.png', '', ''),
+        ('multiple', 'datasets.train', 'gt_size 50 4', 'gt_size'),
+        ('flips', 'datasets.train', "'use_hflip'", 'true false'),
     ],
 )
-def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, message):
+def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, where, quoted, do):
     from PIL import Image
 
     train = options['datasets']['train']
@@ -257,7 +259,7 @@ def test_data_that_cannot_be_trained_on_is_refused(options, tmp_path, damage, me
         del train['use_hflip']
     else:
         train['gt_size'] = 50
-    with pytest.raises(InputError, match=message):
+    with refused(where, *quoted.split(), do=tuple(do.split())):
         check_options(options, where='x.yml')
 
 
@@ -278,19 +280,19 @@ def test_an_lmdb_can_be_trained_on(lmdb_options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('damage', 'message'),
+    ('damage', 'where', 'quoted', 'do'),
     [
-        ('missing', r'train\.dataroot_gt: .*gone\.lmdb is no LMDB of images, it has no data\.mdb'),
-        ('name', r'train\.dataroot_gt: .*response is no LMDB|train\.dataroot_gt: .*response does not end in \.lmdb'),
-        ('keys', r"train: 2 lq and 1 gt images do not pair \('000001' is alone\)"),
-        ('dots', r"query\.lmdb: BasicSR cannot find the key 'a\.b' again"),
-        ('size', r'response\.lmdb\[000001\]: 96x121 pixels are not 4 times the 24x30'),
-        ('small', r'response\.lmdb\[000000\]: 112x96 pixels are less than the crop gt_size 100'),
-        ('multiple', 'gt_size 50 is no multiple of the scale 4'),
-        ('truncated', r'response\.lmdb/data\.mdb: the LMDB is truncated'),
+        ('missing', 'x.yml: datasets.train.dataroot_gt', 'gone.lmdb data.mdb', 'tools/prepare_data.py'),
+        ('name', 'x.yml: datasets.train.dataroot_gt', 'lmdb/response .lmdb', '.lmdb io_backend.type'),
+        ('keys', 'x.yml: datasets.train', "2 lq 1 gt '000001'", ''),
+        ('dots', 'query.lmdb', "'a.b'", ''),
+        ('size', 'response.lmdb[000001]', '96x121 4 24x30', 'tools/prepare_data.py'),
+        ('small', 'response.lmdb[000000]', '112x96 gt_size 100', 'gt_size'),
+        ('multiple', 'x.yml: datasets.train', 'gt_size 50 4', 'gt_size'),
+        ('truncated', 'response.lmdb/data.mdb', 'LMDB', 'tools/prepare_data.py'),
     ],
 )
-def test_an_lmdb_that_cannot_be_trained_on_is_refused(lmdb_options, tmp_path, damage, message):
+def test_an_lmdb_that_cannot_be_trained_on_is_refused(lmdb_options, tmp_path, damage, where, quoted, do):
     import lmdb
 
     train = lmdb_options['datasets']['train']
@@ -314,5 +316,5 @@ def test_an_lmdb_that_cannot_be_trained_on_is_refused(lmdb_options, tmp_path, da
         (gt / 'data.mdb').write_bytes((gt / 'data.mdb').read_bytes()[:-4096])
     else:
         train['gt_size'] = 50
-    with pytest.raises(InputError, match=message):
+    with refused(where, *quoted.split(), do=tuple(do.split())):
         check_options(lmdb_options, where='x.yml')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import torch
 
 from mea_plugin.core import cli
 from mea_plugin.training import checkpoints
-from tests.helpers import ROOT, pair_folders, training_options, write_yaml
+from tests.helpers import ROOT, pair_folders, refused, training_options, write_yaml
 
 pytest.importorskip('mea_plugin.basicsr')
 
@@ -171,7 +172,7 @@ def test_stopped_by_a_signal(kind, number, code, images, whole, tmp_path, monkey
     with monkeypatch.context() as patch:
         at(patch, 6, lambda: os.kill(os.getpid(), number))
         assert run(tmp_path, options_of(images, kind)) == code
-    assert 'stopped at iteration 6 of 10; everything is saved.' in capfd.readouterr().err
+    assert re.search(r'\b6\D+10\b', capfd.readouterr().err.splitlines()[-1])
     assert (tmp_path / 'experiments' / 'tiny' / 'training_states' / '6.state').is_file()
     assert run(tmp_path, options_of(images, kind), '--auto_resume') == 0
     assert_same(result(tmp_path), whole(kind))
@@ -224,8 +225,8 @@ def test_a_broken_checkpoint_is_passed_over(what, images, whole, tmp_path, monke
             run(tmp_path, options_of(images, 'proposed'))
     damage(tmp_path / 'experiments' / 'tiny' / what)
     assert run(tmp_path, options_of(images, 'proposed'), '--auto_resume') == 0
-    assert any('8.state is passed over' in word for word in words)
-    assert any('4.state instead' in word for word in words)
+    passed, taken = (next(index for index, word in enumerate(words) if name in word) for name in ('8.state', '4.state'))
+    assert passed < taken
     assert_same(result(tmp_path), whole('proposed'))
 
 
@@ -253,25 +254,22 @@ def changed(images, **changes):
 
 
 BAD = {
-    'another network': ({'network_g__num_feat': 12}, 'do not fit SRVGGNetCompact'),
-    'another kind of optimizer': ({'train__optim_g': {'type': 'Adam', 'lr': 1e-3}}, 'was saved with SAM(Adam)'),
-    'a longer training': (
-        {'train__total_iter': 12, 'train__scheduler__periods': [12]},
-        'its schedule: the periods end at iteration 10, before total_iter 12',
-    ),
-    'another base': ({'train__optim_g': {**SAM, 'base_optimizer': 'SGD'}}, 'the option file has SAM(SGD)'),
+    'another network': ({'network_g__num_feat': 12}, 'SRVGGNetCompact'),
+    'another kind of optimizer': ({'train__optim_g': {'type': 'Adam', 'lr': 1e-3}}, 'SAM(Adam) Adam'),
+    'a longer training': ({'train__total_iter': 12, 'train__scheduler__periods': [12]}, '10 total_iter 12'),
+    'another base': ({'train__optim_g': {**SAM, 'base_optimizer': 'SGD'}}, 'SAM(Adam) SAM(SGD)'),
 }
 
 
-@pytest.mark.parametrize(('changes', 'message'), BAD.values(), ids=BAD)
-def test_what_does_not_fit_is_refused(changes, message, images, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(('changes', 'names'), BAD.values(), ids=BAD)
+def test_what_does_not_fit_is_refused(changes, names, images, tmp_path, monkeypatch, capfd):
     folder = stopped(images, tmp_path, monkeypatch)
     before = snapshot(folder)
     capfd.readouterr()
     assert run(tmp_path, changed(images, **changes), '--auto_resume') == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
-    assert message in errors[0]
+    assert all(name in errors[0] for name in ('8.state', *names.split()))
     assert snapshot(folder) == before
 
 
@@ -279,7 +277,7 @@ def test_another_schedule_is_not_taken_up_and_there_is_a_word(images, whole, tmp
     stopped(images, tmp_path, monkeypatch)
     changes = {'train__scheduler__eta_min': 1e-5, 'train__optim_g': {**SAM, 'lr': 5e-4}}
     assert run(tmp_path, changed(images, **changes), '--auto_resume') == 0
-    assert any('eta_min, base_lrs of its learning rate schedule stay' in word for word in words)
+    assert any(all(name in word for name in ('8.state', 'eta_min', 'base_lrs')) for word in words)
     assert_same(result(tmp_path), whole('proposed'))
 
 
@@ -290,7 +288,8 @@ def test_a_newer_version_is_refused(images, tmp_path, monkeypatch, capfd):
     state['mea']['version'] = checkpoints.VERSION + 1
     checkpoints.write(file, state)
     assert run(tmp_path, options_of(images, 'proposed'), '--auto_resume') == 2
-    assert 'newer version of mea_plugin' in capfd.readouterr().err
+    (error,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert all(name in error for name in (str(file), str(checkpoints.VERSION + 1), 'mea_plugin'))
 
 
 @pytest.mark.parametrize('how', ['missing', 'damaged', 'text'])
@@ -344,7 +343,7 @@ def test_a_state_of_basicsr_s_own_resumes_with_a_word(images, tmp_path, monkeypa
     del state['mea']
     torch.save(state, file)
     assert run(tmp_path, options_of(images, 'proposed'), '--auto_resume') == 0
-    assert any('was written by BasicSR itself' in word for word in words)
+    assert any('8.state' in word and 'BasicSR' in word for word in words)
 
 
 def test_a_full_disk_while_saving(images, whole, tmp_path, monkeypatch, capfd):
@@ -407,7 +406,6 @@ def test_the_order_of_pairs_is_not_the_file_system_s(images, monkeypatch):
 
 def test_more_ranks_than_images(images, monkeypatch):
     from mea_plugin.basicsr.data.loaders import train_loader
-    from mea_plugin.core.errors import InputError
     from mea_plugin.training.ranks import Ranks
 
     options = options_of(images, 'baseline')
@@ -415,7 +413,7 @@ def test_more_ranks_than_images(images, monkeypatch):
     options['datasets']['train'] |= {'phase': 'train', 'scale': 4}
     ranks = Ranks()
     ranks.world = 4
-    with pytest.raises(InputError, match='4 processes would share 3 images'):
+    with refused('', '4', '3'):
         train_loader(options, ranks, seen=0)
 
 

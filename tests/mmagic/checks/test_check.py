@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from mea_plugin.core.errors import InputError
-from tests.helpers import ROOT, call_tool, photograph, run_tool, save
+from tests.helpers import ROOT, call_tool, photograph, refused, run_tool, save
 
 pytest.importorskip('mmagic')
 
@@ -16,6 +15,7 @@ SAM = {'type': 'SAM', 'base_optimizer': 'Adam', 'rho': 0.05, 'lr': 1e-3}
 ADAM = {'type': 'Adam', 'lr': 1e-3}
 LOOK = {'_delete_': True, 'type': 'LookSAM', 'lr': 1e-3}
 MOMENTUM = {'_delete_': True, 'type': 'MomentumSAM', 'lr': 1e-3}
+GENERATORS, DISCRIMINATORS = 'optim_wrapper.generators', 'optim_wrapper.discriminators'
 NO_WARM_UP = {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'end': 5}
 
 
@@ -26,94 +26,106 @@ def check(name, overrides, **options):
     check_config(load_config(SMALL / f'{name}.py', overrides), where='c.py', data=False, **options)
 
 
+# Each row: the config, what is changed in it, where the error is found, and the names in what it says and what to do.
+PIPELINE = 'train_dataloader.dataset.pipeline'
 FAULTS = [
-    ('pix2pix_proposed', {'model.type': 'ExtractionPix2Pixx'}, "no model 'ExtractionPix2Pixx'.*ExtractionPix2Pix"),
-    ('pix2pix_proposed', {'model.hf_los': {}}, "unknown option 'hf_los'.*hf_loss"),
-    ('pix2pix_proposed', {'model.generator.num_dow': 3}, "unknown option 'num_dow'.*num_down"),
-    ('pix2pix_proposed', {'model.generator.type': 'UnetGen'}, "no model 'UnetGen'.*UnetGenerator"),
-    ('pix2pix_proposed', {'model.hf_loss.wave': 'db99'}, 'db99'),
-    ('pix2pix_proposed', {'model.hf_loss.level': 6}, r'level 6.*128'),
-    ('pix2pix_proposed', {'model.hf_schedule': 'cosine'}, "no schedule 'cosine'"),
-    ('pix2pix_proposed', {'model.hf_loss': None}, 'no hf_loss to schedule'),
-    ('pix2pix_proposed', {'param_scheduler': None}, 'no scheduler lowers the learning rate'),
-    ('pix2pix_proposed', {'param_scheduler': [NO_WARM_UP]}, "'lr' cannot follow a warm-up"),
-    ('pix2pix_proposed', {'optim_wrapper.generators.type': 'OptimWrapper'}, 'runs one pass.*SAMOptimWrapper'),
-    ('pix2pix_baseline', {'optim_wrapper.generators.type': 'SAMOptimWrapper'}, 'SAMOptimWrapper needs SAM'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.rho': -1}, 'rho must be'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.base_optimizer': 'Adamm'}, 'Adamm'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.type': 'SAMM'}, "no optimizer 'SAMM'.*SAM"),
-    ('pix2pix_proposed', {'optim_wrapper.generators.type': 'SAMWrapper'}, 'SAMOptimWrapper'),
-    ('pix2pix_proposed', {'model.type': 'Pix2Pix', 'model.hf_loss': None}, "unknown option 'hf_loss'"),
-    ('pix2pix_proposed', {'optim_wrapper.generators.accumulative_counts': 2}, 'accumulate 1 and 2 batches'),
-    ('pix2pix_proposed', {'optim_wrapper.generator': {'optimizer': ADAM}}, 'generators and discriminators'),
-    ('pix2pix_proposed', {'model.related_domains': ['photo', 'response']}, 'wants img_photo'),
+    ('pix2pix_proposed', {'model.type': 'ExtractionPix2Pixx'}, 'model.type', "'ExtractionPix2Pixx'",
+     "'ExtractionPix2Pix'"),
+    ('pix2pix_proposed', {'model.hf_los': {}}, 'model', "'hf_los'", "'hf_loss'"),
+    ('pix2pix_proposed', {'model.generator.num_dow': 3}, 'model.generator', "'num_dow'", "'num_down'"),
+    ('pix2pix_proposed', {'model.generator.type': 'UnetGen'}, 'model.generator.type', "'UnetGen'", "'UnetGenerator'"),
+    ('pix2pix_proposed', {'model.hf_loss.wave': 'db99'}, 'model.hf_loss', "'db99'", ''),
+    ('pix2pix_proposed', {'model.hf_loss.level': 6}, 'model.hf_loss', 'level 6 320 128', '128'),
+    ('pix2pix_proposed', {'model.hf_schedule': 'cosine'}, 'model.hf_schedule', "'cosine'", 'constant lr'),
+    ('pix2pix_proposed', {'model.hf_loss': None}, 'model.hf_schedule', 'hf_loss', 'hf_loss hf_schedule'),
+    ('pix2pix_proposed', {'param_scheduler': None}, 'model.hf_schedule', "'lr'", "param_scheduler 'constant'"),
+    ('pix2pix_proposed', {'param_scheduler': [NO_WARM_UP]}, 'model.hf_schedule', "'lr'", 'LinearLR constant'),
+    ('pix2pix_proposed', {f'{GENERATORS}.type': 'OptimWrapper'}, GENERATORS, 'OptimWrapper SAM', 'SAMOptimWrapper'),
+    ('pix2pix_baseline', {f'{GENERATORS}.type': 'SAMOptimWrapper'}, GENERATORS, 'SAMOptimWrapper SAM',
+     'SAMOptimWrapper OptimWrapper'),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer.rho': -1}, f'{GENERATORS}.optimizer', 'rho -1', ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer.base_optimizer': 'Adamm'}, f'{GENERATORS}.optimizer', "'Adamm'", ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer.type': 'SAMM'}, f'{GENERATORS}.optimizer.type', "'SAMM'", "'SAM'"),
+    ('pix2pix_proposed', {f'{GENERATORS}.type': 'SAMWrapper'}, f'{GENERATORS}.type', "'SAMWrapper'",
+     "'SAMOptimWrapper'"),
+    ('pix2pix_proposed', {'model.type': 'Pix2Pix', 'model.hf_loss': None}, 'model', "'hf_loss'", 'loss_config'),
+    ('pix2pix_proposed', {f'{GENERATORS}.accumulative_counts': 2}, 'optim_wrapper', '1 2', 'accumulative_counts'),
+    ('pix2pix_proposed', {'optim_wrapper.generator': {'optimizer': ADAM}}, 'optim_wrapper', 'ExtractionPix2Pix',
+     'generators discriminators'),
+    ('pix2pix_proposed', {'model.related_domains': ['photo', 'response']}, PIPELINE, 'img_photo img_query', ''),
     ('cyclegan_proposed', {'model.related_domains': ['photo', 'response'], 'model.reachable_domains': ['response']},
-     'wants img_photo'),
-    ('cyclegan_proposed', {'model.related_domains': ['photo', 'response']}, 'reachable_domains .* are not all in'),
-    ('pix2pix_proposed', {'model.default_domain': 'foo'}, "default_domain 'foo' is not in reachable_domains"),
-    ('pix2pix_proposed', {'model.reachable_domains': ['foo']}, 'reachable_domains .* are not all in'),
-    ('pix2pix_proposed', {'model.related_domains': ['response']}, 'the two domains of a pair'),
-    ('pix2pix_proposed', {'model.related_domains': 5}, 'Give a list of names'),
-    ('cyclegan_proposed', {'train_dataloader.dataset.unpaired': False}, 'loads paired_query, paired_response'),
-    ('pix2pix_proposed', {'model.loss_config': {'pixel_los_weight': 1}}, "'pixel_los_weight'.*pixel_loss_weight"),
-    ('pix2pix_proposed', {'optim_wrapper.generators.foo': 1}, "unknown option 'foo'"),
-    ('pix2pix_proposed', {'optim_wrapper.discriminators.optimizer.lrr': 1}, "unknown option 'lrr'.*'lr'"),
-    ('pix2pix_proposed', {'optim_wrapper.discriminators.optimizer.lr': -1}, 'Invalid learning rate'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.accumulative_counts': 0}, 'accumulative_counts is 0'),
-    ('pix2pix_proposed', {'optim_wrapper': 5}, 'expected a dict, got 5'),
-    ('pix2pix_proposed', {'param_scheduler': 5}, 'expected a scheduler with a type, got 5'),
-    ('pix2pix_proposed', {'train_dataloader': 5}, 'expected a dict, got 5'),
-    ('pix2pix_proposed', {'train_dataloader.dataset.pipeline': 5}, 'expected a list of transforms, got 5'),
-    ('pix2pix_proposed', {'train_dataloader.dataset.foo': 5}, "unknown option 'foo'"),
-    ('pix2pix_proposed', {'train_dataloader.batch_size': 0}, 'batch_size is 0'),
-    ('pix2pix_proposed', {'train_dataloader.persistent_workers': True}, 'persistent_workers needs num_workers'),
-    ('pix2pix_proposed', {'train_cfg.max_iters': 'abc'}, "max_iters is 'abc'"),
-    ('pix2pix_proposed', {'load_from': 'nowhere.pth'}, 'no such weight file nowhere.pth'),
-    ('pix2pix_proposed', {'model.generator.num_down': 8}, 'crop of 128 pixels is no multiple of 256'),
-    ('pix2pix_proposed', {'train_cfg.max_iters': 3, 'optim_wrapper.generators.accumulative_counts': 2,
-      'optim_wrapper.discriminators.accumulative_counts': 2}, 'end within a window of 2'),
-    ('cyclegan_baseline', {'model.paper_discriminator_step': True}, 'they have no SAM'),
-    ('cyclegan_proposed', {'model.paper_discriminator_step': True, 'optim_wrapper.discriminators.optimizer': MOMENTUM},
-     'they have MomentumSAM, which takes no second pass'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.every': 0}, 'every must be a whole number.*got 0'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer.first_pass': 'mine'}, "'averaged' or 'local', got 'mi"),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**MOMENTUM, 'base_optimizer': 'SGD'}},
-     'MomentumSAM climbs along the momentum.*SGD has momentum=0. Write momentum=0.9'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**MOMENTUM, 'every': 2}}, "'every' has no meaning"),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**LOOK, 'first_pass': 'local'}},
-     'LookSAM keeps a direction.*each rank would keep another'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.optimizer': {**LOOK, 'alpha': -1}}, 'alpha must be'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.type': 'OptimWrapper', 'optim_wrapper.generators.optimizer': LOOK},
-     'OptimWrapper runs one pass, and LookSAM needs a second'),
-    ('pix2pix_proposed', {'optim_wrapper.generators.type': 'OptimWrapper',
-      'optim_wrapper.generators.optimizer': MOMENTUM}, 'runs one pass, and MomentumSAM needs it ahead of the weights'),
+     PIPELINE, 'img_photo paired_query', ''),
+    ('cyclegan_proposed', {'model.related_domains': ['photo', 'response']}, 'model', "reachable_domains 'photo'", ''),
+    ('pix2pix_proposed', {'model.default_domain': 'foo'}, 'model', "default_domain 'foo' ['response']", ''),
+    ('pix2pix_proposed', {'model.reachable_domains': ['foo']}, 'model', "reachable_domains ['foo'] related_domains",
+     ''),
+    ('pix2pix_proposed', {'model.related_domains': ['response']}, 'model', "related_domains ['response']", ''),
+    ('pix2pix_proposed', {'model.related_domains': 5}, 'model', 'related_domains 5', ''),
+    ('cyclegan_proposed', {'train_dataloader.dataset.unpaired': False}, PIPELINE, 'paired_query paired_response',
+     'unpaired=True'),
+    ('pix2pix_proposed', {'model.loss_config': {'pixel_los_weight': 1}}, 'model.loss_config', "'pixel_los_weight'",
+     "'pixel_loss_weight'"),
+    ('pix2pix_proposed', {f'{GENERATORS}.foo': 1}, GENERATORS, "'foo'", 'accumulative_counts'),
+    ('pix2pix_proposed', {f'{DISCRIMINATORS}.optimizer.lrr': 1}, f'{DISCRIMINATORS}.optimizer', "'lrr'", "'lr'"),
+    ('pix2pix_proposed', {f'{DISCRIMINATORS}.optimizer.lr': -1}, f'{DISCRIMINATORS}.optimizer', '-1', ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.accumulative_counts': 0}, GENERATORS, 'accumulative_counts 0', '1'),
+    ('pix2pix_proposed', {'optim_wrapper': 5}, 'optim_wrapper', '5', 'dict'),
+    ('pix2pix_proposed', {'param_scheduler': 5}, 'param_scheduler', '5', 'dict'),
+    ('pix2pix_proposed', {'train_dataloader': 5}, 'train_dataloader', '5', 'dict'),
+    ('pix2pix_proposed', {PIPELINE: 5}, PIPELINE, '5', '[dict'),
+    ('pix2pix_proposed', {'train_dataloader.dataset.foo': 5}, 'train_dataloader.dataset', "'foo'", 'data_root'),
+    ('pix2pix_proposed', {'train_dataloader.batch_size': 0}, 'train_dataloader', 'batch_size 0', '1'),
+    ('pix2pix_proposed', {'train_dataloader.persistent_workers': True}, 'train_dataloader',
+     'persistent_workers num_workers', 'persistent_workers=False'),
+    ('pix2pix_proposed', {'train_cfg.max_iters': 'abc'}, 'train_cfg', "max_iters 'abc'", '1'),
+    ('pix2pix_proposed', {'load_from': 'nowhere.pth'}, 'load_from', 'nowhere.pth', ''),
+    ('pix2pix_proposed', {'model.generator.num_down': 8}, PIPELINE, '128 256', 'crop_size'),
+    ('pix2pix_proposed', {'train_cfg.max_iters': 3, f'{GENERATORS}.accumulative_counts': 2,
+      f'{DISCRIMINATORS}.accumulative_counts': 2}, 'train_cfg.max_iters', '3 2', '2'),
+    ('cyclegan_baseline', {'model.paper_discriminator_step': True}, DISCRIMINATORS, 'paper_discriminator_step SAM',
+     'SAMOptimWrapper paper_discriminator_step'),
+    ('cyclegan_proposed', {'model.paper_discriminator_step': True, f'{DISCRIMINATORS}.optimizer': MOMENTUM},
+     DISCRIMINATORS, 'paper_discriminator_step MomentumSAM', 'SAMOptimWrapper paper_discriminator_step'),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer.every': 0}, f'{GENERATORS}.optimizer', 'every 0', ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer.first_pass': 'mine'}, f'{GENERATORS}.optimizer',
+     "first_pass 'averaged' 'local' 'mine'", ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer': {**MOMENTUM, 'base_optimizer': 'SGD'}}, f'{GENERATORS}.optimizer',
+     'MomentumSAM SGD momentum=0 momentum=0.9', ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer': {**MOMENTUM, 'every': 2}}, f'{GENERATORS}.optimizer',
+     "MomentumSAM 'every'", ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer': {**LOOK, 'first_pass': 'local'}}, f'{GENERATORS}.optimizer',
+     "LookSAM first_pass='local' first_pass='averaged'", ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.optimizer': {**LOOK, 'alpha': -1}}, f'{GENERATORS}.optimizer', 'alpha -1', ''),
+    ('pix2pix_proposed', {f'{GENERATORS}.type': 'OptimWrapper', f'{GENERATORS}.optimizer': LOOK}, GENERATORS,
+     'OptimWrapper LookSAM', 'SAMOptimWrapper'),
+    ('pix2pix_proposed', {f'{GENERATORS}.type': 'OptimWrapper', f'{GENERATORS}.optimizer': MOMENTUM}, GENERATORS,
+     'OptimWrapper MomentumSAM', 'SAMOptimWrapper'),
     ('edsr_x4_baseline', {'model.type': 'BaseEditModel', 'optim_wrapper.type': 'SAMOptimWrapper',
-      'optim_wrapper.optimizer': MOMENTUM}, 'BaseEditModel runs one pass, and MomentumSAM needs it'),
-    ('edsr_x4_proposed', {'train_cfg.max_iters': 301}, 'has T_max 300.*rises again'),
-    ('edsr_x4_proposed', {'param_scheduler': {'_delete_': True, 'type': 'CosineAnnealingLRR'}}, "no parameter sch"),
+      'optim_wrapper.optimizer': MOMENTUM}, 'model.type', 'BaseEditModel MomentumSAM', 'ExtractionEditModel'),
+    ('edsr_x4_proposed', {'train_cfg.max_iters': 301}, 'model.hf_schedule', 'T_max 300 301', 'T_max max_iters'),
+    ('edsr_x4_proposed', {'param_scheduler': {'_delete_': True, 'type': 'CosineAnnealingLRR'}}, 'param_scheduler.type',
+     "'CosineAnnealingLRR'", "'CosineAnnealingLR'"),
     ('edsr_x4_proposed', {'param_scheduler': {'_delete_': True, 'type': 'StepLR', 'step_size': 300, 'by_epoch': False}},
-     'no scheduler lowers'),
+     'model.hf_schedule', "'lr'", "param_scheduler 'constant'"),
     ('edsr_x4_proposed', {'param_scheduler': {'_delete_': True, 'type': 'OneCycleLR', 'eta_max': 1, 'total_steps': 9}},
-     'cannot follow a warm-up'),
+     'model.hf_schedule', "'lr'", 'OneCycleLR constant'),
     ('cyclegan_baseline', {'model.reachable_domains': ['response', 'query'], 'model.loss_config.paired_loss_weight': 1,
-      'train_dataloader.dataset.pipeline': [{'type': 'PackInputs', 'keys': ['img_query', 'img_response']}]},
-     'wants paired_'),
-    ('edsr_x4_proposed', {'model.type': 'BaseEditModel'}, "unknown option 'hf_"),
+      PIPELINE: [{'type': 'PackInputs', 'keys': ['img_query', 'img_response']}]}, PIPELINE,
+     'paired_query paired_response', ''),
+    ('edsr_x4_proposed', {'model.type': 'BaseEditModel'}, 'model', "'hf_loss'", 'pixel_loss'),
     ('edsr_x4_baseline', {'model.type': 'BaseEditModel', 'optim_wrapper.type': 'SAMOptimWrapper',
-      'optim_wrapper.optimizer': SAM}, 'BaseEditModel runs one pass.*ExtractionEditModel'),
-    ('edsr_x4_baseline', {'train_dataloader': None}, 'section train_dataloader is missing'),
-    ('edsr_x4_baseline', {'model.pixel_loss.type': 'L1Los'}, "no model 'L1Los'.*L1Loss"),
+      'optim_wrapper.optimizer': SAM}, 'model.type', 'BaseEditModel SAM', 'ExtractionEditModel'),
+    ('edsr_x4_baseline', {'train_dataloader': None}, '', 'train_dataloader', 'train_dataloader'),
+    ('edsr_x4_baseline', {'model.pixel_loss.type': 'L1Los'}, 'model.pixel_loss.type', "'L1Los'", "'L1Loss'"),
     ('srgan_x4_baseline', {'optim_wrapper': {'_delete_': True, 'type': 'OptimWrapper', 'optimizer': ADAM}},
-     'several networks, and there is one optimizer'),
+     'optim_wrapper', 'ExtractionSRGAN', 'generator discriminator'),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(('name', 'overrides', 'message'), FAULTS)
-def test_faults(name, overrides, message):
-    with pytest.raises(InputError, match=message) as error:
+@pytest.mark.parametrize(('name', 'overrides', 'where', 'quoted', 'do'), FAULTS)
+def test_faults(name, overrides, where, quoted, do):
+    with refused(f'c.py: {where}' if where else 'c.py', *quoted.split(), do=tuple(do.split())):
         check(name, overrides)
-    assert '\n' not in str(error.value)
-    assert str(error.value).startswith('c.py')
 
 
 @pytest.mark.parametrize('optimizer', [LOOK, MOMENTUM, {**LOOK, 'type': 'SAM', 'every': 3, 'first_pass': 'local'}])
@@ -125,11 +137,12 @@ def test_variants_pass(optimizer):
 @pytest.mark.parametrize('name', ['edsr_x4_proposed', 'pix2pix_proposed', 'srgan_x4_proposed'])
 def test_a_model_wrapper_that_hides_the_second_pass(name, wrapper):
     check(name, {'model_wrapper_cfg': wrapper})
-    with pytest.raises(InputError, match="would hide SAM's second pass.*DistributedDataParallel"):
+    with refused('c.py: model_wrapper_cfg', 'MMDistributedDataParallel', 'SAM', do='DistributedDataParallel'):
         check(name, {'model_wrapper_cfg': wrapper}, launcher='pytorch')
     baseline = name.replace('proposed', 'baseline')
-    with pytest.raises(InputError, match="would hide the model's own step"):
+    with refused('c.py: model_wrapper_cfg', 'MMDistributedDataParallel', do='DistributedDataParallel') as error:
         check(baseline, {'model_wrapper_cfg': wrapper}, launcher='pytorch')
+    assert 'SAM' not in error.value.what
     check(name, {}, launcher='pytorch')
     check(baseline, {}, launcher='pytorch')
 
@@ -169,31 +182,33 @@ def tool(folder, *arguments):
     return call_tool('train_mmagic', *arguments, '--work-dir', folder / 'work', '--cfg-options', data)
 
 
+def names_in(printed, *names):
+    """Whether a tool has printed one line, an error that holds all of the names."""
+    return re.fullmatch(r'error: .*\n', printed) and all(str(name) in printed for name in names)
+
+
 def test_the_tool_says_it_in_one_line(folder, capsys):
     (folder / 'response' / '2.png').unlink()
     assert tool(folder, SMALL / 'pix2pix_proposed.py') == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith('error: ')
-    assert printed.count('\n') == 1
-    assert '3 queries and 2 responses do not pair' in printed
+    assert names_in(capsys.readouterr().err, folder, '3', '2', "'2.png'")
     assert not (folder / 'work').exists()
 
 
 @pytest.mark.parametrize('name', ['edsr_x4_proposed', 'srgan_x4_baseline'])
 @pytest.mark.parametrize(
-    ('fault', 'message'),
+    ('fault', 'names'),
     [
-        (lambda folder: (folder / 'response' / '2.png').unlink(), '3 queries and 2 responses do not pair'),
-        (lambda folder: (folder / 'query' / '2.png').unlink(), '2 queries and 3 responses do not pair'),
-        (lambda folder: (folder / 'query').rename(folder / 'other'), 'query does not exist'),
-        (lambda folder: None, 'pixels are not 4 times the'),
-        (lambda folder: (folder / 'manifest.json').write_text('{"description": {}}'), 'the query set is incomplete'),
+        (lambda folder: (folder / 'response' / '2.png').unlink(), ('3 queries', '2 responses', "'2.png'")),
+        (lambda folder: (folder / 'query' / '2.png').unlink(), ('2 queries', '3 responses', "'2.png'")),
+        (lambda folder: (folder / 'query').rename(folder / 'other'), ('train_dataloader.dataset.data_root', '/query')),
+        (lambda folder: None, ('response/0.png: ', '136x140')),
+        (lambda folder: (folder / 'manifest.json').write_text('{"description": {}}'), ('tools/query.py',)),
     ],
 )
-def test_super_resolution_looks_at_its_folders_too(name, fault, message, folder, capsys):
+def test_super_resolution_looks_at_its_folders_too(name, fault, names, folder, capsys):
     fault(folder)
     assert tool(folder, SMALL / f'{name}.py') == 2
-    assert re.search(message, capsys.readouterr().err)
+    assert names_in(capsys.readouterr().err, folder, *names)
     assert not (folder / 'work').exists()
 
 
@@ -201,7 +216,7 @@ def test_images_smaller_than_the_crop(folder, capsys):
     for kind in ('query', 'response'):
         save(folder / kind / '1.png', photograph((140, 90)))
     assert tool(folder, SMALL / 'pix2pix_proposed.py') == 2
-    assert '90x140 pixels are less than the crop of 128' in capsys.readouterr().err
+    assert names_in(capsys.readouterr().err, folder / 'response' / '1.png', '90x140', '128')
 
 
 def test_what_fails_before_the_first_step_is_one_line(folder):
@@ -212,20 +227,16 @@ def test_what_fails_before_the_first_step_is_one_line(folder):
     arguments = (SMALL / 'pix2pix_baseline.py', '--work-dir', folder / 'work', '--cfg-options', data, visualizer)
     ended = run_tool('train_mmagic', *arguments)
     assert ended.returncode == 2
-    assert ended.stderr.count('\n') == 1, ended.stderr
-    assert re.match('error: .*pix2pix_baseline.py: training cannot start .*NoSuchVisualizer', ended.stderr)
+    assert names_in(ended.stderr, 'pix2pix_baseline.py: ', 'NoSuchVisualizer'), ended.stderr
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [(None, 'no such config'), ('x = (', 'cannot be read'), ('x = 1 / 0', 'cannot be read')],
-)
-def test_configs_that_cannot_be_read(content, message, folder, capsys):
+@pytest.mark.parametrize(('content', 'name'), [(None, ''), ('x = (', "'('"), ('x = 1 / 0', 'division by zero')])
+def test_configs_that_cannot_be_read(content, name, folder, capsys):
     config = folder / 'c.py'
     if content is not None:
         config.write_text(content)
     assert tool(folder, config) == 2
-    assert message in capsys.readouterr().err
+    assert names_in(capsys.readouterr().err, f'{config}: ', name)
 
 
 def test_wrong_arguments(capsys):
@@ -254,7 +265,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(folder
     arguments = ['--work-dir', folder / 'work', '--cfg-options', data, *options]
     assert call_tool('train_mmagic', SMALL / 'pix2pix_proposed.py', *arguments) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith('error: iteration 5: loss_hf is nan')
+    assert last.startswith('error: iteration 5: loss_hf ')
+    assert 'nan' in last
     checkpoint = torch.load(folder / 'work' / 'iter_4.pth')
     assert all(value.isfinite().all() for value in checkpoint['state_dict'].values())
     assert not (folder / 'work' / 'surrogate.pth').exists()

@@ -7,7 +7,7 @@ import pytest
 import pywt
 import torch
 
-from mea_plugin.core.errors import InputError
+from tests.helpers import refused
 from tests.mmagic import tiny
 
 pytest.importorskip('mmagic')
@@ -121,32 +121,29 @@ class TestRefusals:
     def test_a_schedule_without_a_scheduler(self):
         model = tiny.build(tiny.edit_config(hf_loss=tiny.HF, hf_schedule='lr'))
         before = tiny.state(model)
-        with pytest.raises(InputError, match='no scheduler lowers the learning rate'):
+        with refused('model.hf_schedule', "'lr'", do="'constant'"):
             tiny.train(model, tiny.wrap(model, True), [tiny.edit_batch()])
         assert tiny.same(before, tiny.state(model))
 
     @pytest.mark.parametrize(
-        ('options', 'message'),
-        [
-            ({'hf_loss': tiny.HF, 'hf_schedule': 'cosine'}, "no schedule 'cosine'"),
-            ({'hf_schedule': 'lr'}, 'there is no hf_loss to schedule'),
-        ],
+        ('options', 'quoted'),
+        [({'hf_loss': tiny.HF, 'hf_schedule': 'cosine'}, "'cosine'"), ({'hf_schedule': 'lr'}, 'hf_loss')],
     )
-    def test_options(self, options, message):
-        with pytest.raises(InputError, match=message):
+    def test_options(self, options, quoted):
+        with refused('model.hf_schedule', quoted):
             tiny.build(tiny.edit_config(**options))
 
     def test_mmagics_model_with_a_sam_wrapper(self):
         model = tiny.build(tiny.edit_config('BaseEditModel'))
         before = tiny.state(model)
-        with pytest.raises(InputError, match='runs one pass, and SAM needs a second'):
+        with refused('optim_wrapper', 'SAMOptimWrapper', 'update_params(loss)', do='SAMModelMixin'):
             tiny.train(model, tiny.wrap(model, True), [tiny.edit_batch()])
         assert tiny.same(before, tiny.state(model))
 
     @pytest.mark.parametrize('networks', [(True, False), (False, True)])
     def test_mmagics_gan_with_a_sam_wrapper(self, networks):
         model = tiny.build(tiny.srgan_config('SRGAN'))
-        with pytest.raises(InputError, match='SAM needs a second'):
+        with refused('optim_wrapper', 'SAMOptimWrapper', '(loss)', do='SAMModelMixin'):
             tiny.train(model, tiny.wrap_gan(model, *networks), [tiny.edit_batch()])
 
     @pytest.mark.parametrize('sam', [False, True])
@@ -162,9 +159,8 @@ class TestRefusals:
         from mmengine.logging import MessageHub
 
         MessageHub.get_current_instance().update_info('iter', 6)
-        with pytest.raises(InputError, match=f'iteration 7: {name} is nan') as error:
+        with refused('iteration 7', name, 'nan'):
             model.train_step(batches[1], wrapper)
-        assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize('train_mode', [False, True])

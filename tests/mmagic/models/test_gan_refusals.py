@@ -6,16 +6,15 @@ import pytest
 
 pytest.importorskip('mmagic')
 
-from mea_plugin.core.errors import InputError
+from tests.helpers import refused
 from tests.mmagic import tiny
 from tests.mmagic.gan import CLASSES, batches_of, config_of
 
 
-def refused(model, wrapper, batch, message):
+def refuse(model, wrapper, batch, where, *quoted):
     before = tiny.state(model)
-    with pytest.raises(InputError, match=message) as error:
+    with refused(where, *quoted):
         tiny.train(model, wrapper, [batch])
-    assert '\n' not in str(error.value)
     assert tiny.same(before, tiny.state(model))
 
 
@@ -24,14 +23,14 @@ def test_other_domains(name):
     model = tiny.build(config_of(name))
     batch = batches_of(name, 1)[0]
     batch['inputs'] = {key.replace('query', 'photo'): images for key, images in batch['inputs'].items()}
-    refused(model, tiny.wrap_gan(model), batch, 'the model wants img_query, the data has img_photo')
+    refuse(model, tiny.wrap_gan(model), batch, 'model.related_domains', 'img_query', 'img_photo')
 
 
 def test_no_counterparts_for_the_penalty():
     model = tiny.build(config_of('CycleGAN', hf_loss=tiny.HF))
     batch = batches_of('CycleGAN', 1)[0]
     batch['inputs'] = {key: images for key, images in batch['inputs'].items() if key.startswith('img')}
-    refused(model, tiny.wrap_gan(model), batch, 'want paired_response, paired_query')
+    refuse(model, tiny.wrap_gan(model), batch, 'model', 'paired_response', 'paired_query')
     plain = tiny.build(config_of('CycleGAN'))
     tiny.train(plain, tiny.wrap_gan(plain), [batch])  # which need none
 
@@ -41,15 +40,15 @@ def test_different_accumulation(name):
     model = tiny.build(config_of(name))
     wrappers = tiny.wrap_gan(model, accumulative_counts=2)
     next(iter(wrappers.optim_wrappers.values()))._accumulative_counts = 3
-    refused(model, wrappers, batches_of(name, 1)[0], 'accumulate 3 and 2 batches')
+    refuse(model, wrappers, batches_of(name, 1)[0], 'optim_wrapper', '3', '2')
 
 
 def test_accumulation_in_the_papers_step():
     model = tiny.build(config_of('CycleGAN', paper_discriminator_step=True))
     wrappers = tiny.wrap_gan(model, accumulative_counts=2)
-    refused(model, wrappers, batches_of('CycleGAN', 1)[0], 'paper_discriminator_step does not accumulate')
+    refuse(model, wrappers, batches_of('CycleGAN', 1)[0], 'model', 'paper_discriminator_step')
 
 
 def test_an_unknown_weight():
-    with pytest.raises(InputError, match="unknown option 'paired_los_weight'"):
+    with refused('model.loss_config', "'paired_los_weight'", do="'paired_loss_weight'"):
         tiny.build(config_of('CycleGAN', loss_config={'paired_los_weight': 1.0}))

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip('mmagic')
 
-from mea_plugin.core.errors import InputError
+from tests.helpers import refused
 from tests.mmagic import tiny
 from tests.mmagic.gan import batches_of, config_of
 
@@ -61,7 +61,6 @@ def test_a_schedule_without_a_scheduler(name, options):
     model, wrappers, _, critic = build(name, options, 'lr')
     LinearLR(critic, by_epoch=False)
     before = tiny.state(model)
-    with pytest.raises(InputError, match='no scheduler lowers the learning rate') as error:
+    with refused('model.hf_schedule', "'lr'", do="'constant'"):
         tiny.train(model, wrappers, batches_of(name, 1))
-    assert '\n' not in str(error.value)
     assert tiny.same(before, tiny.state(model))

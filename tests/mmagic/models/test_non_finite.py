@@ -10,7 +10,7 @@ from torch import nn
 
 pytest.importorskip('mmagic')
 
-from mea_plugin.core.errors import InputError
+from tests.helpers import refused
 from tests.mmagic import tiny
 from tests.mmagic.gan import batches_of, config_of, parts_of, wrap_all
 
@@ -110,12 +110,6 @@ TERMS = {
 CASES = [(name, term) for name, terms in TERMS.items() for term in terms]
 
 
-def stopped(model: Any, wrapper: Any, batch: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        model.train_step(batch, wrapper)
-    assert '\n' not in str(error.value)
-
-
 @pytest.mark.parametrize('sam', [False, True])
 @pytest.mark.parametrize(('name', 'term'), CASES)
 def test_a_term(name, term, sam):
@@ -124,13 +118,14 @@ def test_a_term(name, term, sam):
     spoil(model)
     network = parts_of(model)[part]
     before = tiny.state(network)
-    stopped(model, wrapper, batch, f'iteration 7: {term} is nan')
+    with refused('iteration 7', term, 'nan'):
+        model.train_step(batch, wrapper)
     if sam:  # which looks at the gradient before it steps
         weights = dict(network.named_parameters())
         assert all(weights[key].equal(before[key]) for key in weights)
 
 
-@pytest.mark.parametrize(('index', 'which'), [(1, r'the first pass \(at w\)'), (2, r'the pass before step\(\)')])
+@pytest.mark.parametrize(('index', 'which'), [(1, '(at w)'), (2, 'step()')])
 @pytest.mark.parametrize(
     ('name', 'part'), [(name, part) for name in MODELS for part in ('generator', 'critic')[: 1 + (name != 'EditModel')]]
 )
@@ -145,6 +140,7 @@ def test_a_gradient_though_every_term_is_finite(name, part, index, which):
         return grad * NAN if len(passes) == index else grad
 
     next(network.parameters()).register_hook(spoil)
-    stopped(model, wrapper, batch, f'iteration 7: in {which}, ')
+    with refused('iteration 7', which):
+        model.train_step(batch, wrapper)
     assert len(passes) == index
     assert all(param.equal(before[key]) for key, param in network.named_parameters())

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError
+from tests.helpers import refused
 from tests.mmagic import tiny
 
 pytest.importorskip('mmagic')
@@ -86,10 +86,8 @@ def test_models_with_a_step_of_their_own_are_refused():
     from mea_plugin.mmagic.models.sam_mixin import SAMModelMixin
 
     for bases, word in (((SAMModelMixin, SRGAN), 'train_step'), ((SAMModelMixin,), 'BaseModel')):
-        with pytest.raises(InputError) as caught:
+        with refused('Wrong', word):
             type('Wrong', bases, {})
-        assert caught.value.where == 'Wrong'
-        assert word in caught.value.what
 
 
 def test_the_check_lets_it_have_sam():
@@ -97,6 +95,5 @@ def test_the_check_lets_it_have_sam():
 
     section = {'type': 'SAMOptimWrapper', 'optimizer': {'type': 'SAM', 'rho': 0.05, 'lr': 1e-4}}
     assert check_wrappers(section, mixed(), tiny.edit_config(), 'run.py')
-    with pytest.raises(InputError) as caught:
+    with refused('run.py: model_wrapper_cfg'):
         check_distributed(None, mixed(), {}, True, 'run.py')
-    assert caught.value.where == 'run.py: model_wrapper_cfg'

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError, Stopped
+from mea_plugin.core.errors import Stopped
+from tests.helpers import refused
 from tests.mmagic import runs, tiny
 
 pytest.importorskip('mmagic')
@@ -92,15 +93,14 @@ def test_a_broken_one_is_passed_over(cut, complete, folder):
 def test_none_is_intact(folder):
     for path in folder.glob('*.pth'):
         path.write_bytes(b'')
-    with pytest.raises(InputError, match='none of 3 checkpoints is intact'):
+    with refused(folder, '3'):
         go_on(folder)
 
 
 def test_a_named_one_that_cannot_be_read(folder):
     (folder / 'iter_4.pth').write_bytes(b'PK')
-    with pytest.raises(InputError, match=r'iter_4\.pth: cannot be read') as error:
+    with refused(folder / 'iter_4.pth'):
         go_on(folder, load_from=str(folder / 'iter_4.pth'))
-    assert '\n' not in str(error.value)
 
 
 def test_last_checkpoint_need_not_be_right(folder, complete):
@@ -122,51 +122,49 @@ def test_one_of_an_earlier_run_is_passed_over(folder):
 
 
 OTHER = {
-    'network': ({'model.generator.mid_channels': 6}, 'is of another network: it has .* in the shape'),
-    'depth': ({'model.generator.num_blocks': 2}, 'is of another network: it has no weight generator'),
-    'optimizer': ({'optimizer': {'type': 'SGD', 'lr': 0.1}}, 'was written with Adam, here is SGD'),
-    'second pass': ({'sam': True}, 'was written with Adam, here is SAM with Adam'),
-    'base': ({'sam': True, 'optimizer': {**runs.SAM, 'base_optimizer': 'SGD'}}, 'with Adam, here is SAM with SGD'),
-    'schedule': ({'param_scheduler': None}, 'other parameter schedulers'),
+    'network': ({'model.generator.mid_channels': 6}, 'generator 6'),
+    'depth': ({'model.generator.num_blocks': 2}, 'generator .1.'),
+    'optimizer': ({'optimizer': {'type': 'SGD', 'lr': 0.1}}, 'Adam SGD'),
+    'second pass': ({'sam': True}, 'Adam SAM'),
+    'base': ({'sam': True, 'optimizer': {**runs.SAM, 'base_optimizer': 'SGD'}}, 'Adam SAM SGD'),
+    'schedule': ({'param_scheduler': None}, 'schedulers'),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize('what', OTHER)
 def test_of_another_run(what, folder):
-    options, message = OTHER[what]
+    options, quoted = OTHER[what]
     before = {path.name: path.read_bytes() for path in folder.glob('*.pth')}
-    with pytest.raises(InputError, match=message) as error:
+    with refused('iter_6.pth', *quoted.split()):
         go_on(folder, **options, **{'train_cfg.max_iters': 8})
-    assert '\n' not in str(error.value)
-    assert 'iter_6.pth' in str(error.value)
     assert before == {path.name: path.read_bytes() for path in folder.glob('*.pth')}
 
 
 def test_of_another_model(folder):
-    with pytest.raises(InputError, match='is of another network'):
+    with refused('iter_6.pth', 'generators'):
         go_on(folder, 'Pix2Pix')
 
 
 def test_of_a_run_with_ema(tmp_path):
     runs.make_runner(runs.config('EditModel', tmp_path, custom_hooks=[{'type': 'EMAHook'}])).train()
-    with pytest.raises(InputError, match='written with EMAHook, and this run has none'):
+    with refused('iter_6.pth', 'EMAHook'):
         go_on(tmp_path)
 
 
 def test_of_a_newer_version(folder):
     change(folder / 'iter_6.pth', version=99)
-    with pytest.raises(InputError, match='newer version of mea_plugin'):
+    with refused('iter_6.pth', 'mea_plugin', '99'):
         go_on(folder)
 
 
 def test_weights_without_a_state(folder):
     torch.save({'state_dict': {}}, folder / 'iter_6.pth')
-    with pytest.raises(InputError, match='holds no message_hub'):
+    with refused('iter_6.pth', 'message_hub'):
         go_on(folder)
 
 
 def test_weights_to_start_from_that_fit_nowhere(folder):
-    with pytest.raises(InputError, match='holds no weight of ExtractionPix2Pix'):
+    with refused('iter_6.pth', 'ExtractionPix2Pix'):
         runs.make_runner(runs.config('Pix2Pix', folder / 'new', load_from=str(folder / 'iter_6.pth'))).train()
 
 
@@ -245,7 +243,7 @@ def test_a_former_best_one_goes_after_the_new_one_is_complete(tmp_path, monkeypa
 
 def test_a_best_one_by_a_metric_that_nobody_computes(tmp_path):
     options = runs.validation('EditModel', **{'default_hooks.checkpoint.save_best': 'set0/MEA'})
-    with pytest.raises(InputError, match=r"save_best: validation gives no 'set0/MEA'.*set0/MAE"):
+    with refused('save_best', "'set0/MEA'", do='set0/MAE'):
         runs.make_runner(runs.config('EditModel', tmp_path, **options)).train()
 
 
@@ -254,7 +252,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     runner = runs.make_runner(
         runs.config('EditModel', tmp_path / 'work', **{'default_hooks.checkpoint.out_dir': str(tmp_path / 'file')})
     )
-    with pytest.raises(InputError, match='file/work: the folder cannot be made'):
+    with refused('file/work'):
         runner.train()
     assert runner.iter == 0
 
@@ -301,5 +299,5 @@ def test_more_processes_than_images():
 
     dataset, ranks = list(tiny.IMAGES), Ranks()
     ranks.world = 5
-    with pytest.raises(InputError, match='5 processes would share 4 images'):
+    with refused('train_dataloader.dataset', '5', '4'):
         stream_loader(DataLoader(dataset, sampler=InfiniteSampler(dataset)), ranks, seed=0, start=0, skip=0)

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from mea_plugin.core.errors import InputError
+from tests.helpers import refused
 from tests.mmagic import runs
 
 pytest.importorskip('mmagic')
@@ -72,7 +72,7 @@ def test_compile_with_an_average_that_is_a_copy(tmp_path):
 def test_a_model_without_such_networks():
     from mea_plugin.mmagic.run.speed import lay_out_networks
 
-    with pytest.raises(InputError, match='Linear has no generator'):
+    with refused('channels_last', 'Linear', do='channels_last'):
         lay_out_networks({'channels_last': True}, torch.nn.Linear(1, 1))
 
 
@@ -103,9 +103,8 @@ def test_wandb_that_is_not_installed_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, 'wandb', None)
     visualizer = {'type': 'Visualizer', 'vis_backends': [{'type': 'WandbVisBackend'}]}
-    with pytest.raises(InputError, match='training cannot start .*wandb') as error:
+    with refused('c.py', 'wandb'):
         _run(runs.config('EditModel', tmp_path, visualizer=visualizer), 'c.py')
-    assert '\n' not in str(error.value)
 
 
 def test_images_per_second_leave_validation_out(tmp_path, monkeypatch):
