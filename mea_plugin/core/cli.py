@@ -31,6 +31,8 @@ class _Import(argparse.Action):
 
     def __call__(self, parser: object, namespace: object, values: Any, option_string: str | None = None) -> None:
         """See the class."""
+        if isinstance(parser, ToolParser) and parser.prepare is not None:
+            parser.prepare()
         import_plugin(values)
 
 
@@ -38,10 +40,14 @@ class ToolParser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line and exit code 2, like those about any other bad input.
 
     Every parser, also of a sub-command, has ``--import MODULE``; see :func:`~mea_plugin.core.plugins.import_plugin`.
+
+    Args:
+        prepare: Called before such a module is imported: lets a toolbox that it imports run with a newer torch.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, prepare: Callable[[], None] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.prepare = prepare
         self.add_argument(
             '--import',
             action=_Import,

@@ -11,7 +11,9 @@ __all__ = ['basicsr_parser', 'mmagic_parser']
 
 def basicsr_parser() -> ToolParser:
     """BasicSR's arguments, and ``--root``."""
-    parser = ToolParser(prog='train_basicsr.py', description='Train with BasicSR; CPU or GPU.')
+    parser = ToolParser(
+        prog='train_basicsr.py', description='Train with BasicSR; CPU or GPU.', prepare=_prepare_basicsr
+    )
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
     parser.add_argument('--root', default='.', metavar='DIR', help='folder that gets experiments/ (default: here)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
@@ -24,7 +26,7 @@ def basicsr_parser() -> ToolParser:
 
 def mmagic_parser() -> ToolParser:
     """The arguments of MMagic's ``tools/train.py``; ``cfg_options`` are the words as they were typed."""
-    parser = ToolParser(prog='train_mmagic.py', description='Train with MMagic; CPU or GPU.')
+    parser = ToolParser(prog='train_mmagic.py', description='Train with MMagic; CPU or GPU.', prepare=_prepare_mmagic)
     parser.add_argument('config', help='config file (Python; it runs code)')
     parser.add_argument('--work-dir', metavar='DIR', help='folder of logs and checkpoints (default: work_dirs/CONFIG)')
     parser.add_argument(
@@ -40,3 +42,15 @@ def mmagic_parser() -> ToolParser:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def _prepare_basicsr() -> None:
+    from mea_plugin.toolboxes import basicsr_compat
+
+    basicsr_compat.apply()
+
+
+def _prepare_mmagic() -> None:
+    from mea_plugin.toolboxes import mmagic_compat
+
+    mmagic_compat.apply()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import mea_plugin.basicsr  # noqa: F401 - registers
 from mea_plugin.toolboxes.basicsr_networks import build_network, forward_padded, load_weights, size_multiple
 from mea_plugin.victims import Victim, build_victim
 from tests.helpers import photograph, refused, training_options
