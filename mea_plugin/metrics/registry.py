@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mea_plugin.core.registry import Registry
-from mea_plugin.metrics.metric import Maker
+
+if TYPE_CHECKING:
+    from mea_plugin.metrics.metric import Maker
 
 __all__ = ['METRICS', 'register_metric']
 
