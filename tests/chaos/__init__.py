@@ -1,0 +1,1 @@
+"""Runs against a service that fails in every way at once, and the books of both sides afterwards: ``make chaos``."""
