@@ -18,7 +18,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CHECKED = mea_plugin tools tests requirements setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-style demo-api study test test-fast test-classic test-extras docs-tables lint chaos bench chromium lock clean distclean env \
+.PHONY: help demo demo-style demo-api study test test-fast test-classic test-extras docs-tables lint chaos fuzz bench chromium lock clean distclean env \
 	env-dev env-classic
 
 help:  ## Show this list
@@ -62,8 +62,11 @@ lint: env-dev  ## Check style, types and what may import what
 	@$(MODERN) -m mypy
 	@.venv/bin/lint-imports --no-cache
 
-chaos: env-dev  ## Query a service that fails in every way, kill both sides, and compare their books; ten minutes (ARGS='--minutes 1')
+chaos: env-dev  ## Query a service that fails in every way, kill both sides, compare their books; ten minutes
 	@$(MODERN) -m tests.chaos $(ARGS)
+
+fuzz: env-dev  ## Give every reader of untrusted bytes what nobody meant to write, guided by coverage; five minutes
+	@$(MODERN) -m tests.fuzz $(ARGS)
 
 bench: env-dev  ## Measure losses, optimizers, training, query runs, the service and evaluation beside their peers, as ratios
 	@$(MODERN) -W ignore tools/benchmark.py losses optim train query serve evaluate
