@@ -24,6 +24,7 @@ except ImportError:  # not on every processor
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import write_bytes
+from mea_plugin.core.png import damaged_chunk
 
 __all__ = [
     *(
@@ -93,8 +94,8 @@ def read_rgb(path: str | Path) -> np.ndarray:
         uint8 array ``(H, W, 3)``, RGB.
 
     Raises:
-        InputError: The file is missing, unreadable or truncated, holds several frames, or is not plain 8-bit grey or
-            RGB (16 bits, palette, alpha): converting those silently would change what the victim sees.
+        InputError: The file is missing, unreadable, damaged or truncated, holds several frames, or is not plain 8-bit
+            grey or RGB (16 bits, palette, alpha): converting those silently would change what the victim sees.
     """
     return _pixels(Path(path), path)
 
@@ -119,6 +120,7 @@ def _pixels(source: Path | bytes, where: str | PathLike[str]) -> np.ndarray:
     with _open(source, where) as image:
         with without_warnings():
             _check_plain(image, source, where)
+        _check_checksums(image, source, where)
         with without_warnings() if image.format == 'TIFF' else contextlib.nullcontext():
             image.load()  # TIFF has tags to remark on even now; other formats load in many threads at once
         with without_warnings():  # about EXIF data
@@ -168,6 +170,15 @@ def _check_plain(image: Image.Image, source: Path | bytes, where: str | PathLike
         kind = 'an image with a transparent colour'
     if kind:
         raise InputError(f'is {kind}', where=where, do='Convert it to 8-bit RGB')
+
+
+def _check_checksums(image: Image.Image, source: Path | bytes, where: str | PathLike[str]) -> None:
+    if image.format == 'PNG':
+        with _bytes_of(source) as file:
+            chunk = damaged_chunk(file)
+        if chunk is not None:
+            what = f'the image is damaged (wrong checksum of {chunk})'
+            raise InputError(what, where=where, do='Replace or remove the file')
 
 
 def _bits_per_channel(image: Image.Image, source: Path | bytes) -> int:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from mea_plugin.core import images
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.images import check_pair, image_size, list_images, read_rgb, write_png
+from mea_plugin.core.images import check_pair, decode_rgb, encode_png, image_size, list_images, read_rgb, write_png
 from tests.helpers import photograph, refused, save
 
 RGB = photograph((12, 17))
@@ -243,3 +243,31 @@ def test_png_is_lossless_with_and_without_isal(size, isal, monkeypatch):
 def test_what_is_no_8_bit_image_is_not_encoded(image):
     with pytest.raises(TypeError, match=re.escape(f'{image.dtype} {image.shape}')):
         images.encode_png(image)
+
+
+@pytest.mark.parametrize('bit', [0, 5])
+@pytest.mark.parametrize('isal', [True, False])
+def test_a_bit_flipped_anywhere_in_a_png_never_changes_a_pixel(bit, isal, monkeypatch):
+    if not isal:
+        monkeypatch.setattr(images, 'isal_zlib', None)
+    pixels = photograph((9, 12), 3)
+    whole = encode_png(pixels)
+    seen = 0
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << bit
+        try:
+            read = decode_rgb(bytes(data), where='image')
+        except InputError:
+            seen += 1
+        else:
+            assert np.array_equal(read, pixels), place
+    assert seen > 0.9 * len(whole)
+
+
+def test_a_wrong_checksum_is_named(tmp_path):
+    data = bytearray(encode_png(photograph((9, 12), 3)))
+    data[data.index(b'IDAT') + 10] ^= 1
+    (tmp_path / 'a.png').write_bytes(data)
+    with refused(tmp_path / 'a.png', 'checksum', 'IDAT'):
+        read_rgb(tmp_path / 'a.png')
