@@ -91,7 +91,7 @@ def read_record(
         FileNotFoundError: There is none.
     """
     try:
-        content = parse_json(read_bytes(path))
+        content = parse_json(read_bytes(Path(path)))
     except FileNotFoundError:
         raise
     except OSError as error:
