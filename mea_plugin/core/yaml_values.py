@@ -17,7 +17,7 @@ __all__ = ['MOST_VALUES', 'dump_yaml', 'parse_yaml']
 MOST_VALUES = 200_000
 """That a text may hold, keys among them, with each alias written out."""
 
-_LONGEST_NUMBER = 100  # characters: longer ones take time that grows with their square
+_LONGEST_NUMBER = 1000  # characters: longer ones take time that grows with their square
 _TOO_MANY = f'more than {MOST_VALUES} values'
 
 
