@@ -96,7 +96,7 @@ class _Reader:
     def _base(self, path: Path, name: str) -> Path:
         if self._within is None:
             return path.parent / Path(name).expanduser()
-        return inside(path.parent, name, where=f'{path}: {_BASE}', do='Keep both in one folder')
+        return inside(self._within, path.parent / name, where=f'{path}: {_BASE}', do='Keep both in one folder')
 
     def _read(self, path: Path) -> dict[str, Any]:
         if self._within is not None:

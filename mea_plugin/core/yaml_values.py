@@ -73,7 +73,7 @@ def _construct_number(loader: _Loader, node: yaml.ScalarNode, kind: str) -> int 
     number: int | float = math.inf
     if len(node.value) <= _LONGEST_NUMBER:
         number = getattr(yaml.constructor.SafeConstructor, f'construct_yaml_{kind}')(loader, node)
-    if math.isinf(number) and node.value.lower().lstrip('+-') != '.inf':
+    if isinstance(number, float) and math.isinf(number) and node.value.lower().lstrip('+-') != '.inf':
         raise yaml.constructor.ConstructorError(None, None, 'a number is too large', node.start_mark)
     return number
 
