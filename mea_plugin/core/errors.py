@@ -10,7 +10,8 @@ from typing import Any
 
 __all__ = ['InputError', 'RunError', 'Stopped', 'line_of', 'nearest', 'shortened', 'suggestion']
 
-_LONGEST = 1000  # characters of one part of an error: texts of ours are shorter, what they quote need not be
+_LONGEST = 1000  # characters of a part of an error: texts of ours are shorter, what they quote need not be
+_LONGEST_WHAT = 600
 _COMPARED = 200  # characters of an unknown name that are compared with the known ones
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -69,7 +70,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, what: str, *, where: str | PathLike[str] = '', do: str = '') -> None:
-        parts = [line_of(one) for one in (str(where), what, do)]
+        parts = [line_of(str(where)), line_of(what, _LONGEST_WHAT), line_of(do)]
         head = f'{parts[0]}: {parts[1]}' if parts[0] else parts[1]
         super().__init__(f'{head}. {parts[2]}.' if parts[2] else f'{head.rstrip(".")}.')
         self.what, self.where, self.do = what, str(where), do

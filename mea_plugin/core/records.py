@@ -128,7 +128,9 @@ def check_record(
         try:
             check(rest)
         except InputError as error:
-            raise RecordError(error.what, where=error.where or where, do=error.do or do) from None
+            place = error.where or str(where)
+            place = place if place.startswith(str(where)) else f'{where}: {place}'
+            raise RecordError(error.what, where=place, do=error.do or do) from None
     if has_none and tell is not None:
         folder = line_of(str(Path(where).parent))
         tell(f'{folder}: results of an earlier version have no checksum: damage to them would not be seen.')
@@ -157,6 +159,5 @@ def find_record(
     except FileNotFoundError:
         return None
     except RecordError as error:
-        where = error.where if error.where.startswith(str(path)) else f'{path}: {error.where}'
-        tell(f'{line_of(where)}: {line_of(error.what)}; it is passed over and made again.')
+        tell(f'{line_of(error.where)}: {line_of(error.what)}; it is passed over and made again.')
         return None

@@ -11,7 +11,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.records import find_record, write_record
+from mea_plugin.core.folders import OutsideError, inside
+from mea_plugin.core.records import find_record, tell_once, write_record
 from mea_plugin.core.schema import first_error
 
 __all__ = ['FORMAT', 'Scores', 'check_scores', 'find_cell_record', 'write_cell_record']
@@ -65,6 +66,12 @@ def find_cell_record(
         test_sets: Names of those that it must have values for.
         metrics: Names of those that it must have values of.
     """
+    path = Path(path)
+    try:
+        inside(path.parent, path, where=path)
+    except OutsideError as error:
+        tell_once(f'{error} It is passed over and made again.')
+        return None
     check = partial(_check, test_sets=test_sets, metrics=metrics or [])
     record = find_record(path, format=FORMAT, unsealed=1, check=check)
     return record if record is not None and record['key'] == key else None

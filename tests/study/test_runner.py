@@ -38,12 +38,12 @@ with (path.parent / 'lock').open('a') as lock:
     record['machine'] = {'threads': os.environ['OMP_NUM_THREADS']}
     path_of_record = pathlib.Path(job['record'])
     path_of_record.parent.mkdir(parents=True, exist_ok=True)
-    sys.path.insert(0, %r)
+    sys.path.insert(0, 'THE_ROOT')
     from mea_plugin.study.cell_records import write_cell_record
     write_cell_record(path_of_record, record)
     with (path.parent / 'ran').open('a') as file:
         file.write(f'{os.getpid()} {time.time()}\\n')
-""" % str(ROOT)
+""".replace('THE_ROOT', str(ROOT))
 
 
 def make_task(folder: Path, name: str, key: str = 'k', **behaviour) -> Task:
