@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.cli import ToolParser, run_tool
-from mea_plugin.core.errors import InputError, RunError
+from mea_plugin.core.errors import RunError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,13 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _read_stated(path: Path) -> Mapping[str, Any]:
-    from mea_plugin.core.files import read_json
-    from mea_plugin.study.document import FORMAT
+    from mea_plugin.study.reproduce import read_stated
 
-    stated = read_json(path)
-    if not isinstance(stated, dict) or stated.get('format') != FORMAT or 'comparisons' not in stated:
-        raise InputError('is no study.json of this version', where=path, do='Give one that this tool wrote')
-    return stated
+    return read_stated(path)
 
 
 def _compare(found: Mapping[str, Any], stated: Mapping[str, Any], path: Path) -> None:

@@ -74,6 +74,8 @@ def run_tool(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     state away. Anything else is a bug and keeps its traceback; with ``MEA_DEBUG`` set in the environment, those errors
     keep theirs, too.
     """
+    if hasattr(sys.stdout, 'reconfigure'):  # the name of a file need not be UTF-8; standard error escapes it already
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         code = _run(main, argv)
     except BaseException:

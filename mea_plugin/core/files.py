@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
 import secrets
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 __all__ = [
+    'DEEPEST',
+    'LARGEST',
     'hash_array',
     'hash_file',
     'hash_json',
     'is_temporary',
+    'parse_json',
+    'read_bytes',
     'read_json',
     'sync_folder',
     'write_bytes',
@@ -23,6 +30,14 @@ __all__ = [
     'write_text',
 ]
 
+
+LARGEST = 1 << 30
+"""Bytes of a file that is read at once: the manifest of a million images has a third of it."""
+
+DEEPEST = 100
+"""Levels that JSON may be nested; what this package writes has ten."""
+
+_DIGITS = 300  # of a whole number: a float can hold it
 
 _TEMPORARY = '.tmp-'
 
@@ -70,15 +85,86 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented JSON; the file appears whole or not at all. NaN is refused: it is not JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + '\n')
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if not text.isascii() and text.encode(errors='replace').decode() != text:  # a file's name need not be UTF-8
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_text(path, text + '\n')
+
+
+def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
+    """The content of a regular file. A pipe or a device is refused, and nobody waits for it.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, 'rb') as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, 'no regular file', str(path))
+        content = file.read(most + 1) if about.st_size <= most else b''
+        if about.st_size > most or len(content) > most:
+            raise OSError(errno.EFBIG, f'larger than {most} bytes', str(path))
+        return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text, which may come from anybody.
+
+    Raises:
+        ValueError: It is no JSON, holds a number that is not finite, or is nested more than :data:`DEEPEST` levels.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        _check_depth(value)
+    except RecursionError:
+        raise ValueError('nested too deeply') from None
+    return value
 
 
 def read_json(path: str | Path) -> Any | None:
-    """The content of a JSON file, or None when it is missing or damaged."""
+    """The content of a JSON file, or None when it is missing or damaged; see :func:`parse_json`."""
     try:
-        return json.loads(Path(path).read_text())
+        return parse_json(read_bytes(path))
     except (OSError, ValueError):
         return None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f'{name} is not JSON')
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError('a number is too large')
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError('a number is too large')
+    return int(text)
+
+
+def _check_depth(value: Any) -> None:
+    """Level by level: what is nested within the parser's limit may still be too deep for whoever walks through it."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError('nested too deeply')
+        containers = (one for one in level if isinstance(one, dict | list))
+        level = [
+            inner
+            for one in containers
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
 
 
 def hash_file(path: str | Path) -> str:

@@ -6,15 +6,16 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mea_plugin.core.errors import InputError
+from mea_plugin.core.errors import InputError, line_of
 from mea_plugin.core.files import read_json
 
-__all__ = ['count_files', 'is_made', 'part_folder', 'written_aside']
+__all__ = ['OutsideError', 'count_files', 'inside', 'is_made', 'part_folder', 'written_aside']
 
 _MANIFEST = 'manifest.json'
+_LONGEST_PATH = 400  # characters of one in an error
 
 
 def is_made(output: Path, made_by: dict[str, Any]) -> bool:
@@ -44,6 +45,39 @@ def is_made(output: Path, made_by: dict[str, Any]) -> bool:
         what = f'holds {count} files instead of {found.get("files")}'
         raise InputError(what, where=output, do='Remove it, and run the command again')
     return True
+
+
+class OutsideError(InputError):
+    """Something that is not trusted names a file outside of the folder that may be read."""
+
+
+def inside(folder: Path, given: str | Path, *, where: str | Path, do: str = 'Put the file there') -> Path:
+    """The real path of a file that something untrusted names, when it lies in a folder.
+
+    Symbolic links are followed before it is decided, and none is left in the path. The file need not exist.
+
+    Args:
+        folder: What may be read.
+        given: A path relative to it, as a text that is not trusted; or a :class:`~pathlib.Path` that was found there,
+            of which only the links are.
+        where: What names the file, for the error.
+        do: What to do, for the error.
+
+    Raises:
+        OutsideError: The path is absolute, has a ``..`` or a backslash, is no path at all, or leads outside by a link.
+    """
+    name = f"'{line_of(os.fspath(given), _LONGEST_PATH)}'"
+    if isinstance(given, str):
+        parts = PurePosixPath(given)
+        if not given or {'\0', '\\'} & set(given) or parts.is_absolute() or '..' in parts.parts:
+            raise OutsideError(f'it names {name}, which is no path inside its folder', where=where, do=do)
+    try:
+        path, root = (folder / given).resolve(), folder.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle; a name that is too long
+        raise OutsideError(f'it names {name}, which is no path', where=where, do=do) from None
+    if path != root and root not in path.parents:
+        raise OutsideError(f'it names {name}, a link to outside of its folder', where=where, do=do)
+    return path
 
 
 def count_files(folder: Path) -> int:

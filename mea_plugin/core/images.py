@@ -46,6 +46,9 @@ __all__ = [
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 """What counts as an image in a folder, compared in lower case."""
 
+_FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP', 'PPM')
+"""Whatever a file is called: Pillow knows others, and has Ghostscript run the programs in one of them."""
+
 _REFUSED_MODES = {
     'P': 'a palette image',
     'PA': 'a palette image with alpha',
@@ -139,9 +142,11 @@ def without_warnings() -> Iterator[None]:
 @contextlib.contextmanager
 def _open(source: Path | bytes, where: str | PathLike[str]) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow raises about the file, while it is open, becomes an :class:`InputError`."""
+    if isinstance(source, Path) and source.exists() and not source.is_file():  # a pipe would be waited for
+        raise InputError('is no file', where=where, do='Replace or remove it')
     try:
         with without_warnings():  # remarks on metadata, and on a size that is an error below
-            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
         with opened as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, line_of, shortened, suggestion
+from mea_plugin.core.files import read_bytes
+from mea_plugin.core.folders import inside
+from mea_plugin.core.yaml_values import dump_yaml, parse_yaml
 
 __all__ = [
     'apply_overrides',
@@ -25,107 +28,104 @@ __all__ = [
 
 _BASE, _DELETE = '_base_', '_delete_'  # MMEngine's names
 
+MOST_BYTES = 4 << 20
+"""Of an option file and all that it is based on."""
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with numbers like 1e-4 as the toolboxes' files write them, and no key twice."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what :class:`_Loader` reads as the same value, without anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Write a value that stands in two places twice."""
-        return True
+_MOST_FILES = 100  # that one is based on
+_LONGEST_NAME = 400  # characters of a path in an error
+_LONGEST_PROBLEM = 200
+_LONGEST_KEY = 80
 
 
-for _class in (_Loader, _Dumper):  # the dumper: to quote names that would be read as numbers
-    _class.add_implicit_resolver(
-        'tag:yaml.org,2002:float',
-        re.compile(r'^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$'),
-        list('-+.0123456789'),
-    )
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key_node, _ in node.value:  # before flattening: a key may override one that '<<' brings in
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, 'a key must be a name', key_node.start_mark)
-        if key_node.value in seen:
-            problem = f"the key '{key_node.value}' stands twice"
-            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-        seen.add(key_node.value)
-    loader.flatten_mapping(node)
-    return {loader.construct_object(key): loader.construct_object(value, deep=True) for key, value in node.value}
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-for _kind in ('binary', 'omap', 'pairs', 'set', 'timestamp'):  # a name like 2024-01-31 is a name, not a date
-    _Loader.yaml_constructors.pop(f'tag:yaml.org,2002:{_kind}')
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(':timestamp')]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
-
-
-def load_options(path: str | Path) -> dict[str, Any]:
+def load_options(path: str | Path, *, within: Path | None = None) -> dict[str, Any]:
     """Read an option file, and the files that it is based on, without running anything in them.
 
     ``_base_: FILE`` or ``_base_: [FILE, ...]`` names files, relative to the one it stands in, that are read first. A
     later one is laid over an earlier one, and the file itself over all of them, section by section, as in MMEngine;
     lists are replaced whole. ``_delete_: true`` in a section replaces the section that it meets.
 
+    What a file can cost is bounded: all files together have :data:`MOST_BYTES` at most, and hold, with each alias
+    written out, as many values as :mod:`mea_plugin.core.yaml_values` allows.
+
     Args:
         path: A YAML file holding a mapping.
+        within: The folder that the file and all that it is based on must lie in, where they are not the user's own.
 
     Returns:
         Dicts, lists, strings, numbers, booleans and None only; no ``_base_``.
 
     Raises:
+        OutsideError: A file lies outside of ``within``.
         InputError: The file, or one that it is based on, is missing, is not YAML, names a Python object
-            (``!!python/...``), is no mapping, is based on itself, or puts a section where another has a value.
+            (``!!python/...``), is no mapping, is based on itself, is too large, or puts a section where another has a
+            value.
     """
-    return _load(Path(path), ())
+    return _Reader(within).load(Path(path), ())
 
 
-def _load(path: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
-    """Read a file and its bases; ``derived`` are the files that led here."""
-    options = _read(path)
-    names = options.pop(_BASE, [])
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f'{_BASE} is {names!r}', where=path, do='Give a file, or a list of files')
-    if not names:
+class _Reader:
+    """Reads one option file and those that it is based on, with one allowance for all of them."""
+
+    def __init__(self, within: Path | None) -> None:
+        self._within = None if within is None else within.resolve()
+        self._bytes, self._files = MOST_BYTES, _MOST_FILES
+
+    def load(self, path: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
+        """Read a file and its bases; ``derived`` are the files that led here."""
+        options = self._read(path)
+        names = options.pop(_BASE, [])
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f'{_BASE} is {shortened(names)}', where=path, do='Give a file, or a list of files')
+        if not names:
+            return options
+        derived = (*derived, path.resolve())
+        merged: dict[str, Any] = {}
+        for name in names:
+            base, where = self._base(path, name), f'{path}: {_BASE}'
+            if base.resolve() in derived:
+                raise InputError(
+                    f'the file is based on itself, by {line_of(name, _LONGEST_NAME)}', where=where, do='Remove that'
+                )
+            if not base.is_file():
+                do = 'Give paths relative to the file that names them'
+                raise InputError(f'there is no file {line_of(str(base), _LONGEST_NAME)}', where=where, do=do)
+            merged = _inherit(merged, self.load(base, derived), str(base))
+        return _inherit(merged, options, str(path))
+
+    def _base(self, path: Path, name: str) -> Path:
+        if self._within is None:
+            return path.parent / Path(name).expanduser()
+        return inside(self._within, path.parent / name, where=f'{path}: {_BASE}', do='Keep both in one folder')
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        if self._within is not None:
+            path = inside(self._within, path, where=path, do='Keep all files in one folder')
+        self._files -= 1
+        if self._files < 0:
+            raise InputError(f'is based on more than {_MOST_FILES} files', where=path, do='Put them together')
+        try:
+            content = read_bytes(path, self._bytes)
+        except OSError as error:
+            what = f'the option file cannot be read ({error.strerror})'
+            raise InputError(what, where=path, do='Check the path') from None
+        self._bytes -= len(content)
+        try:
+            options = parse_yaml(content.decode('utf-8'))
+        except UnicodeDecodeError:
+            what = 'the option file cannot be read (not UTF-8 text)'
+            raise InputError(what, where=path, do='Check the path') from None
+        except (yaml.YAMLError, RecursionError) as error:  # the latter: endless nesting
+            mark = getattr(error, 'problem_mark', None)
+            line = f':{mark.line + 1}' if mark else ''
+            problem = line_of(getattr(error, 'problem', None) or 'not YAML', _LONGEST_PROBLEM)
+            raise InputError(
+                f'not a valid option file ({problem})', where=f'{path}{line}', do='Correct that line'
+            ) from None
+        if not isinstance(options, dict):
+            do = 'Write key: value pairs, as in the files under options/'
+            raise InputError('holds no options', where=path, do=do)
         return options
-    derived = (*derived, path.resolve())
-    merged: dict[str, Any] = {}
-    for name in names:
-        base = path.parent / Path(name).expanduser()
-        if base.resolve() in derived:
-            raise InputError(f'the file is based on itself, by {name}', where=f'{path}: {_BASE}', do='Remove that')
-        if not base.is_file():
-            do = 'Give paths relative to the file that names them'
-            raise InputError(f'there is no file {base}', where=f'{path}: {_BASE}', do=do)
-        merged = _inherit(merged, _load(base, derived), str(base))
-    return _inherit(merged, options, str(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        options = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'not UTF-8 text'
-        raise InputError(f'the option file cannot be read ({reason})', where=path, do='Check the path') from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the latter: '!!int abc', endless nesting
-        mark = getattr(error, 'problem_mark', None)
-        line = f':{mark.line + 1}' if mark else ''
-        problem = getattr(error, 'problem', None) or 'not YAML'
-        raise InputError(
-            f'not a valid option file ({problem})', where=f'{path}{line}', do='Correct that line'
-        ) from None
-    if not isinstance(options, dict):
-        raise InputError('holds no options', where=path, do='Write key: value pairs, as in the files under options/')
-    return options
 
 
 def _inherit(base: dict[str, Any], options: Mapping[str, Any], where: str, section: str = '') -> dict[str, Any]:
@@ -138,10 +138,10 @@ def _inherit(base: dict[str, Any], options: Mapping[str, Any], where: str, secti
             if isinstance(old, Mapping) and not replaces:
                 value = _inherit(dict(old), value, where, f'{name}.')
             elif not (replaces or _is_switch(old)):
-                what = f'the section meets {old!r} in a file that this one is based on'
+                what = f'the section meets {shortened(old)} in a file that this one is based on'
                 raise InputError(what, where=f'{where}: {name}', do=f'Add {_DELETE}: true to replace that')
         elif isinstance(old, Mapping) and not _is_switch(value):
-            what = f'{value!r} meets a section in a file that this one is based on'
+            what = f'{shortened(value)} meets a section in a file that this one is based on'
             raise InputError(what, where=f'{where}: {name}', do='Write key: value lines, or ~ to leave the section out')
         merged[key] = value
     return merged
@@ -152,7 +152,7 @@ def _without_delete(section: Mapping[str, Any], where: str) -> tuple[dict[str, A
     rest = dict(section)
     replaces = rest.pop(_DELETE, False)
     if not isinstance(replaces, bool):
-        raise InputError(f'{_DELETE} is {replaces!r}', where=where, do='Write true or false')
+        raise InputError(f'{_DELETE} is {shortened(replaces)}', where=where, do='Write true or false')
     return rest, replaces
 
 
@@ -167,7 +167,7 @@ def dump_options(options: Mapping[str, Any]) -> str:
     Args:
         options: What :func:`load_options` gave, changed or not: plain values only.
     """
-    return yaml.dump(options, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    return dump_yaml(options)
 
 
 def check_section(value: Any, where: str, *, do: str = 'Write key: value lines below it') -> Mapping[str, Any]:
@@ -182,7 +182,7 @@ def check_section(value: Any, where: str, *, do: str = 'Write key: value lines b
         InputError: It is something else.
     """
     if not isinstance(value, Mapping):
-        raise InputError(f'expected a section, got {value!r}', where=where, do=do)
+        raise InputError(f'expected a section, got {shortened(value)}', where=where, do=do)
     return value
 
 
@@ -193,7 +193,9 @@ def check_keys(options: Any, known: Iterable[str], where: str) -> None:
         if key == _DELETE:
             raise InputError(f'{_DELETE} meets no section that it could replace', where=where, do='Remove it')
         if key not in known:
-            raise InputError(f"unknown option '{key}'", where=where, do=suggestion(str(key), known))
+            raise InputError(
+                f"unknown option '{line_of(str(key), _LONGEST_KEY)}'", where=where, do=suggestion(str(key), known)
+            )
 
 
 def require(options: Mapping[str, Any], key: str, where: str) -> Any:
@@ -234,11 +236,16 @@ def check_number(
     if optional and options.get(key) is None:
         return
     value = require(options, key, where)
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if not number or not least <= value <= most or (whole and value % 1):
         kind = 'a whole number' if whole else 'a number'
         span = f'of at least {least}' if most == math.inf else f'from {least} to {most}'
-        raise InputError(f'{key} is {value!r}', where=where, do=f'Give {kind} {span}')
+        raise InputError(f'{key} is {shortened(value)}', where=where, do=f'Give {kind} {span}')
+
+
+def _is_finite(value: float) -> bool:
+    """Also of whole numbers that are too large for a float, which are not."""
+    return abs(value) <= sys.float_info.max
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,16 +284,20 @@ def apply_overrides(options: dict[str, Any], entries: Iterable[str]) -> None:
         path, equals, text = entry.partition('=')
         *sections, key = path.strip().split(':')
         if not equals or not key:
-            raise InputError(f"'{entry}' is no override", where='--force_yml', do='Write section:key=value')
+            raise InputError(f'{shortened(entry)} is no override', where='--force_yml', do='Write section:key=value')
         target: Any = options
         for section in sections:
             if not isinstance(target, dict) or not isinstance(target.get(section), dict):
                 known = target if isinstance(target, dict) else []
                 raise InputError(
-                    f"no section '{section}' for '{entry}'", where='--force_yml', do=suggestion(section, known)
+                    f'no section {shortened(section)} for {shortened(entry)}',
+                    where='--force_yml',
+                    do=suggestion(section, known),
                 )
             target = target[section]
         try:
-            target[key] = yaml.load(text, Loader=_Loader)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise InputError(f"'{text}' is not a value", where='--force_yml', do='Quote it as in YAML') from None
+            target[key] = parse_yaml(text)
+        except (yaml.YAMLError, RecursionError):
+            raise InputError(
+                f'{shortened(text)} is not a value', where='--force_yml', do='Quote it as in YAML'
+            ) from None

@@ -15,7 +15,6 @@ line: ``serve.yml: batch: unknown option 'sise'. Use 'size'.``
 
 from __future__ import annotations
 
-import reprlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import Self
 
-from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.errors import InputError, shortened, suggestion
 
 __all__ = [
     'Flag',
@@ -54,15 +53,6 @@ __all__ = [
 _CUSTOM = 'option'
 _DELETE = '_delete_'
 _NAME_CHARACTERS = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-')
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
-_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = 6
-_SHORT.maxlong = 40
-
-
-def shortened(value: Any) -> str:
-    """The value as an error quotes it: its ``repr``, cut where it is long."""
-    return _SHORT.repr(value)
 
 
 def refusal(what: str, *, do: str, at: str = '') -> PydanticCustomError:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_json, write_text
+from mea_plugin.core.files import write_text
 from mea_plugin.core.images import write_png
 from mea_plugin.core.provenance import provenance
+from mea_plugin.core.records import write_record
 from mea_plugin.evaluation.crops import PanelRow
 from mea_plugin.evaluation.document import document, summary
 from mea_plugin.evaluation.evaluate import VICTIM, SavedImages, evaluate
@@ -128,7 +129,7 @@ def _write(
     table = summary(found)
     write_text(folder / paths.markdown.name, document(found, paths.panel.name))
     head = {key: found.pop(key) for key in ('format', 'name')}
-    write_json(folder / paths.json.name, {**head, **run, **found})
+    write_record(folder / paths.json.name, {**head, **run, **found})
     return Evaluation(result, table, paths)
 
 

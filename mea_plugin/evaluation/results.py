@@ -17,8 +17,8 @@ __all__ = [
     *('FORMAT', 'KINDS', 'Comparison', 'EvaluatedModel', 'EvaluationResult', 'Kind', 'Mean', 'Protocol', 'SetResult'),
 ]
 
-FORMAT = 2
-"""Of evaluation.json."""
+FORMAT = 3
+"""Of evaluation.json; that before had no checksum."""
 
 Kind = Literal['fidelity', 'quality', 'own']
 KINDS: tuple[Kind, ...] = ('fidelity', 'quality', 'own')

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin import __version__
-from mea_plugin.core.files import hash_file, hash_json, read_json, write_json
+from mea_plugin.core.files import hash_file, hash_json
+from mea_plugin.core.records import find_record, write_record
 
 __all__ = ['Record']
+
+_FORMAT = 2  # the first, which did not say so, had no checksum
 
 
 class Record:
@@ -28,7 +31,7 @@ class Record:
         """Whether the step has run on these inputs, and its outputs are unchanged since."""
         record = self._read()
         outputs = record.get('outputs')
-        if record.get('key') != self.key or not outputs:
+        if record.get('key') != self.key or not isinstance(outputs, dict) or not outputs:
             return False
         return all(Path(path).is_file() and hash_file(path) == digest for path, digest in outputs.items())
 
@@ -39,12 +42,12 @@ class Record:
 
     def begin(self) -> None:
         """Note that the step is running; forget what an older run left."""
-        write_json(self.path, {'key': self.key})
+        write_record(self.path, {'format': _FORMAT, 'key': self.key})
 
     def finish(self, outputs: list[Path]) -> None:
         """Note that the step is done and what came out."""
-        write_json(self.path, {'key': self.key, 'outputs': {str(path): hash_file(path) for path in outputs}})
+        found = {str(path): hash_file(path) for path in outputs}
+        write_record(self.path, {'format': _FORMAT, 'key': self.key, 'outputs': found})
 
     def _read(self) -> dict[str, Any]:
-        record = read_json(self.path)
-        return record if isinstance(record, dict) else {}
+        return find_record(self.path, format=_FORMAT, unsealed=1) or {}

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 import mea_plugin
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_bytes, write_json
+from mea_plugin.core.files import write_bytes
 from mea_plugin.core.provenance import provenance
+from mea_plugin.core.records import write_record
 from mea_plugin.flatness.criterion import Criterion
 from mea_plugin.flatness.measure import Measure, measures, run_measure
 from mea_plugin.flatness.objective import Objective
@@ -86,7 +87,7 @@ def flatness_from_options(
     content = plain(content)
     json, picture = output / 'flatness.json', output / 'flatness.png'
     write_bytes(picture, draw_overview(content))
-    write_json(json, content)
+    write_record(json, content)
     return Flatness(content, flatness_table(content), json, picture)
 
 

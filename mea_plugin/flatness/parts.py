@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.core.files import hash_json, read_json, write_json
+from mea_plugin.core.files import hash_json
+from mea_plugin.core.records import find_record, write_record
 
 __all__ = ['Parts', 'plain']
+
+_FORMAT = 2  # the first, which did not say so, had no checksum
 
 
 class Parts:
@@ -33,10 +36,10 @@ class Parts:
             measure: Does it; infinite and undefined numbers in its result become None.
         """
         path = self._folder / f'{hash_json([kind, self._inputs, inputs])[:32]}.json'
-        part = read_json(path)
-        if not isinstance(part, dict) or part.get('kind') != kind or 'value' not in part:
-            part = {'kind': kind, 'value': plain(measure())}
-            write_json(path, part)
+        part = find_record(path, format=_FORMAT, unsealed=1)
+        if part is None or part.get('kind') != kind or 'value' not in part:
+            part = {'format': _FORMAT, 'kind': kind, 'value': plain(measure())}
+            write_record(path, part)
         return part['value']
 
 

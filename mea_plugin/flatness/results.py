@@ -6,7 +6,8 @@ from typing import Any
 
 __all__ = ['FORMAT', 'flatness_table']
 
-FORMAT = 1
+FORMAT = 2
+"""Of flatness.json; the first had no checksum."""
 
 
 def flatness_table(content: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_json
 from mea_plugin.core.provenance import provenance
+from mea_plugin.core.records import write_record
 from mea_plugin.data.sources import image_references, read_shrunk
 from mea_plugin.defences.invisible import InvisibleWatermark
 from mea_plugin.defences.registry import build_defences
@@ -80,7 +80,7 @@ def ownership_from_options(
             for name, one in found.items()
         },
     }
-    write_json(output / 'ownership.json', content)
+    write_record(output / 'ownership.json', content)
     return Ownership(content, to_markdown(_table(found, decoys)), output / 'ownership.json')
 
 

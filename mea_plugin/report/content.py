@@ -13,10 +13,11 @@ from mea_plugin.core.schema import first_error
 from mea_plugin.evaluation.results import Kind
 from mea_plugin.evaluation.statistics import Verdict
 
-__all__ = ['AGAIN', 'EVALUATION', 'FLATNESS', 'FORMATS', 'check_content']
+__all__ = ['AGAIN', 'EVALUATION', 'FLATNESS', 'FORMATS', 'UNSEALED', 'check_content']
 
 EVALUATION, FLATNESS = 'evaluation.json', 'flatness.json'
-FORMATS = {EVALUATION: 2, FLATNESS: 1}
+FORMATS = {EVALUATION: 3, FLATNESS: 2}
+UNSEALED = {EVALUATION: 2, FLATNESS: 1}  # the last ones without a checksum
 AGAIN = {EVALUATION: 'Run tools/evaluate.py again', FLATNESS: 'Run tools/flatness.py again'}
 
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]

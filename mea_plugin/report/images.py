@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array
+from mea_plugin.core.folders import OutsideError, inside
 from mea_plugin.core.images import encode_png, read_rgb
+from mea_plugin.core.records import tell_once
 from mea_plugin.report.sources import Source
 
 __all__ = ['Blob', 'Look', 'Picture', 'embed', 'evenly', 'list_pictures']
@@ -59,24 +61,32 @@ class Blob:
 def list_pictures(source: Source, limit: int | None, index: int = 0) -> list[Picture]:
     """The pictures of an evaluation that the page shows.
 
+    An image with a file outside of the evaluation's folder is left out, which is said in a line.
+
     Args:
         source: The evaluation.
         limit: At most so many of each test set, evenly spread over its sorted names; None for all.
         index: The evaluation's place among all.
 
     Raises:
-        InputError: A file is missing, or lies outside the evaluation's folder.
+        InputError: A file is missing.
     """
     evaluation = source.evaluation
     order = [model['name'] for model in evaluation['models']]
-    chosen = []
+    chosen, outside = [], []
     for name in dict.fromkeys(test_set['name'] for test_set in evaluation['test_sets']):
         members = sorted((one for one in evaluation['pictures'] if one['set'] == name), key=lambda one: one['image'])
         for entry in evenly(members, limit):
             given = {'query': entry['query'], 'truth': entry['truth']}
             given |= {f'model:{model}': entry['answers'][model] for model in order if model in entry['answers']}
-            files = {key: _locate(source.path, path) for key, path in given.items() if path is not None}
+            try:
+                files = {key: _locate(source.path, path) for key, path in given.items() if path is not None}
+            except OutsideError as error:
+                outside.append(error)
+                continue
             chosen.append(Picture(index, name, entry['image'], files))
+    if outside:
+        tell_once(f'left out of the report, images: {len(outside)}; the first: {outside[0]}')
     return chosen
 
 
@@ -158,10 +168,7 @@ def _encode(image: np.ndarray) -> tuple[str, str]:
 
 def _locate(evaluation: Path, given: str) -> Path:
     """The file of a path in ``evaluation.json``; only what lies below that file's folder is published."""
-    relative = PurePosixPath(given)
-    if relative.is_absolute() or '..' in relative.parts or '\\' in given:
-        raise InputError(f'the picture {given} lies elsewhere', where=evaluation, do='Run tools/evaluate.py again')
-    path = evaluation.parent / relative
+    path = inside(evaluation.parent, given, where=evaluation, do='Run tools/evaluate.py again')
     if not path.is_file():
         raise InputError(f'the picture {given} is missing', where=evaluation, do='Run tools/evaluate.py again')
     return path

@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             ('phone', 'images', {'viewport': _PHONE, 'device_scale_factor': 2, 'has_touch': True, 'is_mobile': True}),
         ):
             page = browser.new_page(**options)
-            page.goto(args.report.absolute().as_uri())
+            address = args.report.absolute().as_uri()
+            page.route('**/*', lambda route, own=address: _only(route, own))
+            page.goto(address)
             if view:
                 _show(page, {'view': view, **wanted}, args.report)
             path = args.output / f'report_{name}.png'
@@ -68,6 +70,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             page.close()
             print(path)
         browser.close()
+
+
+def _only(route: Any, address: str) -> None:
+    """A page may be somebody else's: no other file of this machine gets into the picture."""
+    if route.request.url.partition('#')[0] == address:
+        route.continue_()
+    else:
+        route.abort()
 
 
 def _show(page: Any, wanted: dict[str, Any], report: Path) -> None:

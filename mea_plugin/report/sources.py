@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ast
-import json
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import read_json
+from mea_plugin.core.files import read_bytes, read_json
+from mea_plugin.core.folders import OutsideError, inside
 from mea_plugin.core.options import load_options
-from mea_plugin.report.content import AGAIN, EVALUATION, FLATNESS, FORMATS, check_content
+from mea_plugin.core.records import read_record, tell_once
+from mea_plugin.report.content import AGAIN, EVALUATION, FLATNESS, FORMATS, UNSEALED, check_content
 
 __all__ = ['Extraction', 'Results', 'Source', 'read_results']
+
+
+_LARGEST_CONFIG = 1 << 20  # bytes
+_UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)  # what Python raises for odd code
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,9 @@ def read_results(paths: Sequence[str | Path]) -> Results:
     results = Results()
     seen: set[Path] = set()
     for given in paths:
-        for path in _find(Path(given).expanduser()):
+        given = Path(given).expanduser()
+        for path in _find(given):
+            inside(given if given.is_dir() else given.parent, path, where=path, do='Give the folder that it leads to')
             if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
@@ -108,23 +116,18 @@ def _find(given: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     """A result's content, checked as far as the page reads it."""
+    name = path.name
     try:
-        content = json.loads(path.read_text(encoding='utf-8'), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise InputError(f'cannot be read ({error.strerror})', where=path, do='Check the rights to it') from None
-    except (ValueError, RecursionError):
-        raise InputError('is no valid JSON', where=path, do=AGAIN[path.name]) from None
-    wanted = FORMATS[path.name]
-    found = content.get('format', 1) if isinstance(content, dict) else None
-    if found != wanted:
-        what = f'is of format {found!r}, not {wanted}' if found is not None else 'holds no result'
-        raise InputError(what, where=path, do=AGAIN[path.name])
-    check_content(content, path)
-    return dict(content)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f'{name} is not JSON')
+        return read_record(
+            path,
+            format=FORMATS[name],
+            unsealed=UNSEALED[name],
+            check=lambda content: check_content(content, path),
+            tell=tell_once,
+            do=AGAIN[name],
+        )
+    except FileNotFoundError:
+        raise InputError('is gone', where=path, do='Check the path') from None
 
 
 def _extraction(path: Path, evaluation: dict[str, Any]) -> Extraction | None:
@@ -132,13 +135,12 @@ def _extraction(path: Path, evaluation: dict[str, Any]) -> Extraction | None:
     folder = path.parent.parent
     if path.parent.name != 'evaluation' or not any((folder / name).is_dir() for name in ('queries', 'surrogates')):
         return None
-    manifest = read_json(folder / 'queries' / 'manifest.json')
-    manifest = manifest if isinstance(manifest, dict) else {}
+    manifest = _manifest(folder)
     pairs = manifest.get('pairs')
     complete = manifest.get('complete') is True and isinstance(pairs, list)
     options = manifest.get('options')
     surrogates = [model['name'] for model in evaluation['models'] if model['role'] == 'surrogate']
-    trained = {name: _trained_with(folder / 'surrogates' / name) for name in surrogates}
+    trained = {name: _trained_with(folder, name) for name in surrogates}
     return Extraction(
         folder,
         len(pairs) if complete and pairs is not None else None,
@@ -147,22 +149,42 @@ def _extraction(path: Path, evaluation: dict[str, Any]) -> Extraction | None:
     )
 
 
-def _trained_with(stem: Path) -> dict[str, Any]:
-    """A surrogate's training options, from the file that the extraction wrote; an MMagic config is not run."""
-    if Path(stem.name).name != stem.name:
-        return {}
-    yml, config = (stem.parent / f'{stem.name}{suffix}' for suffix in ('.yml', '.py'))
-    if yml.is_file():
-        return load_options(yml)
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What the query set says of itself."""
+    path = folder / 'queries' / 'manifest.json'
     try:
-        tree = ast.parse(config.read_text(encoding='utf-8'))
-    except (OSError, ValueError, SyntaxError, RecursionError):
+        manifest = read_json(inside(folder, path, where=path))
+    except OutsideError as error:
+        tell_once(f'left out of the report: {error}')
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _trained_with(folder: Path, name: str) -> dict[str, Any]:
+    """A surrogate's training options, from the file that the extraction wrote; an MMagic config is not run."""
+    surrogates = folder / 'surrogates'
+    try:
+        yml = inside(surrogates, f'{name}.yml', where=surrogates)
+        if yml.is_file():
+            return load_options(yml, within=folder)
+        text = read_bytes(inside(surrogates, f'{name}.py', where=surrogates), _LARGEST_CONFIG)
+        tree = ast.parse(text.decode('utf-8'))
+    except OutsideError as error:
+        tell_once(f'left out of the report: {error}')
+        return {}
+    except (OSError, *_UNREADABLE):
         return {}
     values = {}
     for line in tree.body:
         if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-            try:
-                values[line.targets[0].id] = ast.literal_eval(line.value)
-            except ValueError:
-                values[line.targets[0].id] = ast.unparse(line.value)
+            values[line.targets[0].id] = _value(line.value)
     return values
+
+
+def _value(node: ast.expr) -> Any:
+    """What a config gives to a name: a plain value, or the text of an expression."""
+    with contextlib.suppress(*_UNREADABLE):
+        return ast.literal_eval(node)
+    with contextlib.suppress(*_UNREADABLE):
+        return ast.unparse(node)
+    return '...'

@@ -6,21 +6,21 @@ a second process out for as long as this one or the training that it started liv
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.cli import run_tool
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_json, read_json, write_json
+from mea_plugin.core.files import hash_json, parse_json, read_bytes, write_json
 from mea_plugin.core.locks import locked
 from mea_plugin.core.provenance import provenance
+from mea_plugin.core.records import find_record, write_record
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import MetricOptions, parse_test_sets
 from mea_plugin.evaluation.results import Comparison, SetResult, number
@@ -29,6 +29,7 @@ from mea_plugin.extract.training import train_surrogate
 from mea_plugin.query.recorded import RecordedVictim
 from mea_plugin.query_sets import QuerySet
 from mea_plugin.query_sets.layout import PairFiles
+from mea_plugin.study.cell_records import write_cell_record
 from mea_plugin.victims import build_victim
 
 __all__ = ['BUSY', 'LOCK', 'Job', 'measured_sets', 'run_cell']
@@ -38,8 +39,6 @@ BUSY = 75
 
 LOCK = 'lock'
 """The lock's file in a cell's folder."""
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Job:
         measure: The sections ``metrics`` and ``weights`` of the study.
         answers: Folder in which the victim's answers to test images are kept.
         record: The result's file.
+        metrics: Names of those whose values the tables of the study show.
     """
 
     study: str
@@ -77,6 +77,7 @@ class Job:
     measure: dict[str, Any]
     answers: str
     record: str
+    metrics: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> Path:
         """Put it into the cell's folder."""
@@ -104,9 +105,9 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
     note = folder / 'train.json'
     if not trained.was_there:
         seconds = {'seconds': trained.seconds, 'cpu_seconds': trained.cpu_seconds}
-        write_json(note, {'key': job.key, 'iterations': surrogate.total, **seconds})
-    train = read_json(note)
-    if not isinstance(train, dict) or train.pop('key', None) != job.key:  # killed before it was noted
+        write_record(note, {'key': job.key, 'iterations': surrogate.total, **seconds})
+    train = find_record(note) or {}
+    if train.pop('key', None) != job.key:  # killed before it was noted
         train = {'iterations': surrogate.total, 'seconds': None}
     metrics = MetricOptions.parse(job.measure, job.id).find_metrics(f'{job.id}: ')
     network = build_victim(surrogate.as_victim(folder), where=f'{job.id}: surrogate')
@@ -122,7 +123,6 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
     _check_measured(sets, job.id)
     made = provenance([], {}, 'cuda' if torch.cuda.is_available() else 'cpu')
     record = {
-        'format': FORMAT,
         'study': job.study,
         'id': job.id,
         'key': job.key,
@@ -137,7 +137,7 @@ def run_cell(job: Job, folder: Path, lock: int) -> None:
     }
     path = Path(job.record)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record)
+    write_cell_record(path, record)
     _tidy(surrogate, folder)
 
 
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # also where a shell's & has made this process ignore the first
         signal.signal(each, signal.default_int_handler)
     path = Path(file)
-    job = Job(**json.loads(path.read_text()))
+    job = Job(**parse_json(read_bytes(path)))
     with ExitStack() as held:
         try:
             lock = held.enter_context(locked(path.parent / LOCK, wait=False))

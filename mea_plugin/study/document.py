@@ -13,10 +13,9 @@ from mea_plugin.study.job import StudyRun
 from mea_plugin.study.matrix import attackers_losses
 from mea_plugin.study.options import StudyFile
 from mea_plugin.study.references import References, mean_of
+from mea_plugin.study.reproduce import FORMAT
 
-__all__ = ['FORMAT', 'study_document']
-
-FORMAT = 1
+__all__ = ['study_document']
 
 
 def study_document(run: StudyRun, references: References, command: Sequence[str]) -> dict[str, Any]:

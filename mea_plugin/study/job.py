@@ -156,6 +156,7 @@ def _tasks(shared: Shared, cells: Sequence[Cell], choices: Choices) -> list[Task
             measure={key: study.content[key] for key in ('metrics', 'weights') if key in study.content},
             answers=str(study.output / 'answers' / cell.victim),
             record=str(records.path(cell, key)),
+            metrics=[metric.name for metric in study.measured],
         )
         tasks.append(Task(job, study.output / 'cells' / cell.id, f'{cell.surrogate} {cell.method} {cell.trial}'))
     return tasks

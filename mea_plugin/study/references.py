@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
-from mea_plugin.core.files import hash_json, read_json, write_json
+from mea_plugin.core.files import hash_json
 from mea_plugin.core.images import read_rgb
+from mea_plugin.core.records import find_record, write_record
+from mea_plugin.core.schema import first_error
 from mea_plugin.data.references import ImageRef
 from mea_plugin.data.sources import read_shrunk
 from mea_plugin.evaluation import evaluate
 from mea_plugin.evaluation.options import parse_test_sets
 from mea_plugin.query_sets import QuerySet
 from mea_plugin.study.cell import measured_sets
+from mea_plugin.study.cell_records import Scores, check_scores
 from mea_plugin.study.distance import PATCHES, distance_of_features, image_features
 from mea_plugin.study.matrix import customers_losses
 from mea_plugin.study.options import ImageSource, StudyFile
@@ -26,7 +31,7 @@ from mea_plugin.victims import Victim, build_victim
 __all__ = ['References', 'mean_of', 'measure_references']
 
 FILE = 'references.json'
-_FORMAT = 3
+_FORMAT = 4  # that before had no checksum
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,7 @@ def measure_references(shared: Shared) -> References:
     """
     study = shared.study
     path = study.results / FILE
-    found = read_json(path)
-    known = found if isinstance(found, dict) and found.get('format') == _FORMAT else {}
+    known = find_record(path, format=_FORMAT, unsealed=_FORMAT - 1, check=_check_shape) or {}
     trivial = {
         name: _trivial(shared, name, victim, known.get('trivial', {}).get(name))
         for name, victim in shared.victims.items()
@@ -70,13 +74,47 @@ def measure_references(shared: Shared) -> References:
     customers = customers_losses(shared, known.get('customers', {}))
     written = {'format': _FORMAT, 'trivial': trivial, 'distances': distances, 'customers': customers}
     if written != known:
-        write_json(path, written)
+        write_record(path, written)
     return References(
         trivial,
         {name: one['queries'] for name, one in distances.items()},
         {name: one['floor'] for name, one in distances.items()},
         customers,
     )
+
+
+class _Trivial(TypedDict):
+    key: str
+    name: str
+    test_sets: dict[str, Scores]
+
+
+class _Distances(TypedDict):
+    key: str
+    floor: float
+    queries: dict[str, float]
+
+
+class _Customer(TypedDict):
+    key: str
+    test_sets: dict[str, Scores]
+    seconds: float
+
+
+class _References(TypedDict):
+    trivial: dict[str, _Trivial]
+    distances: dict[str, _Distances]
+    customers: dict[str, dict[str, _Customer]]
+
+
+def _check_shape(record: dict[str, Any]) -> None:
+    try:
+        TypeAdapter(_References).validate_python(record, strict=True)
+    except ValidationError as error:
+        raise first_error(error, record, '') from None
+    customers = (one for defences in record['customers'].values() for one in defences.values())
+    for one in (*record['trivial'].values(), *customers):
+        check_scores(one['test_sets'], [])
 
 
 class _OneColour:

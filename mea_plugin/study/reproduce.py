@@ -4,11 +4,81 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
+
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.records import read_record, tell_once
+from mea_plugin.core.schema import first_error
 from mea_plugin.evaluation.table import Cell, Column, Table
 
-__all__ = ['reproduction']
+__all__ = ['read_stated', 'reproduction']
+
+FORMAT = 2
+"""Of study.json; the first had no checksum."""
+
+_DO = 'Give one that this tool wrote'
+
+
+class _Metric(TypedDict):
+    title: str
+    digits: Annotated[int, Field(ge=0, le=20)]
+
+
+class _Difference(TypedDict):
+    mean: NotRequired[float | None]
+    interval: NotRequired[Annotated[list[float], Field(min_length=2, max_length=2)] | None]
+
+
+class _Pooled(TypedDict):
+    metrics: dict[str, _Difference]
+
+
+class _Comparison(TypedDict):
+    name: str
+    pooled: dict[str, _Pooled]
+
+
+class _Attacker(TypedDict):
+    victim: str
+    surrogate: str
+    queries: str
+    budget: int
+    defence: str
+    method: str
+    metrics: dict[str, _Difference]
+
+
+class _Defences(TypedDict):
+    attackers: list[_Attacker]
+
+
+class _Study(TypedDict):
+    metrics: Annotated[dict[str, _Metric], Field(min_length=1)]
+    comparisons: list[_Comparison]
+    defences: NotRequired[_Defences | None]
+
+
+def read_stated(path: Path) -> dict[str, Any]:
+    """Read a published study.json, as far as :func:`reproduction` compares it.
+
+    Raises:
+        InputError: It is missing or damaged, or of another kind or format.
+    """
+    try:
+        return read_record(path, format=FORMAT, unsealed=1, check=_check, tell=tell_once, do=_DO)
+    except FileNotFoundError:
+        raise InputError('no such file', where=path, do=_DO) from None
+
+
+def _check(content: dict[str, Any]) -> None:
+    try:
+        TypeAdapter(_Study).validate_python(content, strict=True)
+    except ValidationError as error:
+        raise first_error(error, content, '') from None
 
 
 def reproduction(found: Mapping[str, Any], stated: Mapping[str, Any]) -> tuple[Table, bool]:

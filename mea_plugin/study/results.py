@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.core.files import write_json, write_text
+from mea_plugin.core.files import write_text
 from mea_plugin.core.locks import locked
+from mea_plugin.core.records import write_record
 from mea_plugin.evaluation.markup import to_csv, to_latex, to_markdown
 from mea_plugin.report.figures import save
 from mea_plugin.report.figures.svg import to_svg
@@ -56,7 +57,7 @@ def write_document(found: Mapping[str, Any], folder: Path) -> None:
         write_text(folder / f'{table.name}.csv', to_csv(table))
         write_text(folder / f'{table.name}.tex', to_latex(table))
     write_text(folder / 'README.md', _readme(found, list(figures)))
-    write_json(folder / 'study.json', found)
+    write_record(folder / 'study.json', found)
 
 
 def _readme(found: Mapping[str, Any], figures: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import statistics
 import subprocess
@@ -14,9 +15,11 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from mea_plugin.core.errors import line_of
 from mea_plugin.core.files import read_json, write_json
 from mea_plugin.core.locks import is_locked
-from mea_plugin.study.cell import BUSY, FORMAT, LOCK, Job
+from mea_plugin.study.cell import BUSY, LOCK, Job
+from mea_plugin.study.cell_records import find_cell_record
 from mea_plugin.study.workers import Places
 
 __all__ = ['Failure', 'Task', 'finished', 'run_tasks']
@@ -56,11 +59,8 @@ class _Running:
 
 
 def finished(job: Job) -> dict[str, Any] | None:
-    """The result of a job, if there is one with exactly its options."""
-    record = read_json(job.record)
-    if isinstance(record, dict) and record.get('format') == FORMAT and record.get('key') == job.key:
-        return record
-    return None
+    """The result of a job, if there is one with exactly its options; a damaged one is passed over with a line."""
+    return find_cell_record(job.record, job.key, [str(one['name']) for one in job.test_sets], job.metrics)
 
 
 def run_tasks(
@@ -112,7 +112,7 @@ class _Run:
         command: Sequence[str],
     ) -> None:
         self._places, self._report, self._command = places, report, command
-        self._began = time.time()
+        self._earlier = {task.job.id: _failure_note(task).get('id') for task in tasks}
         self.results: dict[str, dict[str, Any]] = {}
         self.failures: list[Failure] = []
         self._seconds: dict[str, list[float]] = {}
@@ -206,7 +206,8 @@ class _Run:
                 self._waiting.append(one.task)
             else:
                 reason = _reason(one.task.folder / 'log.txt', code)
-                write_json(one.task.folder / _FAILURE, {'key': one.task.job.key, 'reason': reason})
+                note = {'key': one.task.job.key, 'reason': reason, 'id': secrets.token_hex(8)}
+                write_json(one.task.folder / _FAILURE, note)
                 self._fail(one.task, reason)
 
     def _finish(self, task: Task, record: dict[str, Any]) -> None:
@@ -216,10 +217,9 @@ class _Run:
 
     def _failed_elsewhere(self, task: Task) -> str | None:
         """Why the task failed in another process that runs the study at the same time; it would fail here, too."""
-        path = task.folder / _FAILURE
-        note = read_json(path)
-        if isinstance(note, dict) and note.get('key') == task.job.key and path.stat().st_mtime >= self._began:
-            return str(note.get('reason'))
+        note = _failure_note(task)
+        if note.get('key') == task.job.key and note.get('id') != self._earlier[task.job.id]:
+            return line_of(str(note.get('reason')))
         return None
 
     def _fail(self, task: Task, reason: str) -> None:
@@ -242,9 +242,15 @@ class _Run:
         self._bar.refresh()
 
 
+def _failure_note(task: Task) -> dict[str, Any]:
+    """What the last failure of a task has left; its ``id`` tells it from an earlier one, whatever the clocks say."""
+    note = read_json(task.folder / _FAILURE)
+    return note if isinstance(note, dict) else {}
+
+
 def _reason(log: Path, code: int) -> str:
     """The last line of a cell's output, which is the one line of an error, or the exception of a traceback."""
     lines = [line.strip() for line in log.read_text(errors='replace').splitlines() if line.strip()]
     last = lines[-1].removeprefix('error: ') if lines else 'no output.'
     ended = f'ended by signal {-code}' if code < 0 else f'exit code {code}'
-    return f'{last} ({ended})'
+    return f'{line_of(last)} ({ended})'

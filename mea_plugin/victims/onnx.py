@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,24 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_file
 from mea_plugin.core.packages import import_optional
 from mea_plugin.core.signatures import checked
 from mea_plugin.victims.checks import one_line
 from mea_plugin.victims.files import check_shape, find_file
 from mea_plugin.victims.network import NetworkOptions, NetworkVictim, Wrapped, find_device
+from mea_plugin.victims.onnx_file import read_onnx
 
 __all__ = ['OnnxVictim']
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
-# The protobuf encoding of an entry with the key `location` (field 1), and its value (field 2) after a varint of up to
-# two bytes: that is how a tensor names the file its data lie in.
-_LOCATION = re.compile(rb'\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])')
 
 
 class OnnxVictim(NetworkVictim):
     """A network in an ONNX file: one input ``(N, 3, H, W)`` of float32 or float16, one output.
 
     ONNX holds a graph of known operators and no code, so it need not be trusted. Weights may lie in files beside it, or
-    below its folder, and nowhere else.
+    below its folder, and nowhere else; they belong to the fingerprint. ONNX Runtime itself opens no file, and operators
+    of other people's libraries are never loaded.
 
     Args:
         file: The ``.onnx`` file, with dynamic height and width; the batch size may be fixed to 1.
@@ -39,17 +36,17 @@ class OnnxVictim(NetworkVictim):
             it needs onnxruntime-gpu; ``auto`` is the CPU without it.
 
     Raises:
-        InputError: onnxruntime or its CUDA provider is missing, the file is damaged or reads files elsewhere, its sizes
-            are fixed, or it is no network from RGB image to RGB image.
+        InputError: onnx, onnxruntime or its CUDA provider is missing, the file is damaged or names files elsewhere, its
+            sizes are fixed, or it is no network from RGB image to RGB image.
     """
 
     @checked('victim')
     def __init__(self, file: str | Path, **options: Unpack[NetworkOptions]) -> None:
         runtime = import_optional('onnxruntime', "the type 'onnx'", where='victim.type')
         path = find_file(file)
-        hashes = [hash_file(one) for one in [path, *_external_files(path)]]
         device = _device(runtime, options.get('device'))
-        session = _session(runtime, path, device)
+        model, hashes = read_onnx(path)
+        session = _session(runtime, model, path, device)
         image, output = _ends(session, path)
         if check_shape(image.shape, path):
             options['batch_size'] = 1
@@ -64,26 +61,6 @@ class OnnxVictim(NetworkVictim):
         super().__init__(Wrapped(run), description, defaults={'name': path.stem}, **options)
 
 
-def _external_files(path: Path) -> list[Path]:
-    """The files besides that hold weights; they belong to what answers.
-
-    ONNX Runtime from 1.24 on refuses files outside the model's folder itself.
-    """
-    content = path.read_bytes()
-    folder = path.resolve().parent
-    found = set()
-    for match in _LOCATION.finditer(content):
-        length = match[1][0] if len(match[1]) == 1 else (match[1][0] & 0x7F) | match[1][1] << 7
-        name = content[match.end() : match.end() + length].decode(errors='replace')
-        file = (folder / name).resolve()
-        if folder not in file.parents:
-            raise InputError(f'it reads {name}, outside its folder', where=path, do='Put its weights beside it')
-        if not file.is_file():
-            raise InputError(f'its weights {name} are not there', where=path, do='Put them beside it')
-        found.add(file)
-    return sorted(found)
-
-
 def _device(runtime: Any, name: str | None) -> torch.device:
     has_cuda = 'CUDAExecutionProvider' in runtime.get_available_providers()
     if name in ('auto', None) and not has_cuda:
@@ -96,15 +73,16 @@ def _device(runtime: Any, name: str | None) -> torch.device:
     return device
 
 
-def _session(runtime: Any, path: Path, device: torch.device) -> Any:
+def _session(runtime: Any, model: bytes, path: Path, device: torch.device) -> Any:
     settings = runtime.SessionOptions()
     settings.log_severity_level = 3  # errors; they are raised as well
+    settings.add_session_config_entry('session.load_model_format', 'ONNX')  # what was parsed is what is run
     settings.intra_op_num_threads = torch.get_num_threads()
     providers: list[Any] = ['CPUExecutionProvider']
     if device.type == 'cuda':
         providers.insert(0, ('CUDAExecutionProvider', {'device_id': device.index or 0}))
     try:
-        return runtime.InferenceSession(str(path), settings, providers=providers)
+        return runtime.InferenceSession(model, settings, providers=providers)
     except Exception as error:  # its errors have no base class of their own
         raise InputError(
             f'onnxruntime {runtime.__version__} cannot load it ({one_line(error)})', where=path, do='Check the file'

@@ -78,7 +78,7 @@ def evaluation(fidelity, *, roles=None, seeds=None, pairs=(), sets=None, benchma
     names += list(next(iter((own or {}).values()), []))
     count = len(next(iter(next(iter(fidelity.values())).values())))
     return {
-        'format': 2,
+        'format': 3,
         'name': 'study',
         'command': ['tools/evaluate.py'],
         'options': {},

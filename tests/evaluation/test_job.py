@@ -75,7 +75,7 @@ def test_three_files_are_written_and_agree(options, tmp_path):
     assert content['name'] == 'study'
     assert {key: content[key] for key in done.result.to_json()} == done.result.to_json()
     assert content['options'] == options
-    assert set(content) - set(done.result.to_json()) == {'command', 'options', 'packages', 'machine'}
+    assert set(content) - set(done.result.to_json()) == {'command', 'options', 'packages', 'machine', 'sha256'}
     mean = content['test_sets'][0]['fidelity']['ours']['mean']
     (line,) = [line for line in done.table.split('task quality')[0].splitlines() if line.startswith('| ours ')]
     expected = [mean[name] for name in ('psnr_y', 'ssim_y', 'psnr_rgb', 'ssim_rgb')]
@@ -290,13 +290,13 @@ def test_a_failure_while_writing_leaves_the_older_results(tool, options, tmp_pat
 
     options['save_images'] = 'all'
     with monkeypatch.context() as patch:
-        patch.setattr(job, 'write_json', fail)
+        patch.setattr(job, 'write_record', fail)
         assert tool(options)[0] != 0
         assert not (tmp_path / 'results').exists()
     assert tool(options)[0] == 0
     before = content()
     options['surrogates']['ours']['offset'] = 5
-    monkeypatch.setattr(job, 'write_json', fail)
+    monkeypatch.setattr(job, 'write_record', fail)
     code, out, err = tool(options)
     assert (code, out, err.count('\n')) == (130 if isinstance(error, KeyboardInterrupt) else 2, '', 1)
     assert content() == before

@@ -59,7 +59,7 @@ def test_json_has_null_for_infinity_and_nothing_else_unusual():
 
 def test_json_states_format_protocol_and_models():
     found = content({'ours': comparison((30, 0.9))}, scale=3)
-    assert found['format'] == 2
+    assert found['format'] == 3
     assert found['protocol']['scale'] == found['protocol']['border'] == 3
     assert found['models'] == [{'name': 'ours', 'role': 'surrogate', 'title': 'Ours', 'fingerprint': '0' * 64}]
     assert list(found['protocol']['metrics']) == list(DEFAULT)

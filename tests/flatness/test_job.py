@@ -71,9 +71,9 @@ def test_the_tool_measures_a_trained_run(options, tmp_path, capsys):
     content = json.loads((tmp_path / 'out' / 'flatness.json').read_text(), parse_constant=refuse)
     assert list(content) == [
         *('format', 'name', 'command', 'options', 'packages', 'machine', 'loss', 'samples'),
-        *('trajectories', 'landscapes'),
+        *('trajectories', 'landscapes', 'sha256'),
     ]
-    assert (content['format'], content['name'], content['samples']) == (1, 'tiny', 5)
+    assert (content['format'], content['name'], content['samples']) == (2, 'tiny', 5)
     assert content['command'] == ['python', 'tools/flatness.py', '-opt', str(file), '--output', str(tmp_path / 'out')]
     assert content['options'] == options
     assert content['packages']['torch'] == metadata.version('torch')

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mea_plugin.core.images import encode_png
+from mea_plugin.core.records import sealed
 
 ROLES = {'bicubic': 'baseline', 'victim': 'victim', 'baseline': 'surrogate', 'proposed': 'surrogate'}
 NOISE = {'bicubic': 12, 'victim': 0, 'baseline': 6, 'proposed': 3}
@@ -100,7 +101,7 @@ def make_evaluation(
             }
         )
     content = {
-        **{'format': 2, 'name': 'study', 'command': ['python', 'tools/evaluate.py', '-opt', 'study.yml']},
+        **{'format': 3, 'name': 'study', 'command': ['python', 'tools/evaluate.py', '-opt', 'study.yml']},
         'options': {'name': 'study', 'victim': {'type': 'embedded'}},
         'packages': {'mea_plugin': '0.1', 'torch': '2.11.0'},
         'machine': {'processor': 'a processor', 'cores': '2'},
@@ -118,7 +119,7 @@ def make_evaluation(
     }
     change(content)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'evaluation.json').write_text(json.dumps(content))
+    (folder / 'evaluation.json').write_text(json.dumps(sealed(content)))
     return folder
 
 
@@ -188,11 +189,11 @@ def make_flatness(folder: Path, name: str = 'flat') -> Path:
         return {'line': {'steps': steps, 'loss': line}, 'plane': {'x': steps, 'y': steps, 'loss': plane}}
 
     content = {
-        **{'format': 1, 'name': name, 'command': ['python', 'tools/flatness.py', '-opt', 'flat.yml'], 'options': {}},
+        **{'format': 2, 'name': name, 'command': ['python', 'tools/flatness.py', '-opt', 'flat.yml'], 'options': {}},
         **{'packages': {'torch': '2.11.0'}, 'machine': {'cores': '2'}, 'loss': 'L1', 'samples': 8},
         'trajectories': {'baseline': points(2e-3), 'proposed': points(1e-3)},
         'landscapes': {'baseline': landscape(2), 'proposed': landscape(1)},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'flatness.json').write_text(json.dumps(content))
+    (folder / 'flatness.json').write_text(json.dumps(sealed(content)))
     return folder

@@ -97,13 +97,37 @@ def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path, how: str, where:
 @pytest.mark.parametrize(
     'path', ['{folder}/secret.png', '../secret.png', 'images/../../secret.png', 'images\\..\\secret.png']
 )
-def test_pictures_outside_the_folder_are_not_published(tmp_path: Path, path: str):
+def test_pictures_outside_the_folder_are_not_published(tmp_path: Path, capsys: pytest.CaptureFixture, path: str):
     path = path.format(folder=tmp_path)
 
     def change(content: dict) -> None:
         content['pictures'][0]['truth'] = path
 
-    folder = make_evaluation(tmp_path / 'evaluation', count=1, change=change)
+    folder = make_evaluation(tmp_path / 'evaluation', count=2, change=change)
     Image.new('RGB', (8, 8)).save(folder / path)  # so it is not refused for being missing
-    with refused(folder / 'evaluation.json', path):
-        list_pictures(source_of(folder), None)
+    (shown,) = list_pictures(source_of(folder), None)
+    assert shown.image == 'img_001'
+    (said,) = capsys.readouterr().err.splitlines()
+    assert str(folder / 'evaluation.json') in said
+    assert path in said
+
+
+@pytest.mark.parametrize('part', ['images', 'images/toys', 'images/toys/img_000', 'images/toys/img_000/victim.png'])
+def test_no_link_leads_outside_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture, part: str):
+    folder = make_evaluation(tmp_path / 'evaluation', count=1)
+    (folder / part).rename(tmp_path / 'private')
+    (folder / part).symlink_to(tmp_path / 'private')
+    assert list_pictures(source_of(folder), None) == []
+    (said,) = capsys.readouterr().err.splitlines()
+    assert 'link' in said
+
+
+def test_a_link_inside_the_folder_is_followed(tmp_path: Path):
+    folder = make_evaluation(tmp_path / 'evaluation', count=1)
+    path = folder / 'images' / 'toys' / 'img_000' / 'victim.png'
+    path.rename(folder / 'v.png')
+    path.symlink_to('../../../v.png')
+    (tmp_path / 'other').symlink_to(folder)  # which the user has given
+    for one in (folder, tmp_path / 'other'):
+        (picture,) = list_pictures(source_of(one), None)
+        assert picture.files['model:victim'].samefile(folder / 'v.png')

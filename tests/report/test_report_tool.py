@@ -138,7 +138,7 @@ def test_a_large_page_is_remarked_on(
         ('none', ['--images', '-1'], '--images', ['-1']),
         ('none', ['--images', 'x'], '--images', ["'x'"]),
         ('empty', [], '{folder}', ['evaluation.json', 'flatness.json']),
-        ('format', [], '{folder}/evaluation.json', [' 1', ' 2', 'tools/evaluate.py']),
+        ('format', [], '{folder}/evaluation.json', [' 1', ' 3', 'tools/evaluate.py']),
         ('json', [], '{folder}/evaluation.json', ['JSON', 'tools/evaluate.py']),
         ('picture', [], '{folder}/evaluation.json', ['images/toys/img_000/query.png', 'tools/evaluate.py']),
         ('none', ['--output', '{folder}'], '--output', ['{folder} ', 'report.html']),

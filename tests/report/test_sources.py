@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mea_plugin.core.records import sealed
 from mea_plugin.report.sources import read_results
 from tests.helpers import refused
 from tests.report.results import make_evaluation, make_extraction, make_flatness
@@ -84,7 +85,7 @@ DIFFERENCE = ('test_sets', 0, 'differences', 0)
     [
         (change_at('format', to=1), '', '1'),
         (change_at('format'), '', '1'),
-        (change_at('format', to=3), '', '3'),
+        (change_at('format', to=4), '', '4'),
         (change_at('protocol'), '', "'protocol'"),
         (change_at('models', 0, 'role'), 'models[0]', "'role'"),
         (change_at('models', 0, 'role', to='judge'), 'models[0].role', "'judge'"),
@@ -129,7 +130,7 @@ def test_a_damaged_measurement_of_flatness_is_refused_with_its_place(
     path = make_flatness(tmp_path) / 'flatness.json'
     content = json.loads(path.read_text())
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     with refused(f'{path}: {where}', quoted, do='tools/flatness.py'):
         read_results([tmp_path])
 
