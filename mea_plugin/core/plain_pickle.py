@@ -275,6 +275,11 @@ def _bytes(machine: _Machine, form: struct.Struct) -> None:
     machine.stack.append(bytes(machine.take(machine.number(form))))
 
 
+def _old_text(machine: _Machine, form: struct.Struct) -> None:
+    """Text of Python 2."""
+    machine.stack.append(str(machine.take(machine.number(form)), 'latin-1'))
+
+
 def _put(machine: _Machine, index: int) -> None:
     if index > _MAX_STEPS:
         raise PickleError(f'notes a value under the number {index}')
@@ -302,6 +307,8 @@ _STEPS: dict[int, Callable[[_Machine], None]] = {
     ord('X'): lambda m: _text(m, _LENGTH),
     0x8C: lambda m: _text(m, _BYTE),
     0x8D: lambda m: _text(m, _LONG_LENGTH),
+    ord('U'): lambda m: _old_text(m, _BYTE),
+    ord('T'): lambda m: _old_text(m, _LENGTH),
     ord('B'): lambda m: _bytes(m, _LENGTH),
     ord('C'): lambda m: _bytes(m, _BYTE),
     0x8E: lambda m: _bytes(m, _LONG_LENGTH),

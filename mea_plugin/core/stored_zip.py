@@ -52,6 +52,7 @@ class StoredZip:
         comment: What stands at the end of the archive.
         size: Of the file.
         records: By name, in the order of the directory.
+        is_stored: Whether none of them is compressed; those of another archive can only be listed.
 
     Raises:
         ZipDamage: It is no zip file of stored records, or does not agree with itself.
@@ -64,6 +65,7 @@ class StoredZip:
         if count > MAX_RECORDS or end - start > count * (_ENTRY.size + _MAX_NAME):
             raise ZipDamage('has too many records')
         self.records: dict[str, Record] = {}
+        self.is_stored = True
         spans = []
         for record, first, last in self._entries(self._at(start, end - start), count, start):
             if record.name in self.records:
@@ -193,11 +195,11 @@ class StoredZip:
                 raise ZipDamage('has a damaged directory')
             if flags & ~(_DESCRIPTOR_FLAG | _UTF8_FLAG) or attributes & 0x10:
                 raise ZipDamage('has records that torch does not write')
-            if method:
-                raise ZipDamage('has compressed records, which torch never writes')
             size, packed, offset = _wide(extra, size, packed, offset)
-            if size != packed:
-                raise ZipDamage('has compressed records, which torch never writes')
+            if method or size != packed:
+                self.is_stored = False
+                yield Record(_decoded(name), 0, 0, 0), offset, offset
+                continue
             content, end = self._check_local(offset, name, flags, crc, size, start)
             yield Record(_decoded(name), content, size, crc), offset, end
         if place != len(directory):

@@ -26,7 +26,15 @@ from mea_plugin.core.plain_pickle import Name, PickleError, read_pickle
 from mea_plugin.core.stored_zip import StoredZip, ZipDamage
 from mea_plugin.core.torch_pickle import Storage, TensorBuilder
 
-__all__ = ['LOG_HISTORY', 'any_stub', 'fault', 'no_stub', 'read_torch_file', 'write_torch_file']
+__all__ = [
+    'LOG_HISTORY',
+    'TorchScriptError',
+    'any_stub',
+    'fault',
+    'no_stub',
+    'read_torch_file',
+    'write_torch_file',
+]
 
 _MARK = b'mea_plugin sha256:'
 _MAX_PICKLE = 1 << 29
@@ -35,6 +43,11 @@ _ROOM = 64 << 20
 _REPEATED = 16  # a network and its average may share memory, and a few views may
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+
+
+class TorchScriptError(InputError):
+    """The file holds a program, which is never run as a side effect of reading weights."""
+
 
 LOG_HISTORY = frozenset(
     {
@@ -88,7 +101,7 @@ def fault(path: str | Path) -> str | None:
     """
     try:
         with Path(path).open('rb') as file:
-            _check_whole(file)
+            _check_whole(StoredZip(file), file)
     except FileNotFoundError:
         return 'is missing'
     except (ZipDamage, OSError) as error:
@@ -114,36 +127,30 @@ def read_torch_file(path: str | Path, *, has_stub: Callable[[Name], bool], do: s
     try:
         with path.open('rb') as file:
             if file.read(4) == b'PK\x03\x04':
-                return _read_archive(file, has_stub)
+                return _read_archive(path, file, has_stub)
             return _read_legacy(file, has_stub)
     except FileNotFoundError:
         raise InputError('is missing', where=path, do=do) from None
+    except InputError:
+        raise
     except (ZipDamage, PickleError, OSError) as error:
         raise InputError(_reason(error), where=path, do=do) from error
-    except _TorchScript as error:
-        raise InputError(
-            'is TorchScript, and loading it can run code',
-            where=path,
-            do='Give a state dict, or use type: torchscript',
-        ) from error
     except (MemoryError, RuntimeError, ValueError, TypeError, struct.error) as error:  # torch's, for want of memory
         raise InputError(f'cannot be read ({type(error).__name__})', where=path, do=do) from error
 
-
-class _TorchScript(Exception):
-    """The archive holds a program."""
 
 
 def _reason(error: Exception) -> str:
     return f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
 
 
-def _check_whole(file: BinaryIO) -> StoredZip:
-    """The archive in a file, if no bit of it is wrong as far as can be known."""
-    archive = StoredZip(file)
+def _check_whole(archive: StoredZip, file: BinaryIO) -> None:
+    """Refuse an archive of which a bit is wrong, as far as can be known."""
+    if not archive.is_stored:
+        raise ZipDamage('has compressed records, which torch.save never writes')
     if not archive.comment:
         archive.check_content()
-        return archive
+        return
     expected = archive.comment.removeprefix(_MARK)
     if len(expected) != 64 or len(archive.comment) != 64 + len(_MARK):
         raise ZipDamage('is damaged at its end')
@@ -157,17 +164,21 @@ def _check_whole(file: BinaryIO) -> StoredZip:
         left -= len(part)
     if digest.hexdigest().encode() != expected:
         raise ZipDamage('is damaged (its SHA-256 differs)')
-    return archive
 
 
-def _read_archive(file: BinaryIO, has_stub: Callable[[Name], bool]) -> Any:
-    archive = _check_whole(file)
+def _read_archive(path: Path, file: BinaryIO, has_stub: Callable[[Name], bool]) -> Any:
+    archive = StoredZip(file)
     pickles = [name for name in archive.records if name.count('/') == 1 and name.endswith('/data.pkl')]
     if len(pickles) != 1:
         raise ZipDamage('holds nothing that torch.save wrote')
     folder = pickles[0].removesuffix('data.pkl')
     if f'{folder}constants.pkl' in archive.records:
-        raise _TorchScript
+        raise TorchScriptError(
+            'is TorchScript, and loading it can run code',
+            where=path,
+            do='Give a state dict, or use type: torchscript',
+        )
+    _check_whole(archive, file)
     if f'{folder}byteorder' in archive.records:
         order = archive.read(f'{folder}byteorder', _MAX_SMALL).decode('latin-1')
         if order != sys.byteorder:
