@@ -47,7 +47,7 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(_TEMPORARY)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Write a file through a synced temporary neighbour and a rename, so that no reader ever sees half of it.
 
     Raises:

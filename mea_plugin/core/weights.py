@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import types
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,9 @@ from torch import Tensor, nn
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.packages import import_optional
+from mea_plugin.core.torch_files import TorchScriptError, any_stub, read_torch_file
 
 __all__ = ['fit', 'load_weights', 'read_checkpoint', 'select']
-
-_TENSOR_PARTS = ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter')
 
 
 def load_weights(
@@ -50,8 +46,8 @@ def load_weights(
 def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[str, Any]:
     """What a file saved by ``torch.save``, or a ``.safetensors`` file, holds, read without executing code in it.
 
-    torch's ``weights_only`` loading is tried first. It refuses MMEngine's checkpoints, which hold the log's history
-    (always before torch 2.6); those are read with inert stand-ins for everything that is no tensor or plain value.
+    See :mod:`mea_plugin.core.torch_files`. Whatever a checkpoint holds besides tensors and plain values, such as MMEngine's
+    log, is an inert stand-in in the result.
 
     Args:
         path: The file.
@@ -66,29 +62,21 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
         raise InputError('no such weight file', where=path, do='Check the path of the weights')
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
-    if _is_torchscript(path):
-        raise InputError(
-            'is TorchScript, and loading it can run code',
-            where=path,
-            do='Give a state dict, or use type: torchscript',
-        )
     try:
-        state = _read_plain(path)
-        if not isinstance(state, dict):
-            do = 'Give a file written by BasicSR or MMagic' if trusted is None else 'Give one, or add trusted: true'
-            raise InputError('holds no state dict that can be read without executing code', where=path, do=do)
+        return _read_plain(path, 'Give a state dict saved by torch.save' + ('' if trusted is None else ', or trusted: true'))
+    except TorchScriptError:
+        raise
     except InputError:
         if trusted is not True:
             raise
-        state = _read_freely(path)
+    return _read_freely(path)
+
+
+def _read_plain(path: Path, do: str) -> dict[str, Any]:
+    state = read_torch_file(path, has_stub=any_stub, do=do)
+    if not isinstance(state, dict):
+        raise InputError('holds no state dict that can be read without executing code', where=path, do=do)
     return state
-
-
-def _read_plain(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception:  # torch.load raises almost anything on a damaged file
-        return _read_inert(path)
 
 
 def _read_freely(path: Path) -> dict[str, Any]:
@@ -111,18 +99,6 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         return load_file(path)
     except Exception as error:  # its errors have no base class of their own in every version
         raise InputError(f'is no safetensors file ({error})', where=path, do='Check the file') from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether torch would hand the file to ``torch.jit.load``.
-
-    Before torch 2.6 it does so even when it was told to load weights only (CVE-2025-32434). The reader is the one that
-    ``torch.load`` asks, so that both see the same.
-    """
-    try:
-        return 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records()
-    except RuntimeError:  # no zip file
-        return False
 
 
 def select(state: dict[str, Any], param_keys: Sequence[str], path: Path) -> dict[str, Tensor]:
@@ -158,52 +134,3 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], path: Path, *, strict: 
         )
     network.load_state_dict({key: state[key] for key in common if key not in misfits}, strict=strict)
     return odd
-
-
-class _Inert:
-    """Stands for an object of any class that a checkpoint holds besides tensors, and does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Inert:
-        return self
-
-    def append(self, item: Any) -> None:
-        """As a list's, for what a pickle puts into it."""
-
-    def extend(self, items: Any) -> None:
-        """Likewise."""
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds what tensors are made of, and an inert stand-in for whatever else it is asked for."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ('collections', 'OrderedDict'):
-            return OrderedDict
-        if module == 'torch._utils' and name in _TENSOR_PARTS:
-            return getattr(torch._utils, name)
-        if module == 'torch' and (name.endswith('Storage') or isinstance(getattr(torch, name, None), torch.dtype)):
-            return getattr(torch, name)
-        if (module, name) == ('torch', 'Size'):
-            return torch.Size
-        return _Inert
-
-
-def _read_inert(path: Path) -> Any:
-    module: Any = types.ModuleType('inert_pickle')
-    module.Unpickler, module.load = _Unpickler, _refuse
-    try:
-        return torch.load(path, map_location='cpu', weights_only=False, pickle_module=module)
-    except Exception as error:
-        what = 'the weights cannot be read without executing code, or the file is damaged'
-        raise InputError(what, where=path, do='Give a state dict saved by torch.save') from error
-
-
-def _refuse(*args: Any, **kwargs: Any) -> Any:
-    """Files from before torch 1.6 are read piece by piece with ``load``, which cannot be restricted."""
-    raise pickle.UnpicklingError('the file is in the format of torch before 1.6')

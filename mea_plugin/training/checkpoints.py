@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_bytes
+from mea_plugin.core.torch_files import LOG_HISTORY, fault, read_torch_file, write_torch_file
 
 __all__ = ['VERSION', 'check_version', 'fault', 'newest_intact', 'read', 'write']
 
@@ -21,7 +16,7 @@ VERSION = 1
 
 
 def write(path: str | Path, state: Any) -> str:
-    """Save as ``torch.save`` does; the file appears whole or not at all.
+    """Save as ``torch.save`` does, with a hash over the whole; the file appears whole or not at all.
 
     Returns:
         SHA-256 of the file's content, in hexadecimal digits.
@@ -29,46 +24,21 @@ def write(path: str | Path, state: Any) -> str:
     Raises:
         OSError: The disk is full or cannot be written to. An older file of that name is untouched.
     """
-    buffer = io.BytesIO()  # torch's writer would turn a full disk into an error that does not say so
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    write_bytes(path, content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def fault(path: str | Path) -> str | None:
-    """What is wrong with a file that ``torch.save`` wrote, or None. Every byte is compared with its checksum.
-
-    ``torch.load`` does not look at the checksums, so it would read a flipped bit as a weight.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except FileNotFoundError:
-        return 'is missing'
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        return f'cannot be read ({error})'
-    return f'is damaged (at {broken})' if broken else None
+    return write_torch_file(path, state)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU, read without executing code in it.
+    """What a checkpoint holds, on the CPU, read without executing code in it; every bit of it is checked before.
+
+    Numbers that MMEngine logs are stand-ins in it: see :data:`mea_plugin.core.torch_files.LOG_HISTORY`.
 
     Raises:
         InputError: It is missing or damaged, or holds something else than a dict of plain values and tensors.
     """
-    wrong = fault(path)
-    if wrong:
-        raise InputError(wrong, where=path, do='Resume from another checkpoint, or start anew')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch.load raises almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f'cannot be read without executing code ({reason})', where=path, do='Resume from another checkpoint'
-        ) from error
+    do = 'Resume from another checkpoint, or start anew'
+    state = read_torch_file(path, has_stub=LOG_HISTORY.__contains__, do=do)
     if not isinstance(state, dict):
-        raise InputError(f'holds a {type(state).__name__}', where=path, do='Give a training state')
+        raise InputError('holds no dict', where=path, do='Give a training state')
     return state
 
 
