@@ -8,7 +8,7 @@ import threading
 
 __all__ = ['lower_priority']
 
-_NICENESS = 19
+_NICENESS = 10
 
 
 def lower_priority() -> None:

@@ -25,7 +25,7 @@ def patient_protocol(patience_s: float, connections: Connections | None = None) 
     application's own limit.)
     """
 
-    connections = connections or Connections()
+    connections = Connections() if connections is None else connections
 
     class PatientProtocol(H11Protocol):
         """Hangs up when it is the client's turn for too long."""
