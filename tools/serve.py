@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mea_plugin.serving import ServeOptions
 
     options = ServeOptions.parse_document(load_options(args.opt), str(args.opt))
-    if args.create_key is None and (args.quota is not None or args.rate is not None):
-        raise InputError('--quota and --rate are for a new key', do='Add --create-key NAME')
+    if args.create_key is None and (args.quota, args.rate, args.pixel_rate) != (None, None, None):
+        raise InputError('--quota, --rate and --pixel-rate are for a new key', do='Add --create-key NAME')
     if args.create_key is not None or args.revoke_key is not None or args.list_keys:
         _manage_keys(args, options)
     else:
@@ -42,7 +42,8 @@ def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
     connection = open_store(options.database)
     try:
         if args.create_key is not None:
-            print(create_key(connection, args.create_key, quota=args.quota, rate=args.rate))
+            limits = {'quota': args.quota, 'rate': args.rate, 'pixel_rate': args.pixel_rate}
+            print(create_key(connection, args.create_key, **limits))
             print('Keep it: only its hash is stored, so it cannot be shown again.', file=sys.stderr)
         elif args.revoke_key is not None:
             revoke_key(connection, args.revoke_key)
@@ -51,7 +52,9 @@ def _manage_keys(args: argparse.Namespace, options: ServeOptions) -> None:
             for key in list_keys(connection):
                 quota = f'quota {key.quota}' if key.quota is not None else 'no quota'
                 rate = f'{key.rate:g}/s' if key.rate is not None else 'no rate'
-                print(f'{key.name}\t{key.billed} billed\t{quota}\t{rate}' + ('\trevoked' if key.revoked else ''))
+                pixels = f'\t{key.pixel_rate:g} pixels/s' if key.pixel_rate is not None else ''
+                revoked = '\trevoked' if key.revoked else ''
+                print(f'{key.name}\t{key.billed} billed\t{quota}\t{rate}{pixels}{revoked}')
     finally:
         connection.close()
 
@@ -73,7 +76,10 @@ def _serve(args: argparse.Namespace, options: ServeOptions) -> None:
     open_store(options.database).close()  # a mistake is found before a model is loaded
     check_watch(options, args.opt)
     with listen(options.host, options.port) as listener:
-        serve(options, build_victim(options.victim, where=f'{args.opt}: victim'), listener)
+        victim = build_victim(options.victim, where=f'{args.opt}: victim')
+        # Small images get threads of their own, and a victim that does not say what threads may do, a second instance.
+        alone = options.batch.small_pixels and getattr(victim, 'concurrent', None) is None
+        serve(options, victim, listener, build_victim(options.victim, where=f'{args.opt}: victim') if alone else None)
 
 
 def _parser() -> ToolParser:
@@ -90,6 +96,9 @@ def _parser() -> ToolParser:
         '--quota', type=int, metavar='N', help='answers that a new key may be billed; default: no limit'
     )
     parser.add_argument('--rate', type=float, metavar='R', help='requests per second of a new key; default: no limit')
+    parser.add_argument(
+        '--pixel-rate', type=float, metavar='P', help='pixels per second of a new key; default: no limit'
+    )
     return parser
 
 

@@ -24,12 +24,13 @@ __all__ = ['create_app']
 _ALWAYS = ('/metrics',)
 
 
-def create_app(options: ServeOptions, victim: Victim) -> FastAPI:
+def create_app(options: ServeOptions, victim: Victim, second: Victim | None = None) -> FastAPI:
     """A service as an ASGI application.
 
     Args:
         options: How it serves.
-        victim: Who answers; called from one thread.
+        victim: Who answers.
+        second: The same once more, see :class:`~mea_plugin.serving.answering.Answerer`.
 
     Returns:
         The application, with the :class:`~mea_plugin.serving.service.Service` as ``app.state.service``. Its lifespan
@@ -38,7 +39,7 @@ def create_app(options: ServeOptions, victim: Victim) -> FastAPI:
     Raises:
         InputError: The store cannot be used.
     """
-    service = Service(options, victim)
+    service = Service(options, victim, second)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -15,13 +16,19 @@ from python_multipart.multipart import File, FormParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from mea_plugin.serving.options import LimitOptions
+from mea_plugin.serving.places import Room
 from mea_plugin.serving.refusal import Refusal
 
-__all__ = ['BodyReader', 'extract_image']
+__all__ = ['BodyReader', 'extract_image', 'off_loop']
+
+T = TypeVar('T')
 
 _RAW = ('image/png', 'image/jpeg', 'application/octet-stream')
 _MULTIPART = 'multipart/form-data'
 _JSON = 'application/json'
+_QUICK = 1 << 14  # bytes that are worked on at once: another thread would take longer to hear of them
+_PARTS = 16  # of a form
+_BOUNDARY = 70  # bytes, RFC 2046
 
 
 class BodyReader:
@@ -29,31 +36,37 @@ class BodyReader:
 
     Args:
         limits: How large a body may be and how long it may take. All bodies that are arriving may together have as
-            many bytes as a full queue of the largest ones; slow clients send few bytes, so they keep nobody out.
+            many bytes as a full queue of the largest ones, or twice as many where that lets those come who have less
+            than an equal share; slow clients send few bytes, so they keep nobody out.
     """
 
     def __init__(self, limits: LimitOptions) -> None:
         self._limits = limits
-        self._held = 0
+        self._room = Room(limits.queue * limits.body_bytes)
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory."""
+        return self._room.total
 
     @contextmanager
-    def image_of(self, request: Request) -> Iterator[_Arrival]:
-        """While this is open, what was read counts as held."""
-        arrival = _Arrival(self, request)
+    def image_of(self, request: Request, owner: str) -> Iterator[_Arrival]:
+        """While this is open, what was read counts as held by an owner."""
+        arrival = _Arrival(self, request, owner)
         try:
             yield arrival
         finally:
-            self._held -= arrival.size
+            if arrival.size:
+                self._room.free(owner, arrival.size)
 
-    def take(self, count: int) -> None:
+    def take(self, owner: str, count: int) -> None:
         """Count bytes that arrived.
 
         Raises:
             Refusal: 429, all together are too many.
         """
-        if self._held + count > self._limits.queue * self._limits.body_bytes:
+        if not self._room.take(owner, count):
             raise Refusal(429, 'too many bodies are arriving; try again', retry_after=1)
-        self._held += count
 
     @property
     def limits(self) -> LimitOptions:
@@ -64,8 +77,9 @@ class BodyReader:
 class _Arrival:
     """One body on its way."""
 
-    def __init__(self, reader: BodyReader, request: Request) -> None:
+    def __init__(self, reader: BodyReader, request: Request, owner: str) -> None:
         self.size = 0
+        self._owner = owner
         self._reader = reader
         self._request = request
 
@@ -98,17 +112,32 @@ class _Arrival:
             raise Refusal(400, 'the body is incomplete') from None
 
     async def _collect(self) -> bytes:
-        chunks = []
+        body = bytearray()  # no list: a chunk may be a single byte
         async for chunk in self._request.stream():
+            if not chunk:
+                continue
             if self.size + len(chunk) > self._reader.limits.body_bytes:
                 raise self._too_large()
-            self._reader.take(len(chunk))
+            self._reader.take(self._owner, len(chunk))
             self.size += len(chunk)
-            chunks.append(chunk)
-        return b''.join(chunks)
+            body += chunk
+        return bytes(body)
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f'the body has more than {self._reader.limits.body_bytes} bytes')
+
+
+async def off_loop(size: int, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function, in another thread if it has much to do.
+
+    Args:
+        size: How many bytes it works on.
+        function: What it returns or raises is returned or raised here.
+        arguments: For the function.
+    """
+    if size <= _QUICK:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
 
 
 def extract_image(content_type: str, body: bytes) -> bytes:
@@ -134,6 +163,9 @@ def _kind(content_type: str) -> str:
 
 
 def _from_json(body: bytes) -> bytes:
+    # Base64 has none of these. A body of lists in lists would take thirty times its size once it is parsed.
+    if body.count(b'{') > 1 or b'[' in body or b',' in body:
+        raise Refusal(400, 'the JSON body is not {"image": "<base64>"}')
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -151,6 +183,10 @@ def _from_multipart(content_type: str, body: bytes) -> bytes:
     boundary = parse_options_header(content_type)[1].get(b'boundary')
     if not boundary:
         raise Refusal(400, 'the content type names no boundary')
+    if len(boundary) > _BOUNDARY:
+        raise Refusal(400, f'the boundary is longer than {_BOUNDARY} bytes')
+    if body.count(b'--' + boundary) > _PARTS + 1:  # each is an object of a kilobyte and a few steps
+        raise Refusal(400, f'the form has more than {_PARTS} parts')
     settings = {'MAX_MEMORY_FILE_SIZE': len(body) + 1}  # it is in memory already: no temporary files
     try:
         parser = FormParser(_MULTIPART, lambda field: None, files.append, boundary=boundary, config=settings)

@@ -22,7 +22,7 @@ __all__ = ['Database', 'open_store']
 T = TypeVar('T')
 
 _APPLICATION_ID = 0x6D656173  # 'meas'
-_VERSION = 1
+_VERSION = 2
 _GROUP = 64  # calls that share a transaction, at most
 
 _SCHEMA = f"""
@@ -36,6 +36,9 @@ CREATE TABLE keys (
     rate REAL,                      -- requests per second; NULL for no limit
     tokens REAL NOT NULL DEFAULT 0, -- of the rate's bucket, at the time `refilled`
     refilled REAL NOT NULL DEFAULT 0,
+    pixel_rate REAL,                -- pixels per second; NULL for no limit
+    pixel_tokens REAL NOT NULL DEFAULT 0,
+    pixel_refilled REAL NOT NULL DEFAULT 0,
     billed INTEGER NOT NULL DEFAULT 0,
     reserved INTEGER NOT NULL DEFAULT 0  -- requests and jobs under way, which may become bills
 );
@@ -53,6 +56,7 @@ CREATE TABLE jobs (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     key_id INTEGER NOT NULL REFERENCES keys (id),
+    owner TEXT NOT NULL DEFAULT '',  -- whose turns it takes: the key, or an address without one
     status TEXT NOT NULL,           -- queued, running, done, failed
     input BLOB,                     -- until it is done
     format TEXT, image BLOB,
@@ -63,6 +67,15 @@ CREATE INDEX jobs_wait ON jobs (status, number);
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 """
+
+_UPGRADE = """
+ALTER TABLE keys ADD COLUMN pixel_rate REAL;
+ALTER TABLE keys ADD COLUMN pixel_tokens REAL NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN pixel_refilled REAL NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+UPDATE jobs SET owner = 'key ' || key_id;
+PRAGMA user_version = 2;
+"""  # of version 1
 
 
 def open_store(path: str | Path, *, check: bool = False) -> sqlite3.Connection:
@@ -104,6 +117,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, check: bool) -> None:
     version = (_pragma(connection, 'application_id'), _pragma(connection, 'user_version'))
     if version == (0, 0) and not connection.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]:
         for statement in _SCHEMA.split(';\n'):
+            connection.execute(statement)
+    elif version == (_APPLICATION_ID, 1):
+        for statement in _UPGRADE.split(';\n'):
             connection.execute(statement)
     elif version != (_APPLICATION_ID, _VERSION):
         raise InputError('is a database, but no store of this version', where=path, do='Name another store')

@@ -14,7 +14,7 @@ from mea_plugin.serving.billing import Reply
 from mea_plugin.serving.options import OutputOptions
 from mea_plugin.serving.refusal import Refusal
 
-__all__ = ['FORMATS', 'decode', 'encode']
+__all__ = ['FORMATS', 'check', 'decode', 'encode']
 
 FORMATS = ('png', 'jpeg')
 """What is accepted: fewer formats are fewer parsers that strangers can reach."""
@@ -24,8 +24,8 @@ _JPEG = b'\xff\xd8'
 _SCANS = 64  # ordinary progressive files have about ten
 
 
-def decode(content: bytes, max_pixels: int, *, max_side: int | None = None, min_side: int = 1) -> np.ndarray:
-    """Decode an image, after checks that cost next to nothing whatever the content.
+def check(content: bytes, max_pixels: int, *, max_side: int | None = None, min_side: int = 1) -> int:
+    """Check what can be known of an image without decoding it, which costs next to nothing whatever the content.
 
     Args:
         content: An encoded image.
@@ -34,11 +34,10 @@ def decode(content: bytes, max_pixels: int, *, max_side: int | None = None, min_
         min_side: The smallest.
 
     Returns:
-        uint8 array ``(H, W, 3)``, RGB.
+        How many pixels it has.
 
     Raises:
-        Refusal: 400 for anything but a plain 8-bit PNG or JPEG, 413 for one that is too large, 422 for
-            one that is too small.
+        Refusal: 400 for what is no PNG or JPEG, 413 for one that is too large, 422 for one that is too small.
     """
     if not content.startswith((_PNG, _JPEG)):
         raise Refusal(400, 'the body is not a PNG or JPEG image')
@@ -53,6 +52,19 @@ def decode(content: bytes, max_pixels: int, *, max_side: int | None = None, min_
         raise Refusal(413, f'the image has {width}x{height} pixels, and sides above {max_side} are not answered')
     if min(width, height) < min_side:
         raise Refusal(422, f'the image has {width}x{height} pixels, and sides below {min_side} are not answered')
+    return width * height
+
+
+def decode(content: bytes, max_pixels: int, *, max_side: int | None = None, min_side: int = 1) -> np.ndarray:
+    """Decode an image after :func:`check`, whose arguments these are.
+
+    Returns:
+        uint8 array ``(H, W, 3)``, RGB.
+
+    Raises:
+        Refusal: As :func:`check`, and 400 for anything but a plain 8-bit image.
+    """
+    check(content, max_pixels, max_side=max_side, min_side=min_side)
     try:
         return decode_rgb(content, where='image')
     except InputError as error:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass
 
 from mea_plugin.serving.billing import Reply, bill, find_reply, release, reserve
+from mea_plugin.serving.places import Room
 
-__all__ = ['FullError', 'Job', 'add_job', 'claim_jobs', 'count_waiting', 'find_job', 'finish_job', 'requeue']
+__all__ = ['FullError', 'Job', 'Limit', 'add_job', 'claim_jobs', 'find_job', 'finish_job', 'requeue']
 
 
 class FullError(Exception):
     """As many jobs wait as may."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many jobs may wait.
+
+    Attributes:
+        owner: Who adds one.
+        total: Of all owners; beyond, one who has less than an equal share may add some, up to twice as many in all.
+        per_owner: Of one owner; None for as many.
+    """
+
+    owner: str
+    total: int
+    per_owner: int | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +39,7 @@ class Job:
     Attributes:
         id: 128 random bits in hexadecimal digits.
         customer: Whose it is.
+        owner: Whose turns it takes.
         status: ``queued``, ``running``, ``done`` or ``failed``.
         error: Why it failed.
         input: The encoded image, while it waits.
@@ -33,6 +51,7 @@ class Job:
     status: str
     error: str | None = None
     input: bytes = b''
+    owner: str = ''
     reply: Reply | None = None
 
 
@@ -42,7 +61,7 @@ def add_job(
     idempotency_key: str | None,
     digest: bytes,
     content: bytes,
-    limit: int,
+    limit: Limit,
     now: float,
     expires: float,
 ) -> tuple[Job, bool]:
@@ -54,7 +73,7 @@ def add_job(
         idempotency_key: As the request had it.
         digest: Of the request.
         content: The encoded image.
-        limit: How many jobs may wait.
+        limit: How many jobs may wait, and who adds this one.
         now: The time.
         expires: When the idempotency key is forgotten.
 
@@ -71,12 +90,13 @@ def add_job(
         found = find_job(connection, row.job_id, customer)
         if found is not None:
             return found, True
-    if count_waiting(connection) >= limit:
+    if not _room(connection, limit).fits(limit.owner):
         raise FullError
     reserve(connection, customer)
-    job = Job(secrets.token_hex(16), customer, 'queued')
+    job = Job(secrets.token_hex(16), customer, 'queued', owner=limit.owner)
     connection.execute(
-        "INSERT INTO jobs (id, key_id, status, input) VALUES (?, ?, 'queued', ?)", (job.id, customer, content)
+        "INSERT INTO jobs (id, key_id, owner, status, input) VALUES (?, ?, ?, 'queued', ?)",
+        (job.id, customer, limit.owner, content),
     )
     if idempotency_key is not None:
         connection.execute(
@@ -97,18 +117,42 @@ def find_job(connection: sqlite3.Connection, identifier: str, customer: int) -> 
     return Job(identifier, customer, status, error, reply=Reply(kind, image) if image is not None else None)
 
 
-def count_waiting(connection: sqlite3.Connection) -> int:
-    """How many jobs are neither done nor failed."""
-    return connection.execute("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')").fetchone()[0]
+def _room(connection: sqlite3.Connection, limit: Limit) -> Room:
+    """Who has jobs that are neither done nor failed."""
+    room = Room(limit.total, limit.per_owner)
+    waiting = "SELECT owner, count(*) FROM jobs WHERE status IN ('queued', 'running') GROUP BY owner"
+    for owner, count in connection.execute(waiting):
+        room.hold(owner, count)
+    return room
 
 
-def claim_jobs(connection: sqlite3.Connection, count: int) -> list[Job]:
-    """The jobs that waited longest, now running."""
-    rows = connection.execute(
-        "SELECT id, key_id, input FROM jobs WHERE status = 'queued' ORDER BY number LIMIT ?", (count,)
-    ).fetchall()
-    connection.executemany("UPDATE jobs SET status = 'running' WHERE id = ?", [(row[0],) for row in rows])
-    return [Job(identifier, customer, 'running', input=content) for identifier, customer, content in rows]
+def claim_jobs(connection: sqlite3.Connection, count: int, slots: int) -> list[Job]:
+    """Jobs that are running from now on: each time, the oldest of the owner who has the fewest running.
+
+    Args:
+        connection: The store.
+        count: How many, at most.
+        slots: How many may run in all. One owner may have half of them, so that others need not wait for its jobs.
+    """
+    running = Counter(dict(connection.execute("SELECT owner, count(*) FROM jobs WHERE status = 'running' GROUP BY 1")))
+    owners = dict(connection.execute("SELECT owner, min(number) FROM jobs WHERE status = 'queued' GROUP BY owner"))
+    claimed: list[Job] = []
+    while owners and len(claimed) < count:
+        owner = min(owners, key=lambda one: (running[one], owners[one]))
+        if running[owner] >= max(slots // 2, 1):
+            break
+        number = owners[owner]
+        identifier, customer, content = connection.execute(
+            'SELECT id, key_id, input FROM jobs WHERE number = ?', (number,)
+        ).fetchone()
+        connection.execute("UPDATE jobs SET status = 'running' WHERE number = ?", (number,))
+        claimed.append(Job(identifier, customer, 'running', input=content, owner=owner))
+        running[owner] += 1
+        following = "SELECT min(number) FROM jobs WHERE status = 'queued' AND owner = ?"
+        owners[owner] = connection.execute(following, (owner,)).fetchone()[0]
+        if owners[owner] is None:
+            del owners[owner]
+    return claimed
 
 
 def finish_job(connection: sqlite3.Connection, job: Job, outcome: Reply | str, expires: float) -> None:

@@ -47,6 +47,7 @@ class Usage(BaseModel):
     billed: int
     quota: int | None
     rate: float | None
+    pixel_rate: float | None
 
 
 class JobAccepted(BaseModel):
@@ -131,7 +132,7 @@ _ERRORS = {
     415: 'Another content type than those of the request body',
     422: 'The image is too small; or the Idempotency-Key is not 1 to 255 visible ASCII characters, or was used for '
     'another request',
-    429: 'Above the rate of the key, or the queue is full; see Retry-After',
+    429: 'Above the requests or pixels per second of the key, or its part of the queue is full; see Retry-After',
     500: 'The model failed',
     503: 'The service is stopping; see Retry-After',
 }

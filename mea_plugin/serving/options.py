@@ -42,9 +42,20 @@ class LimitOptions(Options):
     min_side: Annotated[int, Whole(1)] = 1
     """The smallest width or height."""
     queue: Annotated[int, Whole(1)] = 64
-    """Requests that wait or are being answered at once, and jobs that wait; more are told to come back."""
+    """Requests that wait or are being answered at once, and jobs that wait; more are told to come back. When they are
+    full, customers who have less than an equal share may still come, up to twice as many in all."""
+    queue_per_key: Annotated[int, Whole(1)] | None = None
+    """The part of ``queue`` that one key may have, or one address without a key; by default all of it."""
     body_timeout_s: Duration = 30.0
     """Seconds that a body, or the head of a request, may take to arrive."""
+    rate: Annotated[float, Number(above=0, most=1e6)] | None = None
+    """Requests with images per second, for keys that have no rate of their own; by default any number."""
+    pixel_rate: Annotated[float, Number(above=0, most=1e12)] | None = None
+    """Pixels per second, for keys that have no pixel rate of their own; by default any number."""
+    connections: Annotated[int, Whole(1)] = 512
+    """Open connections; fewer where the system allows fewer files. For one more, an idle one is closed."""
+    connections_per_address: Annotated[int, Whole(1)] = 256
+    """Open connections of one address."""
 
     @model_validator(mode='after')
     def _check_sides(self) -> Self:
@@ -59,7 +70,12 @@ class BatchOptions(Options):
     size: Annotated[int, Whole(1)] = 8
     """Images of one size that are answered together, at most."""
     wait_ms: Annotated[float, Number(0, 1e6)] = 5.0
-    """Milliseconds that the first of them waits for others."""
+    """Milliseconds that the first of them waits for others, while nothing else waits."""
+    pixels: Annotated[int, Whole(1)] = 1 << 18
+    """Pixels that are answered together, at most, unless one image alone has more."""
+    small_pixels: Annotated[int, Whole(0)] = 4096
+    """The largest image that has threads of its own beside those of larger ones, and pixels that these answer together;
+    0: no image has. A victim that several threads cannot share is loaded twice for it."""
 
 
 class ActionOptions(Options):

@@ -8,30 +8,66 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mea_plugin.serving.connections import Connections, State
+from mea_plugin.serving.places import address_owner
+
 __all__ = ['patient_protocol']
 
 
-def patient_protocol(patience_s: float) -> type[H11Protocol]:
-    """A protocol class for uvicorn that hangs up after ``patience_s``.
+_READ = 1 << 14  # bytes that are taken from one client before it is another's turn
+
+
+def patient_protocol(patience_s: float, connections: Connections | None = None) -> type[H11Protocol]:
+    """A protocol class for uvicorn that hangs up after ``patience_s``, or earlier when too many connections are open.
 
     uvicorn waits for ever for the head of a request whose first byte has come, for the rest of a body that nobody
     reads any more because the reply is out, and for a client to take its reply. (A body that somebody reads has the
     application's own limit.)
     """
 
+    connections = Connections() if connections is None else connections
+
     class PatientProtocol(H11Protocol):
         """Hangs up when it is the client's turn for too long."""
 
+        address = ''
         _timer: asyncio.TimerHandle | None = None
         _unsent = 0
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._watch()
+            if hasattr(transport, 'max_size'):
+                transport.max_size = _READ
+            peer = transport.get_extra_info('peername')
+            self.address = address_owner(str(peer[0])) if peer else ''
+            if connections.add(self):
+                self._watch()
+            else:
+                transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
+            connections.remove(self)
             self._unwatch()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._watch()
+
+        @property
+        def state(self) -> State:
+            """Who has to do something."""
+            if self._timer is not None:
+                return State.IDLE
+            return State.ARRIVING if self.conn.their_state is h11.SEND_BODY else State.BUSY
+
+        def close(self) -> None:
+            """Hang up."""
+            self.transport.abort()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -43,9 +79,11 @@ def patient_protocol(patience_s: float) -> type[H11Protocol]:
 
         def _watch(self) -> None:
             """Start the clock when it becomes the client's turn, and stop it when a request is complete."""
-            if self.conn.our_state is h11.SEND_RESPONSE or self.conn.our_state is h11.SEND_BODY:
+            sending = self.conn.our_state is h11.SEND_BODY and not self.flow.write_paused
+            if sending or self.conn.our_state is h11.SEND_RESPONSE:
                 self._unwatch()
             elif self._timer is None:
+                connections.touch(self)
                 self._unsent = self.transport.get_write_buffer_size()
                 self._timer = self.loop.call_later(patience_s, self._give_up)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import ipaddress
@@ -13,7 +12,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from mea_plugin.serving.billing import Reply
-from mea_plugin.serving.bodies import extract_image
+from mea_plugin.serving.bodies import extract_image, off_loop
 from mea_plugin.serving.images import FORMATS
 from mea_plugin.serving.jobs import Job
 from mea_plugin.serving.keys import Customer
@@ -28,6 +27,7 @@ from mea_plugin.serving.openapi import (
     Usage,
     errors,
 )
+from mea_plugin.serving.piecewise import PiecewiseResponse
 from mea_plugin.serving.refusal import Refusal
 from mea_plugin.serving.service import ImageRequest, Service
 
@@ -60,9 +60,9 @@ async def _caller(service: TheService, credentials: Credentials) -> Customer:
     return await service.identify(credentials.credentials if credentials else None)
 
 
-async def _sender(service: TheService, credentials: Credentials) -> Customer:
+async def _sender(request: Request, service: TheService, credentials: Credentials) -> Customer:
     """Whoever sends an image; known before its body is read."""
-    return await service.admit(credentials.credentials if credentials else None)
+    return await service.admit(credentials.credentials if credentials else None, _address(request))
 
 
 Caller = Annotated[Customer, Depends(_caller)]
@@ -80,13 +80,15 @@ async def translate(
     request: Request, service: TheService, customer: Sender, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """One image in, one image out."""
-    with service.bodies.image_of(request) as arrival:
-        content = await asyncio.to_thread(extract_image, *await arrival.read())
-        reply, replayed = await service.translate(ImageRequest(customer, content, idempotency_key))
+    owner = service.owner_of(customer, _address(request))
+    with service.bodies.image_of(request, owner) as arrival:
+        content_type, body = await arrival.read()
+        content = await off_loop(len(body), extract_image, content_type, body)
+        reply, replayed = await service.translate(ImageRequest(customer, content, idempotency_key, owner))
     headers = {'Idempotent-Replay': 'true'} if replayed else None
     if _wants_json(request.headers.get('accept', '')):
-        encoded = await asyncio.to_thread(lambda: base64.b64encode(reply.image).decode())
-        return JSONResponse({'image': encoded, 'format': reply.format}, headers=headers)
+        body = await off_loop(len(reply.image), _as_json, reply)
+        return PiecewiseResponse(body, media_type='application/json', headers=headers)
     return _image(reply, headers)
 
 
@@ -102,9 +104,11 @@ async def add_job(
     request: Request, service: TheService, customer: Sender, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """The image waits in the service's store, through restarts, until it is answered."""
-    with service.bodies.image_of(request) as arrival:
-        content = await asyncio.to_thread(extract_image, *await arrival.read())
-        job, replayed = await service.add_job(ImageRequest(customer, content, idempotency_key))
+    owner = service.owner_of(customer, _address(request))
+    with service.bodies.image_of(request, owner) as arrival:
+        content_type, body = await arrival.read()
+        content = await off_loop(len(body), extract_image, content_type, body)
+        job, replayed = await service.add_job(ImageRequest(customer, content, idempotency_key, owner))
     headers = {'Location': _url(job)} | ({'Idempotent-Replay': 'true'} if replayed else {})
     return JSONResponse({'id': job.id, 'status': job.status, 'url': _url(job)}, 202, headers=headers)
 
@@ -151,9 +155,16 @@ async def info(service: TheService, customer: Caller) -> dict[str, Any]:
 
 
 @router.get('/v1/usage', summary='What the key has used', response_model=Usage, responses=errors(401, 500, 503))
-async def usage(customer: Caller) -> dict[str, Any]:
+async def usage(service: TheService, customer: Caller) -> dict[str, Any]:
     """Bills, and what the key may have."""
-    return {'name': customer.name, 'billed': customer.billed, 'quota': customer.quota, 'rate': customer.rate}
+    rates = service.rates(customer)
+    return {
+        'name': customer.name,
+        'billed': customer.billed,
+        'quota': customer.quota,
+        'rate': rates.requests,
+        'pixel_rate': rates.pixels,
+    }
 
 
 @router.get('/healthz', summary='Whether requests are answered', response_model=Health, responses=errors(503))
@@ -173,13 +184,21 @@ async def healthz() -> dict[str, str]:
 )
 async def metrics(request: Request, service: TheService) -> Response:
     """No key needed; for clients on the same machine, unless the service is set up otherwise."""
-    if not service.options.public_metrics and not _is_loopback(request.client.host if request.client else ''):
+    if not service.options.public_metrics and not _is_loopback(_address(request)):
         raise Refusal(403, 'metrics are for this machine only')
     return Response(service.metrics.page(), media_type='text/plain; version=0.0.4; charset=utf-8')
 
 
 def _image(reply: Reply, headers: dict[str, str] | None = None) -> Response:
-    return Response(reply.image, media_type=f'image/{reply.format}', headers=headers)
+    return PiecewiseResponse(reply.image, media_type=f'image/{reply.format}', headers=headers)
+
+
+def _as_json(reply: Reply) -> bytes:
+    return b'{"image":"%b","format":"%b"}' % (base64.b64encode(reply.image), reply.format.encode())
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ''
 
 
 def _url(job: Job) -> str:

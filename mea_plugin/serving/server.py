@@ -13,6 +13,7 @@ import uvicorn
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.packages import missing
 from mea_plugin.serving.app import create_app
+from mea_plugin.serving.connections import Connections, allowed_connections
 from mea_plugin.serving.options import ServeOptions
 from mea_plugin.serving.protocol import patient_protocol
 from mea_plugin.serving.service import Service
@@ -21,6 +22,8 @@ from mea_plugin.victims import Victim
 __all__ = ['check_address', 'check_watch', 'listen', 'serve']
 
 _BACKLOG = 2048
+_ACCEPTED_AT_ONCE = 32  # asyncio accepts as many before it looks at any of them
+_SWITCH_S = 0.001  # how long a thread that works on a large image keeps the interpreter from the others
 
 
 def check_address(options: ServeOptions, *, public: bool) -> None:
@@ -90,7 +93,7 @@ def check_watch(options: ServeOptions, where: str) -> None:
     read_watch(options.watch, f'{where}: watch')
 
 
-def serve(options: ServeOptions, victim: Victim, listener: socket.socket) -> None:
+def serve(options: ServeOptions, victim: Victim, listener: socket.socket, second: Victim | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C; then requests that were accepted are answered, and new ones get 503.
 
     Prints the address once requests are answered.
@@ -99,20 +102,24 @@ def serve(options: ServeOptions, victim: Victim, listener: socket.socket) -> Non
         options: How to serve.
         victim: Who answers.
         listener: From :func:`listen`; closed at the end.
+        second: The same victim once more, see :class:`~mea_plugin.serving.answering.Answerer`.
 
     Raises:
-        InputError: The store cannot be used.
+        InputError: The store cannot be used, or the system allows too few open files.
     """
-    app = create_app(options, victim)
+    sys.setswitchinterval(_SWITCH_S)
+    connections = Connections(allowed_connections(options.limits.connections), options.limits.connections_per_address)
+    app = create_app(options, victim, second)
     config = uvicorn.Config(
         app,
-        http=patient_protocol(options.limits.body_timeout_s),
+        loop='asyncio',
+        http=patient_protocol(options.limits.body_timeout_s, connections),
         ws='none',
         lifespan='on',
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=1,
     )
     host = f'[{options.host}]' if ':' in options.host else options.host
@@ -137,6 +144,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
+        for one in sockets or []:
+            one.listen(_BACKLOG)  # how many wait to be accepted, which uvicorn sets to how many are accepted at once
         print(self._announcement, flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from mea_plugin.serving import billing, jobs, keys
 from mea_plugin.serving.answering import Answerer, VictimError
 from mea_plugin.serving.billing import ConflictError, QuotaError, Reply
-from mea_plugin.serving.bodies import BodyReader
+from mea_plugin.serving.bodies import BodyReader, off_loop
 from mea_plugin.serving.database import Database
 from mea_plugin.serving.flights import Flights
 from mea_plugin.serving.jobs import Job
 from mea_plugin.serving.keys import Customer
 from mea_plugin.serving.metrics import Metrics
 from mea_plugin.serving.options import ServeOptions
+from mea_plugin.serving.places import Brake, Room, address_owner
+from mea_plugin.serving.rates import Excess, Rates
 from mea_plugin.serving.refusal import Refusal
 from mea_plugin.victims import Victim
 
@@ -43,15 +45,21 @@ class ImageRequest:
         customer: Who asks.
         content: The encoded image.
         idempotency_key: Names this request among the customer's.
+        owner: Whose places and turns it takes, see :meth:`Service.owner_of`.
     """
 
     customer: Customer
     content: bytes
     idempotency_key: str | None
+    owner: str = ''
 
     def digest(self, kind: str) -> bytes:
         """What makes two requests the same; how the image was wrapped does not."""
         return hashlib.sha256(kind.encode() + b'\0' + self.content).digest()
+
+    async def hash(self, kind: str) -> bytes:
+        """As :meth:`digest`, without holding up others."""
+        return await off_loop(len(self.content), self.digest, kind)
 
 
 class Service:
@@ -59,24 +67,28 @@ class Service:
 
     Args:
         options: How it serves.
-        victim: Who answers; called from one thread.
+        victim: Who answers.
+        second: The same once more, see :class:`~mea_plugin.serving.answering.Answerer`.
 
     Raises:
         InputError: The store cannot be used.
     """
 
-    def __init__(self, options: ServeOptions, victim: Victim) -> None:
+    def __init__(self, options: ServeOptions, victim: Victim, second: Victim | None = None) -> None:
         self.options = options
         self.victim = victim
         self.stopping = False
         self.stop_by = math.inf  # when what is under way is given up
         self.active = 0  # HTTP requests under way, counted by the application
         self.bodies = BodyReader(options.limits)
-        self._accepted = 0
+        self._places = Room(options.limits.queue, options.limits.queue_per_key)
+        self._brake = Brake()
+        self._gate = keys.Gate(Rates(options.limits.rate, options.limits.pixel_rate), options.open)
+        self.rates = self._gate.rates
         self._watch = _watch(options)  # first: if it fails, no store is left locked
         self._database = Database(options.database)
-        self.metrics = Metrics(waiting=lambda: self._answerer.depth, accepted=lambda: self._accepted)
-        self._answerer = Answerer(options, victim, self.metrics, self._watch)
+        self.metrics = Metrics(waiting=lambda: self._answerer.depth, accepted=lambda: self._places.total)
+        self._answerer = Answerer(options, victim, self.metrics, self._watch, second)
         self._flights = Flights()
         self._job_waits = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,20 +131,36 @@ class Service:
         """
         return self._known(await self._database.call(keys.find_customer, key, self.options.open))
 
-    async def admit(self, key: str | None) -> Customer:
+    async def admit(self, key: str | None, address: str) -> Customer:
         """Whose key it is, for a request that sends an image.
 
+        Args:
+            key: As it was sent.
+            address: The client's.
+
         Raises:
-            Refusal: 401, nobody's; 429, above the key's rate, slowed down, or the queue is full.
+            Refusal: 401, nobody's; 429, above the key's rates, slowed down, or its part of the queue is full. It comes
+                late to those who came too early.
         """
-        customer, wait_s = await self._database.call(keys.admit, key, self.options.open, time.time())
+        customer, excess = await self._database.call(self._gate.admit, key, address_owner(address), time.time())
         known = self._known(customer)
-        if wait_s:
-            raise Refusal(429, f'more than {known.rate:g} requests per second', retry_after=wait_s)
-        if self._watch is not None:
-            self._watch.admit(known.id)
-        self._check_room()
+        owner = self.owner_of(known, address)
+        try:
+            if excess is not None:
+                raise _too_fast(excess)
+            if self._watch is not None:
+                self._watch.admit(known.id)
+            if not self._places.fits(owner):
+                raise _no_place()
+        except Refusal as refusal:
+            await self._brake.refuse(owner, float((refusal.headers or {}).get('Retry-After', 1)))
+            raise
         return known
+
+    @staticmethod
+    def owner_of(customer: Customer, address: str) -> str:
+        """Who shares a fair part of the service: a key, or an address without a key."""
+        return address_owner(address) if customer.anonymous else f'key {customer.id}'
 
     async def translate(self, request: ImageRequest) -> tuple[Reply, bool]:
         """Answer an image.
@@ -145,7 +173,7 @@ class Service:
                 idempotency key that was used for something else, 429 when too many requests wait.
             VictimError: The victim failed.
         """
-        digest = await asyncio.to_thread(request.digest, 'translate')
+        digest = await request.hash('translate')
         with _refusals():
             if request.idempotency_key is None:
                 return await self._translate(request, digest)
@@ -163,7 +191,7 @@ class Service:
         Raises:
             Refusal: As :meth:`translate`.
         """
-        digest = await asyncio.to_thread(request.digest, 'job')
+        digest = await request.hash('job')
         with _refusals():
             if request.idempotency_key is None:
                 return await self._add_job(request, digest)
@@ -191,8 +219,9 @@ class Service:
             return stored, True
         settled = False
         try:
-            with self._place():
-                reply = await self._answerer.answer(request.content, customer)
+            with self._place(request.owner):
+                await self._spend(request)
+                reply = await self._answerer.answer(request.content, customer, request.owner)
                 await self._database.call(billing.settle, customer, key, digest, reply, self._expiry(), durable=True)
                 settled = True
         finally:
@@ -202,15 +231,16 @@ class Service:
         return reply, False
 
     async def _add_job(self, request: ImageRequest, digest: bytes) -> tuple[Job, bool]:
-        with self._place():
+        with self._place(request.owner):
             await self._answerer.decode(request.content)  # what cannot be answered is refused now
+            await self._spend(request)
             job, replayed = await self._database.call(
                 jobs.add_job,
                 request.customer.id,
                 request.idempotency_key,
                 digest,
                 request.content,
-                self.options.limits.queue,
+                jobs.Limit(request.owner, self.options.limits.queue, self.options.limits.queue_per_key),
                 time.time(),
                 self._expiry(),
                 durable=True,
@@ -219,24 +249,38 @@ class Service:
         return job, replayed
 
     async def _run_jobs(self) -> None:
-        """Answer the jobs that wait, a batch at a time, until the service stops."""
+        """Answer the jobs that wait, as many at once as fit into a batch, until the service stops."""
+        running: set[asyncio.Task[None]] = set()
+        try:
+            await self._keep_running(running)
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _keep_running(self, running: set[asyncio.Task[None]]) -> None:
         while not self.stopping:
             self._job_waits.clear()
             try:
-                claimed = await self._database.call(jobs.claim_jobs, self.options.batch.size, durable=True)
+                free = self.options.batch.size - len(running)
+                claimed = await self._database.call(jobs.claim_jobs, free, self.options.batch.size, durable=True)
             except Exception:
                 _LOGGER.exception('the jobs that wait could not be read; trying again')
                 await asyncio.sleep(_RETRY_S)
                 continue
-            if claimed:
-                await asyncio.gather(*(self._run_job(job) for job in claimed))
-            elif not self.stopping:
+            for job in claimed:
+                task = asyncio.create_task(self._run_job(job))
+                running.add(task)
+                task.add_done_callback(lambda _: self._job_waits.set())
+            if not self.stopping:
                 await self._job_waits.wait()
+            running -= {task for task in running if task.done()}
+        if running:
+            await asyncio.wait(running)
 
     async def _run_job(self, job: Job) -> None:
         outcome: Reply | str
         try:
-            outcome = await self._answerer.answer(job.input, job.customer)
+            outcome = await self._answerer.answer(job.input, job.customer, job.owner)
         except Refusal as error:  # the limits are lower than when it was accepted, or the customer is refused
             outcome = str(error.detail)
         except VictimError as error:
@@ -267,19 +311,24 @@ class Service:
             raise Refusal(401, 'send a valid key: Authorization: Bearer KEY', headers={'WWW-Authenticate': 'Bearer'})
         return customer
 
-    def _check_room(self) -> None:
-        if self._accepted >= self.options.limits.queue:
-            raise Refusal(429, 'the queue is full', retry_after=1)
-
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, owner: str) -> Iterator[None]:
         """A place in the queue, from before the image is decoded until its answer is stored."""
-        self._check_room()
-        self._accepted += 1
+        if not self._places.take(owner):
+            raise _no_place()
         try:
             yield
         finally:
-            self._accepted -= 1
+            self._places.free(owner)
+
+    async def _spend(self, request: ImageRequest) -> None:
+        """Count the pixels of a request against its key's pixel rate."""
+        if self.rates(request.customer).pixels is None:
+            return
+        pixels = await self._answerer.count_pixels(request.content)
+        excess = await self._database.call(self._gate.spend, request.customer, request.owner, pixels, time.time())
+        if excess is not None:
+            raise _too_fast(excess)
 
     def _expiry(self) -> float:
         return time.time() + self.options.idempotency_hours * 3600
@@ -291,6 +340,14 @@ def _watch(options: ServeOptions) -> Watch | None:
     from mea_plugin.serving.enforcement import Watch  # needs OpenCV, which the service does not
 
     return Watch(options.watch, options.memory)
+
+
+def _no_place() -> Refusal:
+    return Refusal(429, 'the queue is full', retry_after=1)
+
+
+def _too_fast(excess: Excess) -> Refusal:
+    return Refusal(429, f'more than {excess.rate:g} {excess.unit} per second', retry_after=excess.wait_s)
 
 
 @contextmanager

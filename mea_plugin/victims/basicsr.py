@@ -30,6 +30,8 @@ class BasicSRVictim(NetworkVictim):
         InputError: The network cannot be built, the weights do not fit it, or its scale is another.
     """
 
+    concurrent = True  # several threads may ask at once
+
     @checked('victim')
     def __init__(
         self,

@@ -51,6 +51,11 @@ class DefendedVictim:
         self._count = 0
         self._lock = threading.Lock()
 
+    @property
+    def concurrent(self) -> bool | None:
+        """Whether several threads may ask at once, as the victim says; None when it says nothing."""
+        return getattr(self.victim, 'concurrent', None)
+
     def query(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """As any victim's.
 

@@ -80,6 +80,11 @@ class MMagicVictim(NetworkVictim):
         }
         super().__init__(network, description, defaults=defaults, **options)
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may ask at once; not in train mode, which seeds the process's random numbers."""
+        return not self._train_mode
+
     def _run(self, image: Tensor) -> Tensor:
         return self._in_train_mode(image) if self._train_mode else super()._run(image)
 

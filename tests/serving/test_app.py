@@ -131,7 +131,7 @@ def test_info_and_usage(store, victim):
     expected = {'name': 'test', 'scale': 2, 'formats': ['png', 'jpeg'], 'max_body_bytes': 8 << 20, 'max_pixels': 99}
     expected.update(max_side=None, min_side=1)
     assert info == expected
-    assert usage == {'name': 'me', 'billed': 1, 'quota': 5, 'rate': 50.0}
+    assert usage == {'name': 'me', 'billed': 1, 'quota': 5, 'rate': 50.0, 'pixel_rate': None}
 
 
 def test_a_wrong_key_is_refused_before_the_body_is_read(store, key, victim):
@@ -175,7 +175,7 @@ def test_an_open_service_needs_no_key_but_a_wrong_one_is_wrong(store, key, victi
         return (await client.get('/v1/usage')).json()
 
     usage = in_service(main, options(store, open=True), victim)
-    assert usage == {'name': 'anonymous', 'billed': 1, 'quota': None, 'rate': None}
+    assert usage == {'name': 'anonymous', 'billed': 1, 'quota': None, 'rate': None, 'pixel_rate': None}
     assert billed(store) == 1
 
 
@@ -247,7 +247,7 @@ def test_a_huge_body_is_refused_by_its_length_and_a_chunked_one_when_it_gets_too
         assert sent == []
         check_refusal(await client.post('/v1/translate', content=endless(), headers=PNG_HEADERS), 413, 'more than 4096')
         assert 5 <= len(sent) < 20
-        assert client.service.bodies._held == 0
+        assert client.service.bodies.held == 0
 
     in_service(main, options(store, limits={'body_bytes': 4096}), victim, key)
 
@@ -284,7 +284,7 @@ def test_bodies_that_arrive_together_are_bounded(store, key, victim):
             await go.wait()
 
         waiting = asyncio.create_task(client.post('/v1/translate', content=half(), headers=PNG_HEADERS))
-        await until(lambda: client.service.bodies._held == 3000)
+        await until(lambda: client.service.bodies.held == 3000)
         response = await send(client, bytes(2000))
         check_refusal(response, 429, 'too many bodies')
         assert response.headers['retry-after'] == '1'
@@ -428,7 +428,7 @@ def test_200_clients_at_once(store, key, victim):
             if response.status_code == 200:
                 expected = photograph((8, 10), seed % 5).repeat(2, 0).repeat(2, 1)
                 np.testing.assert_array_equal(pixels(response.content), expected)
-        assert client.service._accepted == client.service.active == 0
+        assert client.service._places.total == client.service.active == 0
         return counts[200]
 
     answered = in_service(main, options(store, limits={'queue': 20}), victim, key)

@@ -6,6 +6,7 @@ import pytest
 
 from mea_plugin.serving import billing, keys
 from mea_plugin.serving.database import open_store
+from mea_plugin.serving.rates import Rates
 from tests.helpers import refused
 
 
@@ -79,12 +80,14 @@ def test_only_an_open_service_has_an_anonymous_customer(store):
 
 
 def admitted(store, key, times):
-    return [keys.admit(store, key, False, time)[1] for time in times]
+    gate = keys.Gate(Rates(), is_open=False)
+    excesses = [gate.admit(store, key, '', time)[1] for time in times]
+    return [0 if excess is None else excess.wait_s for excess in excesses]
 
 
 def test_a_rate_lets_a_second_s_worth_through_at_once_and_then_its_share(store):
     key = keys.create_key(store, 'me', rate=2)
-    now = store.execute('SELECT refilled FROM keys').fetchone()[0]
+    now = store.execute('SELECT created FROM keys').fetchone()[0]
     assert admitted(store, key, [now, now, now]) == pytest.approx([0, 0, 0.5])
     assert admitted(store, key, [now + 0.25, now + 0.5, now + 0.5]) == pytest.approx([0.25, 0, 0.5])
     assert admitted(store, key, [now + 1000] * 3) == pytest.approx([0, 0, 0.5])
@@ -92,19 +95,19 @@ def test_a_rate_lets_a_second_s_worth_through_at_once_and_then_its_share(store):
 
 def test_a_rate_below_one_lets_one_through(store):
     key = keys.create_key(store, 'me', rate=0.1)
-    now = store.execute('SELECT refilled FROM keys').fetchone()[0]
+    now = store.execute('SELECT created FROM keys').fetchone()[0]
     assert admitted(store, key, [now, now, now + 9.99, now + 10]) == pytest.approx([0, 10, 0.01, 0])
 
 
 def test_a_clock_that_is_set_back_fills_no_bucket_and_empties_none(store):
     key = keys.create_key(store, 'me', rate=1)
-    now = store.execute('SELECT refilled FROM keys').fetchone()[0]
+    now = store.execute('SELECT created FROM keys').fetchone()[0]
     assert admitted(store, key, [now, now - 3600, now - 3600 + 1]) == pytest.approx([0, 1, 0])
 
 
 def test_a_bucket_survives_the_process(store, tmp_path):
     key = keys.create_key(store, 'me', rate=0.001)
-    now = store.execute('SELECT refilled FROM keys').fetchone()[0]
+    now = store.execute('SELECT created FROM keys').fetchone()[0]
     admitted(store, key, [now])
     other = open_store(tmp_path / 's.sqlite')
     assert admitted(other, key, [now]) == pytest.approx([1000])
