@@ -13,7 +13,16 @@ from typing import Any
 from mea_plugin.core.errors import InputError, line_of
 from mea_plugin.core.files import read_json
 
-__all__ = ['OutsideError', 'count_files', 'held_folder', 'inside', 'is_made', 'part_folder', 'written_aside']
+__all__ = [
+    'OutsideError',
+    'count_files',
+    'held_folder',
+    'inside',
+    'is_inside',
+    'is_made',
+    'part_folder',
+    'written_aside',
+]
 
 _MANIFEST = 'manifest.json'
 _LONGEST_NAME = 255  # bytes that disks take
@@ -71,7 +80,7 @@ def inside(folder: Path, given: str | Path, *, where: str | Path, do: str = 'Put
     name = f"'{line_of(os.fspath(given), _LONGEST_PATH)}'"
     if isinstance(given, str):
         parts = PurePosixPath(given)
-        is_long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts.parts)
+        is_long = any(len(part.encode(errors='replace')) > _LONGEST_NAME for part in parts.parts)
         if not given or is_long or {'\0', '\\'} & set(given) or parts.is_absolute() or '..' in parts.parts:
             raise OutsideError(f'it names {name}, which is no path inside its folder', where=where, do=do)
     try:
@@ -81,6 +90,15 @@ def inside(folder: Path, given: str | Path, *, where: str | Path, do: str = 'Put
     if path != root and root not in path.parents:
         raise OutsideError(f'it names {name}, a link to outside of its folder', where=where, do=do)
     return path
+
+
+def is_inside(folder: Path, given: str | Path) -> bool:
+    """Whether :func:`inside` would give a path."""
+    try:
+        inside(folder, given, where=folder)
+    except OutsideError:
+        return False
+    return True
 
 
 def count_files(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from functools import partial
 from typing import Any
@@ -116,6 +117,9 @@ def _check_size(root: yaml.Node) -> None:
     waiting: list[tuple[yaml.Node, bool]] = [(root, False)]
     while waiting:
         node, is_done = waiting.pop()
+        if isinstance(node, yaml.ScalarNode) and not _is_text(node.value):
+            what = 'a text holds a zero, or half a surrogate pair'
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         inner = _inner(node)
         if is_done:
             open_nodes.discard(id(node))
@@ -130,6 +134,16 @@ def _check_size(root: yaml.Node) -> None:
             open_nodes.add(id(node))
             waiting.append((node, True))
             waiting.extend((one, False) for one in inner)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a path can be made of it, as of most texts of option files one is."""
+    if value.isascii():
+        return '\0' not in value
+    try:
+        return b'\0' not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _inner(node: yaml.Node) -> list[yaml.Node]:

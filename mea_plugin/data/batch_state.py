@@ -10,7 +10,7 @@ from typing import Any
 
 from mea_plugin.core.errors import InputError, shortened
 from mea_plugin.core.files import parse_json, read_bytes, read_json, write_json, write_text
-from mea_plugin.core.folders import OutsideError, inside
+from mea_plugin.core.folders import is_inside
 
 __all__ = ['BatchState', 'Made']
 
@@ -91,17 +91,15 @@ class BatchState:
 
     def _check_inside(self, names: Iterable[str], file: str) -> None:
         """Refuse names of files that are elsewhere, also by a link: they might be removed."""
-        parents: dict[str, str] = {}
+        parents = set()  # there are few: following links costs time
         for name in names:
             parent, _, last = name.rpartition('/')
             if name.startswith('/') or last in ('', '.', '..'):
                 raise self._refusal(f'names a file elsewhere, {shortened(name)}', file)
-            parents.setdefault(parent, name)
-        try:
-            for parent, name in parents.items():  # there are few: following links costs time
-                inside(self.output, parent or '.', where=self.output / file)
-        except OutsideError:
-            raise self._refusal(f'names a file elsewhere, {shortened(name)}', file) from None
+            parents.add(parent or '.')
+        for parent in parents:
+            if not is_inside(self.output, parent):
+                raise self._refusal(f'names files elsewhere, in {shortened(parent)}', file)
 
     def _refusal(self, what: str, file: str) -> InputError:
         return InputError(what, where=self.output / file, do='Choose another output folder')
