@@ -43,6 +43,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Quote a text whose line separators PyYAML would write, and then read as spaces."""
+    style = '"' if set('\x85\u2028\u2029\ufeff') & set(text) else None
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
 for _class in (_Loader, _Dumper):  # the dumper: to quote names that would be read as numbers
     _class.add_implicit_resolver(
         'tag:yaml.org,2002:float',
