@@ -82,6 +82,7 @@ JSON = {
 OPTION_FILES = {
     **dict.fromkeys(('query', 'evaluate', 'extract', 'study', 'ownership', 'flatness', 'serve'), ('-opt',)),
     'export': ('--format', 'safetensors', '-opt'),
+    'train_basicsr': ('-opt',),
 }
 RESULTS = {
     'evaluation.json': ('report',),
