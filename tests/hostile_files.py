@@ -60,6 +60,7 @@ YAML = {
     'zero': 'name: "\0"\n',
     'bases': '_base_: [b.yml, b.yml]\n',
     'no base': '_base_: "\\0"\n',
+    'no user': '_base_: ~no_such_user/b.yml\n',
     'long base': f'_base_: {"b" * 5000}\n',
 }
 """None of them is an option file of any tool."""

@@ -95,7 +95,10 @@ class _Reader:
 
     def _base(self, path: Path, name: str) -> Path:
         if self._within is None:
-            return path.parent / Path(name).expanduser()
+            try:
+                return path.parent / Path(name).expanduser()
+            except RuntimeError:  # there is no such user
+                return path.parent / name
         return inside(self._within, path.parent / name, where=f'{path}: {_BASE}', do='Keep both in one folder')
 
     def _read(self, path: Path) -> dict[str, Any]:
