@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mea_plugin.core.errors import InputError, RunError, Stopped
+from mea_plugin.core.errors import InputError, RunError, Stopped, line_of
 from mea_plugin.core.launch import end_process, in_process_group, is_first_process
 from mea_plugin.core.packages import lacking, missing
 from mea_plugin.core.plugins import import_from_environment, import_plugin
@@ -109,7 +109,7 @@ def _run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | Non
     except OSError as error:
         if not is_of_the_disk(error) or os.environ.get('MEA_DEBUG'):
             raise
-        where = f'{error.filename}: ' if error.filename else ''
+        where = f'{line_of(str(error.filename))}: ' if error.filename else ''
         print(f'error: {where}{error.strerror}. Check the disk and the rights to the folder.', file=sys.stderr)
         return EXIT_BAD_INPUT
     except Stopped as stopped:

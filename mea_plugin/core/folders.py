@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,9 +13,19 @@ from typing import Any
 from mea_plugin.core.errors import InputError, line_of
 from mea_plugin.core.files import read_json
 
-__all__ = ['OutsideError', 'count_files', 'inside', 'is_made', 'part_folder', 'written_aside']
+__all__ = [
+    'OutsideError',
+    'count_files',
+    'held_folder',
+    'inside',
+    'is_inside',
+    'is_made',
+    'part_folder',
+    'written_aside',
+]
 
 _MANIFEST = 'manifest.json'
+_LONGEST_NAME = 255  # bytes that disks take
 _LONGEST_PATH = 400  # characters of one in an error
 
 
@@ -69,7 +80,8 @@ def inside(folder: Path, given: str | Path, *, where: str | Path, do: str = 'Put
     name = f"'{line_of(os.fspath(given), _LONGEST_PATH)}'"
     if isinstance(given, str):
         parts = PurePosixPath(given)
-        if not given or {'\0', '\\'} & set(given) or parts.is_absolute() or '..' in parts.parts:
+        is_long = any(len(part.encode(errors='replace')) > _LONGEST_NAME for part in parts.parts)
+        if not given or is_long or {'\0', '\\'} & set(given) or parts.is_absolute() or '..' in parts.parts:
             raise OutsideError(f'it names {name}, which is no path inside its folder', where=where, do=do)
     try:
         path, root = (folder / given).resolve(), folder.resolve()
@@ -78,6 +90,15 @@ def inside(folder: Path, given: str | Path, *, where: str | Path, do: str = 'Put
     if path != root and root not in path.parents:
         raise OutsideError(f'it names {name}, a link to outside of its folder', where=where, do=do)
     return path
+
+
+def is_inside(folder: Path, given: str | Path) -> bool:
+    """Whether :func:`inside` would give a path."""
+    try:
+        inside(folder, given, where=folder)
+    except OutsideError:
+        return False
+    return True
 
 
 def count_files(folder: Path) -> int:
@@ -111,29 +132,72 @@ def part_folder(path: Path) -> Iterator[Path]:
     """An empty folder that is gone when the block ends, for files that move to their places then.
 
     When the block fails, folders that were made to hold it are gone as well. What a killed process left is removed by
-    the next.
+    the next; what another process is writing is left alone.
 
     Args:
         path: The folder, on the disk of those places.
 
     Raises:
-        InputError: The folder cannot be made.
+        InputError: The folder cannot be made, or another process holds it.
     """
     created = [folder for folder in path.parents if not folder.exists()]
-    try:
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f'cannot be written to ({error.strerror})', where=path.parent, do='Choose another output folder'
-        ) from None
-    try:
-        yield path
-    except BaseException:
+    with contextlib.ExitStack() as held:
+        try:
+            if path.is_symlink():  # its target is not ours to empty
+                path.unlink()
+            held.enter_context(held_folder(path))
+            _empty(path)
+        except OSError as error:
+            raise InputError(
+                f'cannot be written to ({error.strerror})', where=path.parent, do='Choose another output folder'
+            ) from None
+        try:
+            yield path
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            for folder in created:
+                with contextlib.suppress(OSError):  # something else is in it by now
+                    folder.rmdir()
+            raise
         shutil.rmtree(path, ignore_errors=True)
-        for folder in created:
-            with contextlib.suppress(OSError):  # something else is in it by now
-                folder.rmdir()
+
+
+@contextlib.contextmanager
+def held_folder(path: Path) -> Iterator[None]:
+    """Hold a folder, which is made if need be; what is in it is nobody else's until the block or the process ends.
+
+    A folder that was made for it is gone when the block fails and has left nothing there.
+
+    Raises:
+        InputError: Another process holds it.
+        OSError: It cannot be made.
+    """
+    is_new = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            do = 'Wait for it, or choose another output folder'
+            raise InputError('another process is writing there', where=path, do=do) from None
+        except OSError:  # a file system without locks on folders
+            pass
+        if not path.exists():  # who held it has ended in between, and removed it
+            path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # something is in it
+                path.rmdir()
         raise
-    shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _empty(folder: Path) -> None:
+    for one in folder.iterdir():
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
+        else:
+            one.unlink()

@@ -87,7 +87,7 @@ class _Reader:
                 raise InputError(
                     f'the file is based on itself, by {line_of(name, _LONGEST_NAME)}', where=where, do='Remove that'
                 )
-            if not base.is_file():
+            if not _is_file(base):
                 do = 'Give paths relative to the file that names them'
                 raise InputError(f'there is no file {line_of(str(base), _LONGEST_NAME)}', where=where, do=do)
             merged = _inherit(merged, self.load(base, derived), str(base))
@@ -95,7 +95,10 @@ class _Reader:
 
     def _base(self, path: Path, name: str) -> Path:
         if self._within is None:
-            return path.parent / Path(name).expanduser()
+            try:
+                return path.parent / Path(name).expanduser()
+            except RuntimeError:  # there is no such user
+                return path.parent / name
         return inside(self._within, path.parent / name, where=f'{path}: {_BASE}', do='Keep both in one folder')
 
     def _read(self, path: Path) -> dict[str, Any]:
@@ -126,6 +129,13 @@ class _Reader:
             do = 'Write key: value pairs, as in the files under options/'
             raise InputError('holds no options', where=path, do=do)
         return options
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _inherit(base: dict[str, Any], options: Mapping[str, Any], where: str, section: str = '') -> dict[str, Any]:

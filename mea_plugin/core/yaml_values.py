@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from functools import partial
 from typing import Any
@@ -42,6 +43,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Quote a text whose line separators PyYAML would write, and then read as spaces."""
+    style = '"' if set('\x85\u2028\u2029\ufeff') & set(text) else None
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
 for _class in (_Loader, _Dumper):  # the dumper: to quote names that would be read as numbers
     _class.add_implicit_resolver(
         'tag:yaml.org,2002:float',
@@ -116,6 +124,9 @@ def _check_size(root: yaml.Node) -> None:
     waiting: list[tuple[yaml.Node, bool]] = [(root, False)]
     while waiting:
         node, is_done = waiting.pop()
+        if isinstance(node, yaml.ScalarNode) and not _is_text(node.value):
+            what = 'a text holds a zero, or half a surrogate pair'
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         inner = _inner(node)
         if is_done:
             open_nodes.discard(id(node))
@@ -130,6 +141,16 @@ def _check_size(root: yaml.Node) -> None:
             open_nodes.add(id(node))
             waiting.append((node, True))
             waiting.extend((one, False) for one in inner)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a path can be made of it, as of most texts of option files one is."""
+    if value.isascii():
+        return '\0' not in value
+    try:
+        return b'\0' not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _inner(node: yaml.Node) -> list[yaml.Node]:

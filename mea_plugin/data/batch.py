@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file, hash_json
+from mea_plugin.core.folders import held_folder
 from mea_plugin.core.images import EXTENSIONS, read_rgb, write_png
 from mea_plugin.data.batch_state import BatchState, Made
 from mea_plugin.data.parallel import mapper
@@ -80,10 +81,11 @@ def run_batch(
         todo = [plan for plan in plans if not plan.done]
         if todo or state.ours != files or not state.complete:
             kept = {plan.item.name: plan.item.known for plan in plans if plan.done and plan.item.known}
-            state.begin(kept, files)
-            for name, made in each(partial(_make, recipe, output), todo, 'write'):
-                state.add(name, made)
-            state.finish({'recipe': type(recipe).__name__, **asdict(recipe)})
+            with held_folder(output):
+                state.begin(kept, files)
+                for name, made in each(partial(_make, recipe, output), todo, 'write'):
+                    state.add(name, made)
+                state.finish({'recipe': type(recipe).__name__, **asdict(recipe)})
     return BatchResult(made=len(todo), kept=len(plans) - len(todo))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import read_json, write_json, write_text
+from mea_plugin.core.errors import InputError, shortened
+from mea_plugin.core.files import parse_json, read_bytes, read_json, write_json, write_text
+from mea_plugin.core.folders import is_inside
 
 __all__ = ['BatchState', 'Made']
 
@@ -65,7 +66,7 @@ class BatchState:
             state._take(state._check(read_json(output / _MANIFEST), 'images', _MANIFEST)['images'], _MANIFEST)
             state.complete = not (output / _JOURNAL).exists()
         if (output / _JOURNAL).exists():
-            head, *lines = (output / _JOURNAL).read_text().split('\n')
+            head, *lines = read_bytes(output / _JOURNAL).decode(errors='replace').split('\n')
             state.ours.update(state._check(_parse(head), 'ours', _JOURNAL)['ours'])
             for line in lines:
                 state._take(_parse(line) or {}, _JOURNAL)  # the last line may be torn
@@ -84,11 +85,21 @@ class BatchState:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise self._refusal('is damaged', file) from None
         names = [name for entry in made.values() for name in entry.files]
-        for name in names:
-            if Path(name).is_absolute() or '..' in Path(name).parts:
-                raise self._refusal(f"names a file elsewhere, '{name}'", file)  # which might be removed
+        self._check_inside(names, file)
         self.made.update(made)
         self.ours.update(names)
+
+    def _check_inside(self, names: Iterable[str], file: str) -> None:
+        """Refuse names of files that are elsewhere, also by a link: they might be removed."""
+        parents = set()  # there are few: following links costs time
+        for name in names:
+            parent, _, last = name.rpartition('/')
+            if name.startswith('/') or last in ('', '.', '..'):
+                raise self._refusal(f'names a file elsewhere, {shortened(name)}', file)
+            parents.add(parent or '.')
+        for parent in parents:
+            if not is_inside(self.output, parent):
+                raise self._refusal(f'names files elsewhere, in {shortened(parent)}', file)
 
     def _refusal(self, what: str, file: str) -> InputError:
         return InputError(what, where=self.output / file, do='Choose another output folder')
@@ -135,6 +146,6 @@ class BatchState:
 
 def _parse(line: str) -> Any | None:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
         return None

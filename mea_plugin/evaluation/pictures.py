@@ -150,7 +150,8 @@ def _holds_only_ours(output: Path) -> bool:
     known = set()
     for one in pictures if isinstance(pictures, list) else ():
         if isinstance(one, dict) and isinstance(one.get('answers'), dict):
-            known |= {one.get('query'), one.get('truth'), *one['answers'].values()}
+            paths = (one.get('query'), one.get('truth'), *one['answers'].values())
+            known |= {path for path in paths if isinstance(path, str)}
     if folder.is_symlink() or not folder.is_dir():
         return False
     return all(path.is_dir() or path.relative_to(output).as_posix() in known for path in folder.rglob('*'))

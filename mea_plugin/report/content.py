@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
-from mea_plugin.core.errors import InputError
+from mea_plugin.core.errors import InputError, shortened
 from mea_plugin.core.schema import first_error
 from mea_plugin.evaluation.results import Kind
 from mea_plugin.evaluation.statistics import Verdict
 
-__all__ = ['AGAIN', 'EVALUATION', 'FLATNESS', 'FORMATS', 'UNSEALED', 'check_content']
+__all__ = ['AGAIN', 'EVALUATION', 'FLATNESS', 'FORMATS', 'UNSEALED', 'check_content', 'printable']
 
 EVALUATION, FLATNESS = 'evaluation.json', 'flatness.json'
 FORMATS = {EVALUATION: 3, FLATNESS: 2}
 UNSEALED = {EVALUATION: 2, FLATNESS: 1}  # the last ones without a checksum
 AGAIN = {EVALUATION: 'Run tools/evaluate.py again', FLATNESS: 'Run tools/flatness.py again'}
 
+_MOST_DIGITS = 12
+_LARGEST = 1e30
+_FARTHEST = 1e6  # in units of each filter
+_NO_TEXT = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')  # nor would XML take it
+_Count = Annotated[int, Field(ge=0, le=10**12)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 Role = Literal['baseline', 'victim', 'surrogate', 'ceiling']
 
@@ -35,7 +41,7 @@ class _Run(TypedDict):
 class _Metric(TypedDict):
     title: str
     unit: str
-    digits: int
+    digits: Annotated[int, Field(ge=0, le=_MOST_DIGITS)]
     better: Literal['higher', 'lower']
     kind: str
     protocol: str
@@ -43,8 +49,8 @@ class _Metric(TypedDict):
 
 
 class _Protocol(TypedDict):
-    scale: int
-    border: int
+    scale: _Count
+    border: _Count
     metrics: dict[str, _Metric]
 
 
@@ -58,8 +64,8 @@ class _Model(TypedDict):
 class _Scores(TypedDict):
     mean: dict[str, float | None]
     interval: dict[str, Interval | None]
-    identical: dict[str, int]
-    undefined: dict[str, int]
+    identical: dict[str, _Count]
+    undefined: dict[str, _Count]
     images: dict[str, dict[str, float | None]]
 
 
@@ -69,8 +75,8 @@ class _Difference(TypedDict):
     first: str
     second: str
     over: str
-    count: int
-    seeds: int
+    count: _Count
+    seeds: _Count
     mean: float | None
     interval: Interval | None
     p: float | None
@@ -86,7 +92,7 @@ class _Benchmark(TypedDict):
 
 class _TestSet(TypedDict):
     name: str
-    count: int
+    count: _Count
     fingerprint: str
     benchmark: _Benchmark | None
     fidelity: dict[str, _Scores]
@@ -114,12 +120,12 @@ class _Evaluation(_Run):
 
 class _Eigenvalue(TypedDict):
     value: float | None
-    residual: float | None
+    residual: Annotated[float, Field(ge=0)] | None
 
 
 class _Trace(TypedDict):
     value: float | None
-    standard_error: float | None
+    standard_error: Annotated[float, Field(ge=0)] | None
 
 
 class _Point(TypedDict):
@@ -150,7 +156,7 @@ class _Landscape(TypedDict):
 
 class _Flatness(_Run):
     loss: str
-    samples: int
+    samples: _Count
     trajectories: dict[str, list[_Point]]
     landscapes: dict[str, _Landscape]
 
@@ -175,6 +181,44 @@ def check_content(content: Any, path: Path) -> None:
         raise InputError(found.what, where=found.where, do=AGAIN[path.name]) from None
     if path.name == EVALUATION:
         _check_names(content, path)
+    else:
+        _check_landscapes(content, path)
+
+
+def printable(value: Any, path: Path) -> Any:
+    """A copy of JSON in which every text can be shown: other characters are replaced.
+
+    Raises:
+        InputError: A number is far beyond what is ever measured; no figure could show it.
+    """
+    if isinstance(value, dict):
+        return {_shown(key): printable(one, path) for key, one in value.items()}
+    if isinstance(value, list):
+        return [printable(one, path) for one in value]
+    if isinstance(value, int | float) and abs(value) > _LARGEST:
+        raise InputError(f'the number {shortened(value)} is too large', where=path, do=AGAIN[path.name])
+    return _shown(value) if isinstance(value, str) else value
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    return _NO_TEXT.sub('\ufffd', text)
+
+
+def _check_landscapes(measured: _Flatness, path: Path) -> None:
+    """Refuse a line or plane whose losses are not one for each place, or whose places do not rise."""
+    for name, landscape in measured['landscapes'].items():
+        line, plane = landscape['line'], landscape['plane']
+        axes = [*([line['steps']] if line else []), *([plane['x'], plane['y']] if plane else [])]
+        fits = all(axis == sorted(set(axis)) and axis and max(map(abs, axis)) <= _FARTHEST for axis in axes)
+        if line:
+            fits = fits and len(line['loss']) == len(line['steps'])
+        if plane:
+            fits = fits and [len(row) for row in plane['loss']] == [len(plane['x'])] * len(plane['y'])
+        if not fits:
+            where = f'{path}: landscapes.{name}'
+            raise InputError('its losses and their places do not fit together', where=where, do=AGAIN[FLATNESS])
 
 
 def _check_names(evaluation: _Evaluation, path: Path) -> None:

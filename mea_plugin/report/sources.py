@@ -14,7 +14,7 @@ from mea_plugin.core.files import read_bytes, read_json
 from mea_plugin.core.folders import OutsideError, inside
 from mea_plugin.core.options import load_options
 from mea_plugin.core.records import read_record, tell_once
-from mea_plugin.report.content import AGAIN, EVALUATION, FLATNESS, FORMATS, UNSEALED, check_content
+from mea_plugin.report.content import AGAIN, EVALUATION, FLATNESS, FORMATS, UNSEALED, check_content, printable
 
 __all__ = ['Extraction', 'Results', 'Source', 'read_results']
 
@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
     """A result's content, checked as far as the page reads it."""
     name = path.name
     try:
-        return read_record(
+        content = read_record(
             path,
             format=FORMATS[name],
             unsealed=UNSEALED[name],
@@ -126,6 +126,7 @@ def _read(path: Path) -> dict[str, Any]:
             tell=tell_once,
             do=AGAIN[name],
         )
+        return dict(printable(content, path))
     except FileNotFoundError:
         raise InputError('is gone', where=path, do='Check the path') from None
 

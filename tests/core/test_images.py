@@ -1,6 +1,7 @@
 """What counts as an image, what is refused, and that nothing but an InputError comes out of a damaged file."""
 
 import io
+import os
 import re
 import struct
 import warnings
@@ -271,3 +272,25 @@ def test_a_wrong_checksum_is_named(tmp_path):
     (tmp_path / 'a.png').write_bytes(data)
     with refused(tmp_path / 'a.png', 'checksum', 'IDAT'):
         read_rgb(tmp_path / 'a.png')
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.jpg', 'a.eps'])
+def test_no_program_is_run_whatever_a_file_is_called(tmp_path, monkeypatch, name):
+    """Pillow knows EPS, and hands such a file to Ghostscript."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *_, **__: pytest.fail('Ghostscript was called'))
+    content = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 moveto\n%%EOF\n'
+    (tmp_path / name).write_bytes(content)
+    for read in (read_rgb, image_size):
+        with refused(name, 'not an image'):
+            read(tmp_path / name)
+    with refused('upload'):
+        decode_rgb(content, where='upload')
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    for read in (read_rgb, image_size):
+        with refused('a.png', 'no file'):
+            read(tmp_path / 'a.png')

@@ -9,10 +9,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mea_plugin.core.errors import InputError
+from mea_plugin.core.folders import OutsideError
 from mea_plugin.core.options import apply_overrides, check_keys, dump_options, load_options, merge, require
 from tests.helpers import refused
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+TEXT = st.text(st.characters(codec='utf-8', exclude_characters='\0'), max_size=8)  # a path may be made of it
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
 SECTIONS = st.dictionaries(
     st.sampled_from('abcd'),
     st.recursive(SCALARS, lambda inner: st.dictionaries(st.sampled_from('abcd'), inner, max_size=3), max_leaves=8),
@@ -281,3 +284,35 @@ def test_bad_overrides_are_refused_and_change_nothing(entry, quoted, do):
     with refused('--force_yml', quoted, do=do):
         apply_overrides(options, [entry])
     assert options == {'name': 'a', 'train': {'total_iter': 1}}
+
+
+def test_nothing_outside_of_a_folder_is_read(tmp_path):
+    folder = tmp_path / 'results'
+    inner = write(folder, '_base_: [base.yml, ../more.yml]\na: 1\n', 'in/options.yml')
+    write(folder, 'b: 2\n', 'in/base.yml')
+    write(folder, 'c: 3\n', 'more.yml')
+    assert load_options(inner, within=folder) == {'a': 1, 'b': 2, 'c': 3}
+    (tmp_path / 'given').symlink_to(folder)
+    assert load_options(tmp_path / 'given' / 'in' / 'options.yml', within=tmp_path / 'given')['c'] == 3
+    with pytest.raises(OutsideError):
+        load_options(inner, within=folder / 'in')
+    write(tmp_path, 'c: 4\n', 'private.yml')
+    for base in (str(tmp_path / 'private.yml'), '../../private.yml', 'link.yml', '/dev/zero', '~/private.yml'):
+        write(folder, f'_base_: {base}\n', 'in/options.yml')
+        (folder / 'in' / 'link.yml').unlink(missing_ok=True)
+        (folder / 'in' / 'link.yml').symlink_to(tmp_path / 'private.yml')
+        with pytest.raises(InputError):
+            load_options(inner, within=folder)
+
+
+def test_a_pipe_or_a_device_is_no_option_file(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.yml')
+    for path in (tmp_path / 'pipe.yml', Path('/dev/zero'), tmp_path):
+        with pytest.raises(InputError):
+            load_options(path)
+
+
+def test_aliases_that_stay_small_are_followed(tmp_path):
+    text = 'a: &a {lr: 1}\nb: {<<: *a, rho: 2}\nc: [*a, *a]\n'
+    found = load_options(write(tmp_path, text))
+    assert found == {'a': {'lr': 1}, 'b': {'lr': 1, 'rho': 2}, 'c': [{'lr': 1}, {'lr': 1}]}
