@@ -58,7 +58,7 @@ def newest_intact(paths: Iterable[Path], check: Callable[[Path], None], warn: Ca
     Raises:
         InputError: There are some of this run, and none is intact.
     """
-    damaged: list[Path] = []
+    damaged: list[tuple[Path, str]] = []
     passed = False
     for path in paths:
         try:
@@ -67,15 +67,18 @@ def newest_intact(paths: Iterable[Path], check: Callable[[Path], None], warn: Ca
             warn(f'{path} is passed over: it {error}')
         except InputError as error:
             warn(f'{path} is passed over: {error.what}')
-            damaged.append(path)
+            damaged.append((path, error.what))
         else:
             if passed:
                 warn(f'resuming from {path} instead')
             return path
         passed = True
     if damaged:
+        newest, what = damaged[0]
         raise InputError(
-            f'none of {len(damaged)} checkpoints is intact', where=damaged[0].parent, do='Start anew without resuming'
+            f'none of {len(damaged)} checkpoints is intact ({newest.name} {what})',
+            where=newest.parent,
+            do='Start anew without resuming',
         )
     return None
 
