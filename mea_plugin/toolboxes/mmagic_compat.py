@@ -25,7 +25,7 @@ from mea_plugin.core.packages import check_installed
 from mea_plugin.core.plain_pickle import Stub
 from mea_plugin.optim import SAM
 from mea_plugin.toolboxes.mediapipe_compat import hide_broken_mediapipe
-from mea_plugin.toolboxes.safe_loading import load, read_published_weights_as_data, read_safely, unpickle_safely
+from mea_plugin.toolboxes.safe_loading import load_with_stubs, read_published_weights_as_data, read_safely, unpickle_safely
 
 __all__ = ['apply', 'with_log_history']
 
@@ -144,7 +144,7 @@ def _read_files_as_data() -> None:
     from mmengine.fileio.handlers import pickle_handler
     from mmengine.runner import checkpoint
 
-    read_safely(checkpoint, lambda *args, **kwargs: with_log_history(load(*args, **kwargs)))
+    read_safely(checkpoint, lambda *args, **kwargs: with_log_history(load_with_stubs(*args, **kwargs)))
     unpickle_safely(pickle_handler)
     for name in ('mmagic.evaluation.functional.inception_utils', 'mmagic.evaluation.functional.fid_inception'):
         module = importlib.import_module(name)

@@ -18,25 +18,42 @@ from urllib.parse import urlsplit
 import torch
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.plain_pickle import PickleError, read_pickle
-from mea_plugin.core.torch_files import any_stub, read_torch_file
+from mea_plugin.core.plain_pickle import Name, PickleError, read_pickle
+from mea_plugin.core.torch_files import any_stub, no_stub, read_torch_file
 from mea_plugin.core.torch_pickle import Storage, TensorBuilder
 
-__all__ = ['load', 'load_pickle', 'load_url', 'read_published_weights_as_data', 'read_safely', 'unpickle_safely']
+__all__ = [
+    'load',
+    'load_pickle',
+    'load_url',
+    'load_with_stubs',
+    'read_published_weights_as_data',
+    'read_safely',
+    'unpickle_safely',
+]
 
 _DO = 'Give a file that torch.save wrote, with tensors and plain values'
 _MAX_PICKLE = 1 << 30
 
 
 def load(file: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-    """In place of ``torch.load``: tensors on the CPU, and inert stand-ins for all that is no data.
+    """In place of ``torch.load``: tensors on the CPU and plain values.
 
     Raises:
         InputError: See :func:`~mea_plugin.core.torch_files.read_torch_file`; or the file is none on this disk.
     """
+    return _load(file, no_stub)
+
+
+def load_with_stubs(file: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    """As :func:`load`, with inert stand-ins for whatever else is in the file: MMEngine's checkpoints hold its log."""
+    return _load(file, any_stub)
+
+
+def _load(file: str | os.PathLike[str], has_stub: Callable[[Name], bool]) -> Any:
     if not isinstance(file, str | os.PathLike):
         raise InputError('weights are read from files only', do='Download the file, and give its path')
-    return read_torch_file(file, has_stub=any_stub, do=_DO)
+    return read_torch_file(file, has_stub=has_stub, do=_DO)
 
 
 def load_url(

@@ -43,9 +43,10 @@ def noted_run(folder: Path, warn: Callable[[str], None]) -> str | None:
 
 
 def note_run(folder: Path, run: str) -> None:
-    """Write down which run a folder is of."""
+    """Write down which run a folder is of, unless it says so already."""
     content = {'format': _FORMAT, RUN: run}
-    write_json(folder / FILE, {**content, 'sha256': _hash(content)})
+    if read_json(folder / FILE) != {**content, 'sha256': _hash(content)}:
+        write_json(folder / FILE, {**content, 'sha256': _hash(content)})
 
 
 def check_run(state: Mapping[str, Any] | None, run: str | None) -> None:

@@ -83,6 +83,7 @@ def result(root: Path) -> dict:
     folder = root / 'experiments' / 'tiny'
     state = checkpoints.read(folder / 'training_states' / f'{TOTAL}.state')
     state['mea'].pop('files')  # hashes of files whose zip archives hold their names
+    assert len(state['mea'].pop('run')) == 32  # its name, which no other run has
     weights = torch.load(folder / 'models' / 'net_g_latest.pth', weights_only=True)
     return {'state': state, 'weights': weights}
 
