@@ -154,7 +154,7 @@ def _now() -> str:
 
 def _forget_in_child() -> None:
     """A child of this process shares its open files, and would hold the lock after its parent's death."""
-    global _guard  # noqa: PLW0603 - another thread may have held it
+    global _guard  # another thread may have held it
     _guard = threading.RLock()
     for file, _ in _held.values():
         file.close()

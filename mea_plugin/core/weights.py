@@ -46,8 +46,8 @@ def load_weights(
 def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[str, Any]:
     """What a file saved by ``torch.save``, or a ``.safetensors`` file, holds, read without executing code in it.
 
-    See :mod:`mea_plugin.core.torch_files`. Whatever a checkpoint holds besides tensors and plain values, such as MMEngine's
-    log, is an inert stand-in in the result.
+    See :mod:`mea_plugin.core.torch_files`. Whatever a checkpoint holds besides tensors and plain values, such as
+    MMEngine's log, is an inert stand-in in the result.
 
     Args:
         path: The file.
@@ -63,7 +63,8 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
     try:
-        return _read_plain(path, 'Give a state dict saved by torch.save' + ('' if trusted is None else ', or trusted: true'))
+        do = 'Give a state dict saved by torch.save'
+        return _read_plain(path, do if trusted is None else f'{do}, or add trusted: true')
     except TorchScriptError:
         raise
     except InputError:

@@ -25,7 +25,12 @@ from mea_plugin.core.packages import check_installed
 from mea_plugin.core.plain_pickle import Stub
 from mea_plugin.optim import SAM
 from mea_plugin.toolboxes.mediapipe_compat import hide_broken_mediapipe
-from mea_plugin.toolboxes.safe_loading import load_with_stubs, read_published_weights_as_data, read_safely, unpickle_safely
+from mea_plugin.toolboxes.safe_loading import (
+    load_with_stubs,
+    read_published_weights_as_data,
+    read_safely,
+    unpickle_safely,
+)
 
 __all__ = ['apply', 'with_log_history']
 
@@ -162,11 +167,13 @@ def with_log_history(state: Any) -> Any:
 
     hub = state.get('message_hub') if isinstance(state, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
-    for name, stub in list(scalars.items()) if isinstance(scalars, dict) else ():
-        held = stub.state if isinstance(stub, Stub) and isinstance(stub.state, dict) else {}
+    if not isinstance(scalars, dict):
+        return state
+    for name, stub in list(scalars.items()):
+        held: dict[str, Any] = stub.state if isinstance(stub, Stub) and isinstance(stub.state, dict) else {}
         values, counts, length = (held.get(key) for key in ('_log_history', '_count_history', 'max_length'))
-        right = isinstance(values, numpy.ndarray) and isinstance(counts, numpy.ndarray) and values.ndim == 1
-        if right and values.shape == counts.shape and type(length) is int and length > 0:
+        fits = getattr(values, 'ndim', 0) == 1 and getattr(counts, 'shape', None) == getattr(values, 'shape', ())
+        if fits and type(length) is int and length > 0:
             scalars[name] = HistoryBuffer(values, counts, length)
         elif isinstance(stub, Stub):
             del scalars[name]

@@ -12,7 +12,7 @@ import pickle
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -128,5 +128,5 @@ class _Replaced(types.ModuleType):
         return getattr(vars(self)['_module'], name)
 
 
-def _no_storage(*args: Any) -> Storage | NoReturn:
+def _no_storage(*args: Any) -> Storage:
     raise PickleError('has tensors in it')

@@ -17,7 +17,9 @@ from tests.helpers import ROOT, pair_folders, training_options, write_yaml
 
 # Calls that run what a file says, or may, and why each of them is no danger. A new one fails the test until it is here.
 RISKY = {
-    'mea_plugin/core/weights.py': {'torch.load': 'only with trusted: true, and the safe reader could not read the file'},
+    'mea_plugin/core/weights.py': {
+        'torch.load': 'only with trusted: true, and the safe reader could not read the file'
+    },
     'mea_plugin/victims/torchscript.py': {'torch.jit.load': 'only with trusted: true'},
     'mea_plugin/victims/torch_export.py': {'torch.export.load': 'only with trusted: true'},
     'mea_plugin/serving/watch/memory.py': {'np.load': 'without pickles'},
@@ -213,8 +215,9 @@ def _mmagic(path):
 
 def _pretrained(path):
     pytest.importorskip('mmagic')
-    import mea_plugin.mmagic  # noqa: F401
     from mmengine.model import BaseModule
+
+    import mea_plugin.mmagic  # noqa: F401
 
     class Network(BaseModule):
         def __init__(self):
@@ -230,16 +233,18 @@ def _pretrained(path):
 
 def _mmengine(path):
     pytest.importorskip('mmagic')
-    import mea_plugin.mmagic  # noqa: F401
     from mmengine.runner import load_checkpoint
+
+    import mea_plugin.mmagic  # noqa: F401
 
     load_checkpoint(torch.nn.Conv2d(3, 3, 3), str(path), strict=True)
 
 
 def _download(path, monkeypatch):
     pytest.importorskip('mmagic')
-    import mea_plugin.mmagic  # noqa: F401
     from mmengine.runner import load_checkpoint
+
+    import mea_plugin.mmagic  # noqa: F401
 
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(path.parent))
     (path.parent / 'checkpoints').mkdir(exist_ok=True)
@@ -248,8 +253,9 @@ def _download(path, monkeypatch):
 
 
 def _torchvision(path, monkeypatch):
-    import mea_plugin.basicsr  # noqa: F401
     import torchvision
+
+    import mea_plugin.basicsr  # noqa: F401
 
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(path.parent))
     (path.parent / 'checkpoints').mkdir(exist_ok=True)
@@ -258,16 +264,18 @@ def _torchvision(path, monkeypatch):
 
 
 def _vgg(path, monkeypatch):
-    import mea_plugin.basicsr  # noqa: F401
     from basicsr.archs import vgg_arch
+
+    import mea_plugin.basicsr  # noqa: F401
 
     monkeypatch.setattr(vgg_arch, 'VGG_PRETRAIN_PATH', str(path))
     vgg_arch.VGGFeatureExtractor(['relu1_1'])
 
 
 def _toolbox_model(path):
-    import mea_plugin.basicsr  # noqa: F401
     from basicsr.models.base_model import BaseModel
+
+    import mea_plugin.basicsr  # noqa: F401
 
     model = BaseModel.__new__(BaseModel)
     model.load_network(torch.nn.Conv2d(3, 3, 3), str(path))
@@ -279,16 +287,18 @@ def _sub_network(path):
 
 def _pickled(path):
     pytest.importorskip('mmagic')
-    import mea_plugin.mmagic  # noqa: F401
     import mmengine
+
+    import mea_plugin.mmagic  # noqa: F401
 
     mmengine.load(str(path), file_format='pkl')
 
 
 def _features(path):
     pytest.importorskip('mmagic')
-    import mea_plugin.mmagic  # noqa: F401
     from mmagic.evaluation.functional import inception_utils
+
+    import mea_plugin.mmagic  # noqa: F401
 
     with path.open('rb') as file:
         inception_utils.pickle.load(file)

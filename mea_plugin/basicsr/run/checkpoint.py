@@ -14,9 +14,9 @@ from typing import Any
 from torch import nn
 
 from mea_plugin.basicsr.checks.train import check_reach
+from mea_plugin.basicsr.models.training_state import saved_states
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
-from mea_plugin.basicsr.models.training_state import saved_states
 from mea_plugin.training import checkpoints, random_state
 from mea_plugin.training.agreement import by_all, by_first
 from mea_plugin.training.ranks import Ranks

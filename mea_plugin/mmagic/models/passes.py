@@ -132,6 +132,6 @@ def _read(logs: Logs) -> dict[str, float]:
 
 
 def _has_checkpoint() -> bool:
-    """Whether the last one that this run has saved, or was resumed from, is intact; it is noted before it is written."""
+    """Whether the last one that this run has noted is there and intact: it is noted before it is written."""
     path = MessageHub.get_current_instance().runtime_info.get('last_ckpt')
     return isinstance(path, str) and has_intact([Path(path)])
