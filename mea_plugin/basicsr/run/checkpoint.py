@@ -6,7 +6,8 @@ state is BasicSR's, with one more key, ``mea``: what a resume that equals a run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from mea_plugin.basicsr.checks.train import check_reach
 from mea_plugin.basicsr.models.training_state import saved_states
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
+from mea_plugin.core.schema import shortened
 from mea_plugin.training import checkpoints, random_state
 from mea_plugin.training.agreement import by_all, by_first
 from mea_plugin.training.ranks import Ranks
 from mea_plugin.training.run_identity import RUN, check_run, noted_run
 
-__all__ = ['Resumed', 'Writer', 'find', 'point_to_networks', 'restore']
+__all__ = ['Resumed', 'Writer', 'find', 'point_to_networks', 'put_random_states_back', 'restore']
 
 
 @dataclass
@@ -220,26 +222,48 @@ def restore(model: Any, resumed: Resumed, warn: Callable[[str], None]) -> None:
     planned = [_schedule(scheduler) for scheduler in model.schedulers]
     theirs = (resumed.extra or {}).get('optimizers')
     if theirs is not None and theirs != _names(model):
+        saved = shortened(' and '.join(map(str, theirs)))[1:-1]
         raise InputError(
-            f'was saved with {" and ".join(theirs)}, the option file has {" and ".join(_names(model))}',
+            f'was saved with {saved}, the option file has {" and ".join(_names(model))}',
             where=resumed.path,
             do='Resume with the option file that it was trained with',
         )
-    try:
+    with _fitting(resumed.path):
         model.resume_training(resumed.state)
-    except (ValueError, LookupError, AssertionError, RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(
-            f'does not fit the optimizers or schedulers of the option file ({error})',
-            where=resumed.path,
-            do='Resume with the option file that it was trained with',
-        ) from error
     for scheduler, plan in zip(model.schedulers, planned, strict=True):
         check_reach(scheduler, model.opt['train'], where=f'{resumed.path}: its schedule')
         differing = [key for key, value in _schedule(scheduler).items() if plan.get(key) != value]
         if differing:
             warn(f'{resumed.path}: {", ".join(differing)} of its learning rate schedule stay, not those of the options')
     if resumed.extra and hasattr(model, 'load_training_state'):
-        model.load_training_state(resumed.extra['model'])
+        with _fitting(resumed.path):
+            model.load_training_state(resumed.extra['model'])
+
+
+@contextlib.contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Turn what a state does to optimizers and models that it does not fit into one line."""
+    try:
+        yield
+    except (ValueError, LookupError, AssertionError, RuntimeError, TypeError, AttributeError) as error:
+        reason = shortened(' '.join(str(error).split()))[1:-1]
+        raise InputError(
+            f'does not fit the optimizers or schedulers of the option file ({type(error).__name__}: {reason})',
+            where=path,
+            do='Resume with the option file that it was trained with',
+        ) from error
+
+
+def put_random_states_back(resumed: Resumed, rank: int, world: int, devices: list[int]) -> None:
+    """Put the random states of a rank back, if the checkpoint is of as many.
+
+    Raises:
+        InputError: They are none.
+    """
+    states = (resumed.extra or {}).get('random') or []
+    if len(states) == world:
+        with _fitting(resumed.path):
+            random_state.restore(states[rank], devices)
 
 
 def _schedule(scheduler: Any) -> dict[str, Any]:

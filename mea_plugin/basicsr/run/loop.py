@@ -124,8 +124,7 @@ class _Run:
         if isinstance(self.model, ExtractionModel):
             self.model.stop_requested = stop.requested
         self.writer = checkpoint.Writer(self.model, ranks, self.devices)
-        states = extra.get('random') or []
-        self.random = states[ranks.rank] if len(states) == ranks.world else None
+        self.resumed = resumed
 
     @property
     def epoch(self) -> int:
@@ -140,8 +139,9 @@ class _Run:
         self.throughput = Throughput(self._samples())
         self.throughput.restart(self.iteration)
         self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
-        if self.random:
-            random_state.restore(self.random, self.devices)
+        if self.resumed:
+            checkpoint.put_random_states_back(self.resumed, self.ranks.rank, self.ranks.world, self.devices)
+            self.resumed = None  # as large as the model and its optimizer
         self._finish_iteration()  # a validation that a resumed run still owes
         if self.iteration < self.total:
             with batches_of(self.loader) as batches:
@@ -235,7 +235,7 @@ class _Run:
                 'so the resumed run is not exactly the one that was stopped.'
             )
             return
-        world = len(extra['random'])
+        world = len(extra.get('random') or ())
         if world != self.ranks.world:
             self.logger.warning(
                 f'{resumed.path} is of {world} processes, this run has {self.ranks.world}: the '

@@ -173,12 +173,23 @@ class ExtractionRunner(Runner):
             Stopped: The run was asked to stop, and its state is saved.
             RunError: Another process of the run has gone.
         """
+        held = by_all(self.ranks, self._lock_checkpoints)  # noqa: F841 - for as long as this runs
         with among(self.ranks, self._advice):
             return super().train()
 
     def _lock(self) -> OwnedLock | None:
         folder = Path(self.work_dir)
         return OwnedLock(folder / '.lock', folder) if self.ranks.is_first else None
+
+    def _lock_checkpoints(self) -> OwnedLock | None:
+        """Keep others out of a folder for checkpoints elsewhere, which two work folders of one name would share."""
+        folder = self.checkpoint_hook.folder(self)
+        if not self.ranks.is_first or folder.absolute() == Path(self.work_dir).absolute():
+            return None
+        try:
+            return OwnedLock(folder.parent / '.locks' / f'{folder.name}.lock', folder)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError):  # the hook, which makes the folder, says so
+            return None
 
     def _advice(self) -> str:
         """What to do when another process of the run has gone."""
