@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import write_bytes
 from mea_plugin.core.plain_pickle import Name, PickleError, read_pickle
-from mea_plugin.core.stored_zip import StoredZip, ZipDamage
+from mea_plugin.core.stored_zip import StoredZip, ZipError
 from mea_plugin.core.torch_pickle import Storage, TensorBuilder
 
 __all__ = [
@@ -104,14 +105,14 @@ def fault(path: str | Path) -> str | None:
             _check_whole(StoredZip(file), file)
     except FileNotFoundError:
         return 'is missing'
-    except (ZipDamage, OSError) as error:
+    except (ZipError, OSError) as error:
         return _reason(error)
     except (ValueError, struct.error, OverflowError) as error:  # none is known: damage shall never end a run
         return f'is damaged ({type(error).__name__})'
     return None
 
 
-def read_torch_file(path: str | Path, *, has_stub: Callable[[Name], bool], do: str) -> Any:
+def read_torch_file(path: str | os.PathLike[str], *, has_stub: Callable[[Name], bool], do: str) -> Any:
     """What a file holds: tensors on the CPU, plain values, numpy arrays.
 
     Args:
@@ -133,44 +134,43 @@ def read_torch_file(path: str | Path, *, has_stub: Callable[[Name], bool], do: s
         raise InputError('is missing', where=path, do=do) from None
     except InputError:
         raise
-    except (ZipDamage, PickleError, OSError) as error:
+    except (ZipError, PickleError, OSError) as error:
         raise InputError(_reason(error), where=path, do=do) from error
     except (MemoryError, RuntimeError, ValueError, TypeError, struct.error) as error:  # torch's, for want of memory
         raise InputError(f'cannot be read ({type(error).__name__})', where=path, do=do) from error
-
 
 
 def _reason(error: Exception) -> str:
     return f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
 
 
-def _check_whole(archive: StoredZip, file: BinaryIO) -> None:
+def _check_whole(archive: StoredZip, file: io.BufferedReader) -> None:
     """Refuse an archive of which a bit is wrong, as far as can be known."""
     if not archive.is_stored:
-        raise ZipDamage('has compressed records, which torch.save never writes')
+        raise ZipError('has compressed records, which torch.save never writes')
     if not archive.comment:
         archive.check_content()
         return
     expected = archive.comment.removeprefix(_MARK)
     if len(expected) != 64 or len(archive.comment) != 64 + len(_MARK):
-        raise ZipDamage('is damaged at its end')
+        raise ZipError('is damaged at its end')
     digest, left = hashlib.sha256(), archive.size - len(archive.comment)
     file.seek(0)
     while left:
         part = file.read(min(left, 1 << 20))
         if not part:
-            raise ZipDamage('ends early')
+            raise ZipError('ends early')
         digest.update(part)
         left -= len(part)
     if digest.hexdigest().encode() != expected:
-        raise ZipDamage('is damaged (its SHA-256 differs)')
+        raise ZipError('is damaged (its SHA-256 differs)')
 
 
-def _read_archive(path: Path, file: BinaryIO, has_stub: Callable[[Name], bool]) -> Any:
+def _read_archive(path: Path, file: io.BufferedReader, has_stub: Callable[[Name], bool]) -> Any:
     archive = StoredZip(file)
     pickles = [name for name in archive.records if name.count('/') == 1 and name.endswith('/data.pkl')]
     if len(pickles) != 1:
-        raise ZipDamage('holds nothing that torch.save wrote')
+        raise ZipError('holds nothing that torch.save wrote')
     folder = pickles[0].removesuffix('data.pkl')
     if f'{folder}constants.pkl' in archive.records:
         raise TorchScriptError(
@@ -182,7 +182,7 @@ def _read_archive(path: Path, file: BinaryIO, has_stub: Callable[[Name], bool]) 
     if f'{folder}byteorder' in archive.records:
         order = archive.read(f'{folder}byteorder', _MAX_SMALL).decode('latin-1')
         if order != sys.byteorder:
-            raise ZipDamage('was written on a machine with another byte order')
+            raise ZipError('was written on a machine with another byte order')
     loaded: dict[str, Storage] = {}
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Storage:
@@ -194,7 +194,7 @@ def _read_archive(path: Path, file: BinaryIO, has_stub: Callable[[Name], bool]) 
             if record.size != count * torch.empty(0, dtype=dtype).element_size():
                 raise PickleError('has a tensor whose content is of another size')
             memory = torch.empty(record.size, dtype=torch.uint8)
-            archive.read_into(record, memoryview(memory.numpy()))
+            archive.read_into(record, memory.numpy().data)
             found = loaded[key] = Storage(memory, dtype)
         if found.dtype != dtype or found.memory.numel() != count * torch.empty(0, dtype=dtype).element_size():
             raise PickleError('has one storage of two types')
@@ -207,13 +207,13 @@ def _read_archive(path: Path, file: BinaryIO, has_stub: Callable[[Name], bool]) 
     return value
 
 
-def _read_legacy(file: BinaryIO, has_stub: Callable[[Name], bool]) -> Any:
+def _read_legacy(file: io.BufferedReader, has_stub: Callable[[Name], bool]) -> Any:
     """The format before torch 1.6: five pickles, then each storage with its number of elements before it."""
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(_MAX_PICKLE)
     if head[:1] != b'\x80':
-        raise ZipDamage('is no file of torch.save, or is damaged')
+        raise ZipError('is no file of torch.save, or is damaged')
     asked: dict[str, Storage] = {}
     total = 0
 
@@ -233,10 +233,10 @@ def _read_legacy(file: BinaryIO, has_stub: Callable[[Name], bool]) -> Any:
     magic, place = read_pickle(head, builder)
     protocol, place = read_pickle(head, builder, place)
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
-        raise ZipDamage('is no file of torch.save, or is damaged')
+        raise ZipError('is no file of torch.save, or is damaged')
     system, place = read_pickle(head, builder, place)
     if not isinstance(system, dict) or system.get('little_endian') is not (sys.byteorder == 'little'):
-        raise ZipDamage('was written on a machine with another byte order')
+        raise ZipError('was written on a machine with another byte order')
     value, place = read_pickle(head, builder, place)
     keys, place = read_pickle(head, builder, place)
     if type(keys) is not list or sorted(map(str, keys)) != sorted(asked):
@@ -248,12 +248,12 @@ def _read_legacy(file: BinaryIO, has_stub: Callable[[Name], bool]) -> Any:
         count = file.read(8)
         if len(count) != 8 or struct.unpack('<q', count)[0] * width != target.memory.numel():
             raise PickleError('has a tensor whose content is of another size')
-        view, done = memoryview(target.memory.numpy()), 0
+        view, done = target.memory.numpy().data, 0
         while done < len(view):
-            part: int = file.readinto(view[done:])  # type: ignore[attr-defined] - of buffered files
+            part = file.readinto(view[done:])
             if not part:
-                raise ZipDamage('ends early')
+                raise ZipError('ends early')
             done += part
     if file.read(1):
-        raise ZipDamage('is damaged (something follows its last tensor)')
+        raise ZipError('is damaged (something follows its last tensor)')
     return value

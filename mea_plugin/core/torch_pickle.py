@@ -117,7 +117,7 @@ class TensorBuilder:
             kind = dtype.made()
             if type(content) is not bytes or len(content) != math.prod(_sizes(shape)) * kind.itemsize:
                 raise PickleError('holds a numpy array of another size than its content')
-            array.__setstate__((int(version), shape, kind, bool(fortran), content))
+            array.__setstate__((int(version), shape, kind, bool(fortran), content))  # type: ignore[arg-type]
         except (ValueError, TypeError, AttributeError) as error:
             if isinstance(error, PickleError):
                 raise
@@ -166,7 +166,7 @@ class TensorBuilder:
         self._room -= elements * _itemsize(kind)
         if self._room < 0:
             raise PickleError('has tensors that repeat their storages too often')
-        tensor = torch.empty(0, dtype=kind).set_(storage.memory.untyped_storage(), offset, sizes, steps)  # type: ignore[call-overload]
+        tensor = torch.empty(0, dtype=kind).set_(storage.memory.untyped_storage(), offset, sizes, steps)
         if requires_grad is True and (kind.is_floating_point or kind.is_complex):
             tensor.requires_grad_()
         return tensor

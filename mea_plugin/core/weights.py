@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.packages import import_optional
+from mea_plugin.core.schema import shortened
 from mea_plugin.core.torch_files import TorchScriptError, any_stub, read_torch_file
 
 __all__ = ['fit', 'load_weights', 'read_checkpoint', 'select']
+
+_NAMED = 8  # of the names that a file has, in an error
 
 
 def load_weights(
@@ -46,8 +49,8 @@ def load_weights(
 def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[str, Any]:
     """What a file saved by ``torch.save``, or a ``.safetensors`` file, holds, read without executing code in it.
 
-    See :mod:`mea_plugin.core.torch_files`. Whatever a checkpoint holds besides tensors and plain values, such as MMEngine's
-    log, is an inert stand-in in the result.
+    See :mod:`mea_plugin.core.torch_files`. Whatever a checkpoint holds besides tensors and plain values, such as
+    MMEngine's log, is an inert stand-in in the result.
 
     Args:
         path: The file.
@@ -63,7 +66,8 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
     try:
-        return _read_plain(path, 'Give a state dict saved by torch.save' + ('' if trusted is None else ', or trusted: true'))
+        do = 'Give a state dict saved by torch.save'
+        return _read_plain(path, do if trusted is None else f'{do}, or add trusted: true')
     except TorchScriptError:
         raise
     except InputError:
@@ -111,10 +115,10 @@ def select(state: dict[str, Any], param_keys: Sequence[str], path: Path) -> dict
     if key is not None:
         state = state[key]
     elif any(isinstance(value, dict) for value in state.values()):
-        raise InputError(
-            f'the file has {", ".join(state)}, not {" or ".join(param_keys)}', where=path, do='Set param_key'
-        )
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        found = shortened(', '.join(map(str, list(state)[:_NAMED])))[1:-1]
+        raise InputError(f'the file has {found}, not {" or ".join(param_keys)}', where=path, do='Set param_key')
+    right = isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())
+    if not right or not all(isinstance(key, str) for key in state):
         raise InputError('holds no state dict', where=path, do='Give a file written by BasicSR or MMagic')
     return {key.removeprefix('module.'): value for key, value in state.items()}
 
@@ -123,7 +127,7 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], path: Path, *, strict: 
     """Put a state dict into a network; see :func:`load_weights`."""
     own = network.state_dict()
     odd = [f'{key} is missing' for key in own if key not in state]
-    odd += [f'{key} is not in the network' for key in state if key not in own]
+    odd += [f'{shortened(key)[1:-1]} is not in the network' for key in state if key not in own]
     common = [key for key in own if key in state]
     misfits = [key for key in common if state[key].shape != own[key].shape]
     odd += [f'{key} is {tuple(state[key].shape)}, the network has {tuple(own[key].shape)}' for key in misfits]

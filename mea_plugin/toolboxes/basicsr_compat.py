@@ -5,7 +5,6 @@ Nothing else in this package patches the toolbox.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import importlib
@@ -20,6 +19,7 @@ import torch
 
 from mea_plugin.core.launch import join_process_group
 from mea_plugin.core.packages import check_installed
+from mea_plugin.toolboxes.safe_loading import read_published_weights_as_data, read_safely
 
 __all__ = ['apply', 'quiet']
 
@@ -33,7 +33,7 @@ def apply() -> None:
     """
     check_installed('basicsr')
     _provide_functional_tensor()
-    _allow_scheduler_state()
+    _read_weights_as_data()
     _distribute_without_gpu()
     _flatten_any_layout()
 
@@ -52,15 +52,17 @@ def _provide_functional_tensor() -> None:
         sys.modules[name] = module
 
 
-def _allow_scheduler_state() -> None:
-    """Let ``weights_only`` loading read BasicSR's schedulers, whose milestones are a ``Counter``.
+def _read_weights_as_data() -> None:
+    """Let every part of BasicSR 1.4.2 that reads a weight file read it without executing code in it.
 
-    torch >= 2.4 has a public list of allowed classes and already knows ``Counter``; before that (seen with 2.1) the
-    list is private.
+    They call plain ``torch.load``: models, networks that load parts of themselves (``spynet_path``, ``load_path``,
+    ``dict_path``), and the VGG network of the perceptual loss, which torchvision loads where BasicSR has no file.
     """
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        unpickler: Any = importlib.import_module('torch._weights_only_unpickler')
-        unpickler._get_allowed_globals()['collections.Counter'] = collections.Counter
+    for name in ('base_model',):
+        read_safely(importlib.import_module(f'basicsr.models.{name}'))
+    for name in ('vgg_arch', 'spynet_arch', 'basicvsr_arch', 'tof_arch', 'dfdnet_arch', 'inception'):
+        read_safely(importlib.import_module(f'basicsr.archs.{name}'))
+    read_published_weights_as_data()
 
 
 def _distribute_without_gpu() -> None:

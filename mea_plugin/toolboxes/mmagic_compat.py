@@ -5,7 +5,6 @@ Each says what it answers and touches nothing where it is not needed. Nothing el
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import functools
 import importlib
@@ -17,15 +16,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+import numpy
 import torch
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.launch import join_process_group
 from mea_plugin.core.packages import check_installed
+from mea_plugin.core.plain_pickle import Stub
 from mea_plugin.optim import SAM
 from mea_plugin.toolboxes.mediapipe_compat import hide_broken_mediapipe
+from mea_plugin.toolboxes.safe_loading import (
+    load_with_stubs,
+    read_published_weights_as_data,
+    read_safely,
+    unpickle_safely,
+)
 
-__all__ = ['apply']
+__all__ = ['apply', 'with_log_history']
 
 # What numpy 2 removed, and what it has instead.
 _NUMPY_NAMES = {
@@ -58,7 +65,7 @@ def apply() -> None:
     hide_broken_mediapipe()
     _provide_numpy_names()
     _provide_mmcv_ext()
-    _allow_history_buffer()
+    _read_files_as_data()
     _list_in_order()
     _distribute_without_gpu()
     _enter_no_sync_per_submodule()
@@ -96,8 +103,6 @@ def _quiet_imports() -> None:
 
 def _provide_numpy_names() -> None:
     """Provide names that MMagic 1.2.0 (``bool8``) and packages of its time use, and numpy 2 removed."""
-    import numpy
-
     for old, new in _NUMPY_NAMES.items():
         if _version(numpy.__version__) >= (2, 0) and old not in vars(numpy):
             setattr(numpy, old, getattr(numpy, new))
@@ -133,39 +138,46 @@ class _MissingOperators(types.ModuleType):
         return missing
 
 
-def _allow_history_buffer() -> None:
-    """Let ``weights_only`` loading, torch's default since 2.6, read the log history in MMEngine's checkpoints.
+def _read_files_as_data() -> None:
+    """Let MMEngine and MMagic read weights and pickles without executing code in them.
 
-    MMEngine 0.10.7 resumes with plain ``torch.load`` (open-mmlab/mmengine#1655). What a history is pickled with is
-    allowed: its class, numpy's arrays, and in place of ``getattr`` a function that finds a history's statistics and
-    nothing else. The protection stays on.
+    MMEngine 0.10.7 calls plain ``torch.load`` wherever a checkpoint is named: ``load_from``, ``resume``, ``init_cfg``,
+    ``pretrained``. With torch 2.6 and later that refuses its own checkpoints, for the log in them
+    (open-mmlab/mmengine#1655); before, it runs code. Feature files of MMagic's metrics and annotation files
+    are pickles.
     """
-    if _version(torch.__version__) < (2, 6):
-        return
-    import numpy
+    from mmengine.fileio.handlers import pickle_handler
+    from mmengine.runner import checkpoint
+
+    read_safely(checkpoint, lambda *args, **kwargs: with_log_history(load_with_stubs(*args, **kwargs)))
+    unpickle_safely(pickle_handler)
+    for name in ('mmagic.evaluation.functional.inception_utils', 'mmagic.evaluation.functional.fid_inception'):
+        module = importlib.import_module(name)
+        (unpickle_safely if 'pickle' in vars(module) else read_safely)(module)
+    read_published_weights_as_data()
+
+
+def with_log_history(state: Any) -> Any:
+    """A checkpoint with MMEngine's log history in place of the stand-ins for it; it is changed.
+
+    Args:
+        state: As :func:`~mea_plugin.core.torch_files.read_torch_file` gives it.
+    """
     from mmengine.logging import HistoryBuffer
 
-    def statistic(owner: Any, name: str) -> Any:
-        if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-            raise AttributeError(f'a checkpoint may not look up {name} of {owner!r}')
-        return getattr(owner, name)
-
-    core = importlib.import_module('numpy._core.multiarray' if hasattr(numpy, '_core') else 'numpy.core.multiarray')
-    rebuild: list[Any] = [core._reconstruct, core.scalar, codecs.encode]
-    dtypes = {type(numpy.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', '?')}
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            numpy.ndarray,
-            numpy.dtype,
-            *dtypes,
-            *rebuild,
-            # Written by numpy 1, read with numpy 2, and the other way round.
-            *((item, f'numpy.{core}.multiarray.{item.__name__}') for item in rebuild[:2] for core in ('core', '_core')),
-            (statistic, '__builtin__.getattr'),
-            (statistic, 'builtins.getattr'),
-        ]
-    )
+    hub = state.get('message_hub') if isinstance(state, dict) else None
+    scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
+    if not isinstance(scalars, dict):
+        return state
+    for name, stub in list(scalars.items()):
+        held: dict[str, Any] = stub.state if isinstance(stub, Stub) and isinstance(stub.state, dict) else {}
+        values, counts, length = (held.get(key) for key in ('_log_history', '_count_history', 'max_length'))
+        fits = getattr(values, 'ndim', 0) == 1 and getattr(counts, 'shape', None) == getattr(values, 'shape', ())
+        if fits and type(length) is int and length > 0:
+            scalars[name] = HistoryBuffer(values, counts, length)
+        elif isinstance(stub, Stub):
+            del scalars[name]
+    return state
 
 
 def _list_in_order() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.torch_files import LOG_HISTORY, fault, read_torch_file, write_torch_file
+from mea_plugin.training.run_identity import OtherRunError
 
-__all__ = ['VERSION', 'check_version', 'fault', 'newest_intact', 'read', 'write']
+__all__ = ['VERSION', 'check_version', 'fault', 'has_intact', 'newest_intact', 'read', 'write']
 
 VERSION = 1
 """Of what this package adds to a toolbox's checkpoints."""
@@ -42,33 +43,50 @@ def read(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def newest_intact(
-    paths: Iterable[Path], check: Callable[[Path], str | None], warn: Callable[[str], None]
-) -> Path | None:
-    """The first of some checkpoints, newest first, that nothing is wrong with; a word on each that is passed over.
+def newest_intact(paths: Iterable[Path], check: Callable[[Path], None], warn: Callable[[str], None]) -> Path | None:
+    """The first checkpoint, newest first, that nothing is wrong with; each that is passed over is told in a line.
 
     Args:
         paths: Newest first.
-        check: Says what is wrong with one, or None.
-        warn: Takes the words.
+        check: Raises an InputError for one that is damaged, and
+            :class:`~mea_plugin.training.run_identity.OtherRunError` for one of another run.
+        warn: Called with the lines.
+
+    Returns:
+        None if there is none, or none of this run.
 
     Raises:
-        InputError: There are some, and none is intact.
+        InputError: There are some of this run, and none is intact.
     """
-    passed: list[Path] = []
+    damaged: list[tuple[Path, str]] = []
+    passed = False
     for path in paths:
-        wrong = check(path)
-        if wrong is None:
+        try:
+            check(path)
+        except OtherRunError as error:
+            warn(f'{path} is passed over: it {error}')
+        except InputError as error:
+            warn(f'{path} is passed over: {error.what}')
+            damaged.append((path, error.what))
+        else:
             if passed:
                 warn(f'resuming from {path} instead')
             return path
-        passed.append(path)
-        warn(f'{path} is passed over: {wrong}')
-    if passed:
+        passed = True
+    if damaged:
+        newest, what = damaged[0]
         raise InputError(
-            f'none of {len(passed)} checkpoints is intact', where=passed[0].parent, do='Start anew without resuming'
+            f'none of {len(damaged)} checkpoints is intact ({newest.name} {what})',
+            where=newest.parent,
+            do='Start anew without resuming',
         )
     return None
+
+
+def has_intact(paths: Iterable[Path]) -> bool:
+    """Whether the newest checkpoint, of some that are given newest first, is one to go on from."""
+    newest = next(iter(paths), None)
+    return newest is not None and fault(newest) is None
 
 
 def check_version(version: Any, path: str | Path) -> None:

@@ -18,7 +18,7 @@ def check_finite(values: Mapping[str, float], iteration: int, has_checkpoint: Ca
     Args:
         values: Terms and gradient norms by name.
         iteration: The step that gave them, counted from 1.
-        has_checkpoint: Tells whether the run has saved a checkpoint, which no such step can have spoilt.
+        has_checkpoint: Tells whether the run has a checkpoint that is intact; no such step can have spoilt it.
 
     Raises:
         InputError: Names the iteration and the first value that is not finite.

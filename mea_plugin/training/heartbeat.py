@@ -32,7 +32,7 @@ class Heartbeat:
 
     Args:
         ranks: Who is watched; with one process nothing is done.
-        advice: What to do about it, for the message.
+        advice: Tells what to do about it, for the message, as things stand then.
         interval: Seconds between two beats.
         silence: Seconds without one after which a rank is gone.
         end: Called with the message; by default it is printed and the process ends, with exit code 1 and without
@@ -42,7 +42,7 @@ class Heartbeat:
     def __init__(
         self,
         ranks: Ranks,
-        advice: str,
+        advice: Callable[[], str],
         *,
         interval: float = _INTERVAL,
         silence: float = _SILENCE,
@@ -92,14 +92,14 @@ class Heartbeat:
                 if self._gone(heard):
                     reason = str(error).splitlines()[0]
                     what = f'the first process, which keeps the run together, does not answer ({reason})'
-                    self._end(f'{what}. {self._advice}')
+                    self._end(f'{what}. {self._advice()}')
                     return
                 continue
             for rank, value in values.items():
                 if value != seen[rank][0]:
                     seen[rank] = (value, heard)
                 elif value != _END and self._gone(seen[rank][1]):
-                    self._end(f'rank {rank} has not been heard of for {self._silence:.0f} seconds. {self._advice}')
+                    self._end(f'rank {rank} has not been heard of for {self._silence:.0f} seconds. {self._advice()}')
                     return
         with contextlib.suppress(RuntimeError):  # this was the last one
             self._store.set(self._key(self._ranks.rank), _END)
@@ -109,12 +109,12 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def among(ranks: Ranks, advice: str) -> Iterator[None]:
+def among(ranks: Ranks, advice: Callable[[], str]) -> Iterator[None]:
     """Run the body under a :class:`Heartbeat`, and say in one line that another process has gone if that ends it.
 
     Args:
         ranks: The processes of the run.
-        advice: What to do about it.
+        advice: Tells what to do about it, as things stand then.
 
     Raises:
         RunError: A collective failed because another process is not there any more.
@@ -126,7 +126,7 @@ def among(ranks: Ranks, advice: str) -> Iterator[None]:
         if ranks.world == 1 or not is_lost_rank(error):
             raise
         reason = ' '.join(str(error).split())[:200]
-        raise RunError(f'another process of this run has gone ({reason}). {advice}') from error
+        raise RunError(f'another process of this run has gone ({reason}). {advice()}') from error
 
 
 def _end(message: str) -> None:

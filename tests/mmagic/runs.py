@@ -144,6 +144,7 @@ def final_state(folder: Path, iteration: int = 6) -> dict:
 
     state = checkpoints.read(folder / f'iter_{iteration}.pth')
     history = state['mea'].pop('history')
+    state['mea'].pop('run')
     state['logged'] = {key: one for key, one in history.items() if 'time' not in key and 'per_' not in key}
     state['logged'].pop('train/peak_memory', None)
     for key in ('meta', 'message_hub'):

@@ -34,7 +34,7 @@ def work(rank, port, how, messages):
     assert ranks.gather(rank * 10) == [0, 10]
     assert ranks.share(rank + 7) == 7
     heard = []
-    with Heartbeat(ranks, ADVICE, interval=0.1, silence=1.5, end=heard.append):
+    with Heartbeat(ranks, lambda: ADVICE, interval=0.1, silence=1.5, end=heard.append):
         if how == 'stopped' and rank == 1:
             os.kill(os.getpid(), signal.SIGSTOP)  # as a machine that is cut off: no connection is closed
         deadline = time.monotonic() + (20 if how == 'stopped' else 3)
@@ -73,7 +73,7 @@ def test_silence(how):
 def test_a_store_that_does_not_answer():
     heard = []
     ranks = SimpleNamespace(rank=1, world=2)
-    heartbeat = Heartbeat(ranks, ADVICE, interval=0.01, silence=0.05, end=heard.append)
+    heartbeat = Heartbeat(ranks, lambda: ADVICE, interval=0.01, silence=0.05, end=heard.append)
     heartbeat._store = SimpleNamespace(set=unreachable)
     heartbeat._run()
     assert heard == [f'the first process, which keeps the run together, does not answer (Broken pipe). {ADVICE}']
@@ -85,7 +85,7 @@ def unreachable(*args):
 
 def test_alone_nothing_is_done():
     ranks = Ranks()
-    with Heartbeat(ranks, ADVICE) as heartbeat:
+    with Heartbeat(ranks, lambda: ADVICE) as heartbeat:
         assert heartbeat._thread is None
     assert (ranks.any(True), ranks.gather(3), ranks.share(4), ranks.is_first) == (True, [3], 4, True)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
+from mea_plugin.basicsr.models.training_state import saved_states
 from mea_plugin.basicsr.models.training_step import TrainingStep
+from mea_plugin.training.checkpoints import has_intact
 from mea_plugin.training.finite import check_finite, finite_gradients
 
 __all__ = ['StepLog']
@@ -85,7 +86,7 @@ class StepLog:
         return {name: float(value.mean()) for name, value in self.terms.items()}
 
     def _has_checkpoint(self) -> bool:
-        return self._checkpoints is not None and any(Path(self._checkpoints).glob('*.state'))
+        return self._checkpoints is not None and has_intact(saved_states(self._checkpoints))
 
     def _refuse(self, values: dict[str, float]) -> None:
         check_finite(values, self._iteration, self._has_checkpoint)

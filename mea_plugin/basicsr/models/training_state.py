@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mea_plugin.basicsr.models.training_step import TrainingStep
 
-__all__ = ['load_training_state', 'training_state']
+__all__ = ['load_training_state', 'saved_states', 'training_state']
 
 Best = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By validation set and metric: ``val``, ``iter``, ``better``."""
+
+
+def saved_states(folder: str | Path) -> list[Path]:
+    """The state files of a folder, newest first."""
+    states = [path for path in Path(folder).glob('*.state') if path.stem.isdecimal() and path.stem.isascii()]
+    return sorted(states, key=lambda path: -int(path.stem))
 
 
 def training_state(steps: Sequence[TrainingStep], best: Best) -> dict[str, Any]:

@@ -6,7 +6,8 @@ state is BasicSR's, with one more key, ``mea``: what a resume that equals a run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from typing import Any
 from torch import nn
 
 from mea_plugin.basicsr.checks.train import check_reach
+from mea_plugin.basicsr.models.training_state import saved_states
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_file
+from mea_plugin.core.schema import shortened
 from mea_plugin.training import checkpoints, random_state
 from mea_plugin.training.agreement import by_all, by_first
 from mea_plugin.training.ranks import Ranks
+from mea_plugin.training.run_identity import RUN, check_run, noted_run
 
-__all__ = ['Resumed', 'Writer', 'find', 'point_to_networks', 'restore']
+__all__ = ['Resumed', 'Writer', 'find', 'point_to_networks', 'put_random_states_back', 'restore']
 
 
 @dataclass
@@ -44,6 +48,11 @@ class Resumed:
     def extra(self) -> dict[str, Any] | None:
         """What this package added; None for a state of BasicSR's own training."""
         return self.state.get('mea')
+
+    @property
+    def run(self) -> str | None:
+        """Which run it is of, if it says."""
+        return (self.extra or {}).get(RUN)
 
     @property
     def models(self) -> Path:
@@ -116,9 +125,9 @@ def find(opt: Mapping[str, Any], ranks: Ranks, warn: Callable[[str], None]) -> R
     """The checkpoint that the options ask to go on from, if any: the same on all ranks, which all call this.
 
     Args:
-        opt: All options. ``auto_resume``: the newest intact one of this run; ``path.resume_state``: that file.
+        opt: All options. ``auto_resume``: the newest intact one of the folder's run; ``path.resume_state``: that file.
         ranks: Of which the first decides.
-        warn: Takes a word on each damaged one that is passed over; on the first rank.
+        warn: Called with a line on each one that is passed over; on the first rank.
 
     Raises:
         InputError: On all ranks: the named one is missing or damaged on any of them, none is intact, or it was written
@@ -130,18 +139,16 @@ def find(opt: Mapping[str, Any], ranks: Ranks, warn: Callable[[str], None]) -> R
 
 
 def _newest(opt: Mapping[str, Any], warn: Callable[[str], None], read: dict[Path, dict[str, Any]]) -> Path | None:
-    def wrong(path: Path) -> str | None:
-        try:
-            read[path] = _read(path)
-        except InputError as error:
-            return error.what
-        return None
+    def check(path: Path) -> None:
+        state = _read(path)
+        check_run(state.get('mea'), run)
+        read[path] = state
 
     if not opt['auto_resume']:
         named = opt['path'].get('resume_state')
         return Path(named) if named else None
-    states = [state for state in Path(opt['path']['training_states']).glob('*.state') if state.stem.isdecimal()]
-    return checkpoints.newest_intact(sorted(states, key=lambda state: -int(state.stem)), wrong, warn)
+    run = noted_run(Path(opt['path']['experiments_root']), warn)
+    return checkpoints.newest_intact(saved_states(opt['path']['training_states']), check, warn)
 
 
 def _open(path: Path, state: dict[str, Any] | None) -> Resumed:
@@ -156,14 +163,34 @@ def _read(path: Path) -> dict[str, Any]:
     state = checkpoints.read(path)
     if not {'epoch', 'iter', 'optimizers', 'schedulers'} <= state.keys():
         raise InputError('is no training state of BasicSR', where=path, do='Give a file from training_states/')
+    _check_kinds(state, path)
     models = path.parent.parent / 'models'
     hashes: dict[str, str] = (state.get('mea') or {}).get('files', {})
+    if not hashes:  # of BasicSR's own training
+        for file in models.glob(f'net_*_{state["iter"]}.pth'):
+            if wrong := checkpoints.fault(file):
+                raise InputError(f'its network {file} {wrong}', where=path, do='Resume from another checkpoint')
     for name, expected in hashes.items():
         file = models / name
         if not file.is_file() or hash_file(file) != expected:
             what = f'its network {file} is {"damaged" if file.is_file() else "missing"}'
             raise InputError(what, where=path, do='Resume from another checkpoint')
     return state
+
+
+def _check_kinds(state: Mapping[str, Any], path: Path) -> None:
+    """Refuse a state whose parts are not of the kinds that a resume relies on."""
+    own = state.get('mea')
+    right = all(type(state[key]) is int for key in ('epoch', 'iter'))
+    right = right and all(type(state[key]) is list for key in ('optimizers', 'schedulers'))
+    if own is not None:
+        right = right and isinstance(own, dict)
+        kinds = {'seen': int, 'seed': int, 'validated': int, 'random': list, 'model': dict, RUN: str, 'files': dict}
+        right = right and all(type(own[key]) is kind for key, kind in kinds.items() if key in own)
+        names = own.get('files', {}) if right else ()
+        right = right and all(type(name) is str and Path(name).name == name for name in names)
+    if not right:
+        raise InputError('is a damaged training state', where=path, do='Resume from another checkpoint')
 
 
 def point_to_networks(opt: dict[str, Any], resumed: Resumed) -> None:
@@ -195,26 +222,48 @@ def restore(model: Any, resumed: Resumed, warn: Callable[[str], None]) -> None:
     planned = [_schedule(scheduler) for scheduler in model.schedulers]
     theirs = (resumed.extra or {}).get('optimizers')
     if theirs is not None and theirs != _names(model):
+        saved = shortened(' and '.join(map(str, theirs)))[1:-1]
         raise InputError(
-            f'was saved with {" and ".join(theirs)}, the option file has {" and ".join(_names(model))}',
+            f'was saved with {saved}, the option file has {" and ".join(_names(model))}',
             where=resumed.path,
             do='Resume with the option file that it was trained with',
         )
-    try:
+    with _fitting(resumed.path):
         model.resume_training(resumed.state)
-    except (ValueError, KeyError, AssertionError, RuntimeError) as error:
-        raise InputError(
-            f'does not fit the optimizers or schedulers of the option file ({error})',
-            where=resumed.path,
-            do='Resume with the option file that it was trained with',
-        ) from error
     for scheduler, plan in zip(model.schedulers, planned, strict=True):
         check_reach(scheduler, model.opt['train'], where=f'{resumed.path}: its schedule')
         differing = [key for key, value in _schedule(scheduler).items() if plan.get(key) != value]
         if differing:
             warn(f'{resumed.path}: {", ".join(differing)} of its learning rate schedule stay, not those of the options')
     if resumed.extra and hasattr(model, 'load_training_state'):
-        model.load_training_state(resumed.extra['model'])
+        with _fitting(resumed.path):
+            model.load_training_state(resumed.extra['model'])
+
+
+@contextlib.contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Turn what a state does to optimizers and models that it does not fit into one line."""
+    try:
+        yield
+    except (ValueError, LookupError, AssertionError, RuntimeError, TypeError, AttributeError) as error:
+        reason = shortened(' '.join(str(error).split()))[1:-1]
+        raise InputError(
+            f'does not fit the optimizers or schedulers of the option file ({type(error).__name__}: {reason})',
+            where=path,
+            do='Resume with the option file that it was trained with',
+        ) from error
+
+
+def put_random_states_back(resumed: Resumed, rank: int, world: int, devices: list[int]) -> None:
+    """Put the random states of a rank back, if the checkpoint is of as many.
+
+    Raises:
+        InputError: They are none.
+    """
+    states = (resumed.extra or {}).get('random') or []
+    if len(states) == world:
+        with _fitting(resumed.path):
+            random_state.restore(states[rank], devices)
 
 
 def _schedule(scheduler: Any) -> dict[str, Any]:

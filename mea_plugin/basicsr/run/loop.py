@@ -29,13 +29,18 @@ from basicsr.utils.options import dict2str
 from mea_plugin.basicsr.data.loaders import train_loader, validation_loaders
 from mea_plugin.basicsr.metrics import announce_missing
 from mea_plugin.basicsr.models.extraction_model import ExtractionModel
+from mea_plugin.basicsr.models.training_state import saved_states
 from mea_plugin.basicsr.run import checkpoint
 from mea_plugin.core.errors import InputError, Stopped
 from mea_plugin.core.files import write_text
+from mea_plugin.core.locks import OwnedLock
 from mea_plugin.training import random_state
+from mea_plugin.training.agreement import by_all
+from mea_plugin.training.checkpoints import has_intact
 from mea_plugin.training.heartbeat import among
 from mea_plugin.training.measures import Throughput, peak_memory
 from mea_plugin.training.ranks import Ranks
+from mea_plugin.training.run_identity import RUN, new_run, note_run, noted_run
 from mea_plugin.training.stopping import StopRequests
 from mea_plugin.training.stream import batches_of
 
@@ -55,7 +60,7 @@ def train(opt: dict[str, Any], option_text: str) -> None:
         option_text: The option file as it was given, resolved; it is kept with the results.
 
     Raises:
-        InputError: Something that the options name cannot be used.
+        InputError: Something that the options name cannot be used, or another run is at work in the folder.
         OSError: A checkpoint could not be written. Older ones are intact.
         Stopped: A signal came; the whole state is saved.
         RunError: Another process of a distributed run has gone.
@@ -63,17 +68,21 @@ def train(opt: dict[str, Any], option_text: str) -> None:
     torch.backends.cudnn.benchmark = True
     ranks = Ranks()
     opt['manual_seed'] = ranks.share(opt['manual_seed'])  # drawn by each for itself where the file has none
-    with among(ranks, f'The last checkpoint is intact. {_AGAIN}.'), StopRequests() as stop:
+    folder = Path(opt['path']['experiments_root'])
+    with among(ranks, lambda: _advice(opt)), StopRequests() as stop, contextlib.ExitStack() as held:
+        by_all(ranks, lambda: held.enter_context(_lock(folder)) if ranks.is_first else None)
         words: list[str] = []
         resumed = checkpoint.find(opt, ranks, words.append)
-        _prepare_folders(opt, ranks, resumed)
+        run_name = ranks.share((resumed.run or noted_run(folder, words.append) if resumed else None) or new_run())
+        _prepare_folders(opt, ranks, resumed, run_name)
         logger = _start_log(opt)
         for word in words:
             logger.warning(word)
         with _tensorboard(opt) as tb_logger:
-            run = _Run(opt, ranks, stop, resumed, tb_logger)
+            run = _Run(opt, ranks, stop, resumed, tb_logger, run_name)
             if ranks.is_first:  # only now: a checkpoint that does not fit these options keeps its own
-                write_text(Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml', option_text)
+                write_text(folder / f'{opt["name"]}.yml', option_text)
+                note_run(folder, run_name)
             # Not kept beyond the run: what refers to distributed networks must be gone when their group is left.
             run.go()
 
@@ -88,7 +97,9 @@ class _Run:
         stop: StopRequests,
         resumed: checkpoint.Resumed | None,
         tb_logger: Any,
+        name: str,
     ) -> None:
+        self.name = name
         self.opt, self.ranks, self.stop, self.tb_logger = opt, ranks, stop, tb_logger
         self.logger = get_root_logger()
         self.devices = _devices(opt)
@@ -113,8 +124,7 @@ class _Run:
         if isinstance(self.model, ExtractionModel):
             self.model.stop_requested = stop.requested
         self.writer = checkpoint.Writer(self.model, ranks, self.devices)
-        states = extra.get('random') or []
-        self.random = states[ranks.rank] if len(states) == ranks.world else None
+        self.resumed = resumed
 
     @property
     def epoch(self) -> int:
@@ -129,8 +139,9 @@ class _Run:
         self.throughput = Throughput(self._samples())
         self.throughput.restart(self.iteration)
         self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
-        if self.random:
-            random_state.restore(self.random, self.devices)
+        if self.resumed:
+            checkpoint.put_random_states_back(self.resumed, self.ranks.rank, self.ranks.world, self.devices)
+            self.resumed = None  # as large as the model and its optimizer
         self._finish_iteration()  # a validation that a resumed run still owes
         if self.iteration < self.total:
             with batches_of(self.loader) as batches:
@@ -199,7 +210,7 @@ class _Run:
         self.throughput.restart(self.iteration)
 
     def _save(self) -> None:
-        extra = {'seen': self.seen, 'seed': self.opt['manual_seed'], 'validated': self.validated}
+        extra = {RUN: self.name, 'seen': self.seen, 'seed': self.opt['manual_seed'], 'validated': self.validated}
         self.writer.save(self.epoch, self.iteration, **extra)
         self.saved = self.iteration
 
@@ -224,7 +235,7 @@ class _Run:
                 'so the resumed run is not exactly the one that was stopped.'
             )
             return
-        world = len(extra['random'])
+        world = len(extra.get('random') or ())
         if world != self.ranks.world:
             self.logger.warning(
                 f'{resumed.path} is of {world} processes, this run has {self.ranks.world}: the '
@@ -253,11 +264,24 @@ def _build(opt: dict[str, Any], resumed: checkpoint.Resumed | None) -> Any:
         ) from error
 
 
-def _prepare_folders(opt: dict[str, Any], ranks: Ranks, resumed: checkpoint.Resumed | None) -> None:
+def _lock(folder: Path) -> OwnedLock:
+    """Keep other runs out of an experiment's folder; beside it, because the folder may be renamed."""
+    return OwnedLock(folder.parent / '.locks' / f'{folder.name}.lock', folder)
+
+
+def _advice(opt: dict[str, Any]) -> str:
+    """What to do when another process of the run has gone."""
+    if has_intact(saved_states(opt['path']['training_states'])):
+        return f'The last checkpoint is intact. {_AGAIN}.'
+    return 'There is no checkpoint yet: run the same command again to start anew.'
+
+
+def _prepare_folders(opt: dict[str, Any], ranks: Ranks, resumed: checkpoint.Resumed | None, run: str) -> None:
     """Make the folders of a new run; an older one of that name is renamed."""
     if ranks.is_first:
         if resumed is None:
             make_exp_dirs(opt)
+            note_run(Path(opt['path']['experiments_root']), run)
             if _wants_tensorboard(opt):
                 mkdir_and_rename(_tensorboard_folder(opt))
         for key in ('models', 'training_states', 'visualization'):

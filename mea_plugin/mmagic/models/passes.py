@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from mea_plugin.mmagic.optim.wrappers import SecondPass, average_gradients
 from mea_plugin.optim import repeatable
+from mea_plugin.training.checkpoints import has_intact
 from mea_plugin.training.finite import check_finite, finite_gradients
 
 __all__ = ['Logs', 'Objective', 'ahead', 'unsynchronised', 'update', 'watched']
@@ -130,5 +132,6 @@ def _read(logs: Logs) -> dict[str, float]:
 
 
 def _has_checkpoint() -> bool:
-    """Whether this run has saved one, or was resumed from one; MMEngine's hook and loader note it."""
-    return bool(MessageHub.get_current_instance().runtime_info.get('last_ckpt'))
+    """Whether the last one that this run has noted is there and intact: it is noted before it is written."""
+    path = MessageHub.get_current_instance().runtime_info.get('last_ckpt')
+    return isinstance(path, str) and has_intact([Path(path)])

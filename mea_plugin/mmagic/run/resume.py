@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.mmagic.run.state import KEY, bare_model, load_rest, optimizer_names, wrappers
+from mea_plugin.toolboxes.mmagic_compat import with_log_history
 from mea_plugin.training import checkpoints
 from mea_plugin.training.agreement import by_all, by_first
+from mea_plugin.training.run_identity import RUN, check_run, noted_run
 
 __all__ = ['check_fits_anywhere', 'checkpoints_in', 'find_checkpoint', 'resume']
 
@@ -37,11 +38,12 @@ def checkpoints_in(folder: Path, template: str) -> list[Path]:
 
 
 def find_checkpoint(runner: Any) -> Path | None:
-    """The newest intact checkpoint of a run, on all ranks; one word is logged on each that is passed over.
+    """The newest intact checkpoint of the work folder's run, on all ranks; each that is passed over is logged.
 
     Raises:
         InputError: There are some, and none is intact.
     """
+    warn = runner.logger.warning
 
     def find() -> Path | None:
         hook = runner.checkpoint_hook
@@ -52,7 +54,8 @@ def find_checkpoint(runner: Any) -> Path | None:
             if noted and path.stat().st_mtime_ns < noted.stat().st_mtime_ns:
                 runner.logger.warning(f'{path} is passed over: {noted} is newer, so it is of an earlier run')
                 paths.remove(path)
-        return checkpoints.newest_intact(paths, checkpoints.fault, runner.logger.warning)
+        run = noted_run(Path(runner.work_dir), warn)
+        return checkpoints.newest_intact(paths, lambda path: check_run(_own(_read(path)), run), warn)
 
     return by_first(runner.ranks, find)
 
@@ -65,8 +68,11 @@ def _noted(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def resume(runner: Any, path: str | Path) -> None:
+def resume(runner: Any, path: str | Path) -> str | None:
     """Put back what a checkpoint holds; until all of it has been looked at, nothing changes.
+
+    Returns:
+        Which run it is of, if it says.
 
     Raises:
         InputError: It cannot be read, was written by a newer version, or belongs to another network or optimizer.
@@ -92,6 +98,7 @@ def resume(runner: Any, path: str | Path) -> None:
         load_rest(runner, own)
         loop.take_up(own)
     runner.logger.info(f'resumed from {path} at iteration {loop.iter}')
+    return (own or {}).get(RUN)
 
 
 def check_fits_anywhere(runner: Any, state: Mapping[str, Any], path: str) -> None:
@@ -109,18 +116,14 @@ def check_fits_anywhere(runner: Any, state: Mapping[str, Any], path: str) -> Non
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint; without executing code in it, where torch can do that for MMEngine's own."""
-    try:
-        return checkpoints.read(path)
-    except InputError:
-        # Before 2.6 torch cannot be told to trust MMEngine's class of logged numbers (see compat.py), and MMEngine
-        # loads its own checkpoints so. Ours hold nothing that would need it.
-        if hasattr(torch.serialization, 'add_safe_globals') or checkpoints.fault(path):
-            raise
-        state = torch.load(path, map_location='cpu')
-        if not isinstance(state, dict):
-            raise
-        return state
+    """A checkpoint, read without executing code in it."""
+    state: dict[str, Any] = with_log_history(checkpoints.read(path))
+    return state
+
+
+def _own(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    own = state.get(KEY)
+    return own if isinstance(own, Mapping) else None
 
 
 def _check(runner: Any, state: Mapping[str, Any], path: str) -> None:

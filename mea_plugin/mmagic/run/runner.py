@@ -14,16 +14,20 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mea_plugin.core.locks import OwnedLock
 from mea_plugin.mmagic.data.loader import without_signals
 from mea_plugin.mmagic.run.checkpoint_hook import ExtractionCheckpointHook
 from mea_plugin.mmagic.run.loop import ExtractionTrainLoop
 from mea_plugin.mmagic.run.measures_hook import MeasuresHook
-from mea_plugin.mmagic.run.resume import check_fits_anywhere, find_checkpoint, resume
+from mea_plugin.mmagic.run.resume import check_fits_anywhere, checkpoints_in, find_checkpoint, resume
 from mea_plugin.mmagic.run.speed import compile_networks, laid_out_as_written, lay_out_networks
 from mea_plugin.mmagic.run.state import bare_model
 from mea_plugin.mmagic.run.validation import BreakOffHook, fence
+from mea_plugin.training.agreement import by_all, by_first
+from mea_plugin.training.checkpoints import has_intact
 from mea_plugin.training.heartbeat import among
 from mea_plugin.training.ranks import Ranks
+from mea_plugin.training.run_identity import new_run, note_run, noted_run
 
 __all__ = ['ExtractionRunner']
 
@@ -54,20 +58,27 @@ class ExtractionRunner(Runner):
 
     Attributes:
         ranks: The processes of the run.
+        run_name: Tells the run, with those that it was resumed from, from all others.
+        lock: Keeps other runs out of the work folder, on the first rank.
         can_break_off: Whether a validation can be broken off.
 
     Raises:
-        InputError: Parts of the config do not go together, or a checkpoint belongs to another run.
+        InputError: Parts of the config do not go together, a checkpoint belongs to another run, or another run is at
+            work in the folder.
     """
 
     ranks: Ranks
+    run_name: str
+    lock: OwnedLock | None = None
     _has_loaded: bool
     can_break_off = False
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        """As MMEngine's; then the ranks are known."""
+        """As MMEngine's; then the ranks are known, and the first keeps other runs out of the work folder."""
         super().setup_env(env_cfg)
         self.ranks = Ranks()
+        if self._train_loop is not None:
+            self.lock = by_all(self.ranks, self._lock)
 
     @functools.cached_property
     def cfg_text(self) -> str:
@@ -127,18 +138,27 @@ class ExtractionRunner(Runner):
         """Load what the config says: weights to start from, a named checkpoint, or the newest intact one."""
         if self._has_loaded:
             return
+        run = self._load()
+        if self._train_loop is not None:
+            self.run_name = self.ranks.share(run or new_run())
+            by_first(self.ranks, lambda: note_run(Path(self.work_dir), self.run_name))
+
+    def _load(self) -> str | None:
+        """Load; returns the run that goes on, None for a new one."""
         path: Path | str | None = self._load_from
         if self._resume and path is None:
             path = find_checkpoint(self)
             if path is None:
                 self.logger.info('There is no checkpoint to go on from: the run starts anew.')
         if path is None:
-            return
+            return None
+        run = None
         if self._resume:
-            resume(self, path)
+            run = resume(self, path) or noted_run(Path(self.work_dir), self.logger.warning)
         else:
             self.load_checkpoint(str(path))
         self._has_loaded = True
+        return run
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """As MMEngine's, but weights that fit nowhere are an error."""
@@ -153,9 +173,30 @@ class ExtractionRunner(Runner):
             Stopped: The run was asked to stop, and its state is saved.
             RunError: Another process of the run has gone.
         """
-        advice = f'The last checkpoint in {self.work_dir} is intact. Run the same command with --resume to go on.'
-        with among(self.ranks, advice):
+        held = by_all(self.ranks, self._lock_checkpoints)  # noqa: F841 - for as long as this runs
+        with among(self.ranks, self._advice):
             return super().train()
+
+    def _lock(self) -> OwnedLock | None:
+        folder = Path(self.work_dir)
+        return OwnedLock(folder / '.lock', folder) if self.ranks.is_first else None
+
+    def _lock_checkpoints(self) -> OwnedLock | None:
+        """Keep others out of a folder for checkpoints elsewhere, which two work folders of one name would share."""
+        folder = self.checkpoint_hook.folder(self)
+        if not self.ranks.is_first or folder.absolute() == Path(self.work_dir).absolute():
+            return None
+        try:
+            return OwnedLock(folder.parent / '.locks' / f'{folder.name}.lock', folder)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError):  # the hook, which makes the folder, says so
+            return None
+
+    def _advice(self) -> str:
+        """What to do when another process of the run has gone."""
+        hook = self.checkpoint_hook
+        if has_intact(checkpoints_in(hook.folder(self), hook.filename_tmpl)):
+            return f'The last checkpoint in {self.work_dir} is intact. Run the same command with --resume to go on.'
+        return 'There is no checkpoint yet: run the same command again to start anew.'
 
     def _init_model_weights(self) -> None:
         with laid_out_as_written(self.cfg, bare_model(self)):

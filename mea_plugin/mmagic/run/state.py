@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mea_plugin.mmagic.models.image_pool import load_pool, pool_state
 from mea_plugin.training import random_state
 from mea_plugin.training.checkpoints import VERSION
+from mea_plugin.training.run_identity import RUN
 
 __all__ = [
     'KEY',
@@ -112,6 +113,7 @@ def training_state(runner: Any, *, optimizers: bool = True, schedulers: bool = T
     model, loop = bare_model(runner), runner.train_loop
     state[KEY] = {
         'version': VERSION,
+        RUN: runner.run_name,
         'random': random,
         'seed': loop.seed,
         'samples': loop.samples,

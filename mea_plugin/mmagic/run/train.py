@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         runner = _run(cfg, args.config)
         if is_main_process():
             _write_weights(runner)
+        if runner.lock is not None:
+            runner.lock.release()
         del runner
     except (InputError, OSError, Stopped) as error:
         if isinstance(error, Stopped) or _is_gloo():  # NCCL might wait for the others, who may not have failed

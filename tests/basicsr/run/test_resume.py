@@ -83,6 +83,7 @@ def result(root: Path) -> dict:
     folder = root / 'experiments' / 'tiny'
     state = checkpoints.read(folder / 'training_states' / f'{TOTAL}.state')
     state['mea'].pop('files')  # hashes of files whose zip archives hold their names
+    assert len(state['mea'].pop('run')) == 32  # its name, which no other run has
     weights = torch.load(folder / 'models' / 'net_g_latest.pth', weights_only=True)
     return {'state': state, 'weights': weights}
 
@@ -436,3 +437,74 @@ def test_an_error_ends_the_tool_with_workers_running(images, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith('error: No space left on device')
+
+
+def test_states_of_another_run_are_not_taken(images, whole, tmp_path, monkeypatch, words):
+    """The first run's state, newer by its number, comes to lie in the second one's folder."""
+    options = options_of(images, 'proposed')
+    folder = stopped(images, tmp_path, monkeypatch)
+    with monkeypatch.context() as patch:
+        at(patch, 7, crash)
+        with pytest.raises(CrashError):
+            run(tmp_path, options)  # anew: the first one's folder is moved away
+    (first,) = folder.parent.glob('tiny_archived_*')
+    for name in ('training_states/8.state', 'models/net_g_8.pth'):
+        shutil.copy(first / name, folder / name)
+    assert run(tmp_path, options, '--auto_resume') == 0
+    assert any('8.state is passed over' in word and 'another run' in word for word in words)
+    assert any('4.state' in word and 'instead' in word for word in words)
+    assert_same(result(tmp_path), whole('proposed'))
+
+
+def test_where_all_states_are_of_another_run_it_starts_anew(images, whole, tmp_path, monkeypatch, words):
+    from mea_plugin.training.run_identity import new_run, note_run
+
+    folder = stopped(images, tmp_path, monkeypatch)
+    note_run(folder, new_run())
+    assert run(tmp_path, options_of(images, 'proposed'), '--auto_resume') == 0
+    assert any('another run' in word for word in words)
+    assert_same(result(tmp_path), whole('proposed'))
+    assert len(list(folder.parent.glob('tiny_archived_*'))) == 1  # nothing of it is lost
+
+
+@pytest.mark.parametrize('where', [0.1, 0.5, 0.9, 0.97, 0.999])
+def test_any_flipped_bit_means_the_state_before(where, images, tmp_path, monkeypatch):
+    """Only looked for, which is what a resume begins with."""
+    from mea_plugin.basicsr.run import checkpoint
+    from mea_plugin.training.ranks import Ranks
+
+    folder = stopped(images, tmp_path, monkeypatch)
+    for name in ('training_states/8.state', 'models/net_g_8.pth'):
+        file = folder / name
+        good = file.read_bytes()
+        bad = bytearray(good)
+        bad[int(len(bad) * where)] ^= 1 << 4
+        file.write_bytes(bad)
+        path = {'experiments_root': str(folder), 'training_states': str(folder / 'training_states')}
+        said = []
+        found = checkpoint.find({'auto_resume': True, 'path': path}, Ranks(), said.append)
+        assert found.iteration == 4
+        assert '8.state is passed over' in said[0]
+        file.write_bytes(good)
+
+
+def test_a_checkpoint_is_called_intact_only_where_it_is(images, tmp_path, monkeypatch):
+    from mea_plugin.basicsr.models.step_log import StepLog
+    from mea_plugin.basicsr.run.loop import _advice
+
+    folder = stopped(images, tmp_path, monkeypatch)
+    states = folder / 'training_states'
+    log = StepLog({'logger': {'print_freq': 1}, 'path': {'training_states': str(states)}, 'dist': False})
+
+    def advice():
+        return _advice({'path': {'training_states': str(states)}})
+
+    assert log._has_checkpoint()
+    assert 'intact' in advice()
+    damage(states / '8.state')
+    assert not log._has_checkpoint()
+    assert 'intact' not in advice()
+    for state in states.iterdir():
+        state.unlink()
+    assert not log._has_checkpoint()
+    assert 'intact' not in advice()

@@ -6,12 +6,15 @@ import errno
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mea_plugin.core.errors import Stopped
+from mea_plugin.training import checkpoints
 from tests.helpers import refused
 from tests.mmagic import runs, tiny
 
@@ -308,3 +311,69 @@ def test_more_processes_than_images():
     ranks.world = 5
     with refused('train_dataloader.dataset', '5', '4'):
         stream_loader(DataLoader(dataset, sampler=InfiniteSampler(dataset)), ranks, seed=0, start=0, skip=0)
+
+
+def log_of(runner, folder):
+    return next(folder.glob(f'{runner.timestamp}/*.log')).read_text()
+
+
+def test_checkpoints_of_another_run_are_not_taken(complete, folder, tmp_path):
+    """A second run starts in the folder; the first one's checkpoints, newer by their numbers, lie in it still."""
+    runs.make_runner(runs.config('EditModel', folder, **{'train_cfg.max_iters': 2})).train()
+    os.utime(folder / 'iter_6.pth')  # also by its time
+    runner = go_on(folder, log_level='INFO')
+    said = log_of(runner, folder)
+    assert re.search(r'iter_6\.pth is passed over: it is of another run', said)
+    assert resumed_from('iter_2.pth', said)
+    assert runner.iter == 6
+    other = go_on(shutil.copytree(complete, tmp_path / 'same'), **{'train_cfg.max_iters': 7})
+    assert other.run_name != runner.run_name
+    assert other.run_name == checkpoints.read(complete / 'iter_6.pth')['mea']['run']
+
+
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.97, 0.999])
+def test_any_flipped_bit_means_the_checkpoint_before(share, folder):
+    bad = bytearray((folder / 'iter_6.pth').read_bytes())
+    bad[int(len(bad) * share)] ^= 16
+    (folder / 'iter_6.pth').write_bytes(bad)
+    assert resumed_from('iter_4.pth', log_of(go_on(folder, log_level='INFO'), folder))
+
+
+def test_a_checkpoint_is_called_intact_only_where_it_is(folder):
+    runner = runs.make_runner(runs.config('EditModel', folder, resume=True))
+    assert 'intact' in runner._advice()
+    (folder / 'iter_6.pth').write_bytes(b'half')
+    assert 'intact' not in runner._advice()
+    for path in folder.glob('iter_*'):
+        path.unlink()
+    assert 'intact' not in runner._advice()
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from mea_plugin.core.locks import OwnedLock
+folder = Path(sys.argv[1])
+lock = OwnedLock(folder / '.lock', folder)
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.every_environment
+def test_two_runs_in_one_folder(folder):
+    """The second one ends before it writes anything, whether it would resume or not."""
+    holder = subprocess.Popen(
+        [sys.executable, '-c', _HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == 'held\n'
+        before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*'))
+        for options in ({}, {'resume': True}):
+            with refused(folder, str(holder.pid), 'since'):
+                runs.make_runner(runs.config('EditModel', folder, **options))
+        assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*')) == before
+    finally:
+        holder.kill()
+        holder.communicate(timeout=30)
+    go_on(folder)
