@@ -16,6 +16,7 @@ __all__ = ['patient_protocol']
 
 
 _LINGER_S = 2.0
+_DISCARD = 1 << 18  # bytes that are thrown away at once
 _READ = 1 << 14  # bytes that are taken from one client before it is another's turn
 
 
@@ -51,6 +52,7 @@ class _LingeringTransport:
         if self._transport.can_write_eof() and self._linger():
             self.closed = True
             self._transport.write_eof()
+            self._transport.max_size = _DISCARD
             self._transport.resume_reading()
         else:
             self._transport.close()
@@ -63,8 +65,7 @@ def patient_protocol(patience_s: float, connections: Connections | None = None) 
     reads any more because the reply is out, and for a client to take its reply. (A body that somebody reads has the
     application's own limit.)
     """
-
-    connections = Connections() if connections is None else connections
+    counted = Connections() if connections is None else connections
 
     class PatientProtocol(H11Protocol):
         """Hangs up when it is the client's turn for too long."""
@@ -80,14 +81,14 @@ def patient_protocol(patience_s: float, connections: Connections | None = None) 
                 transport.max_size = _READ
             peer = transport.get_extra_info('peername')
             self.address = address_owner(str(peer[0])) if peer else ''
-            if connections.add(self):
+            if counted.add(self):
                 self._watch()
             else:
                 transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            connections.remove(self)
+            counted.remove(self)
             self._unwatch()
 
         def pause_writing(self) -> None:
@@ -125,7 +126,7 @@ def patient_protocol(patience_s: float, connections: Connections | None = None) 
                 return False
             self._unwatch()
             self._timer = self.loop.call_later(min(patience_s, _LINGER_S), self.transport.abort)
-            connections.touch(self)
+            counted.touch(self)
             return True
 
         def _watch(self) -> None:
@@ -136,7 +137,7 @@ def patient_protocol(patience_s: float, connections: Connections | None = None) 
             if sending or self.conn.our_state is h11.SEND_RESPONSE:
                 self._unwatch()
             elif self._timer is None:
-                connections.touch(self)
+                counted.touch(self)
                 self._unsent = self.transport.get_write_buffer_size()
                 self._timer = self.loop.call_later(patience_s, self._give_up)
 
