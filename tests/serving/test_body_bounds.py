@@ -27,7 +27,8 @@ try:
     status = 200
 except Refusal as error:
     status = error.status_code
-print(json.dumps({'status': status, 'MiB': peak() - before, 'seconds': resource.getrusage(resource.RUSAGE_SELF).ru_utime}))
+seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+print(json.dumps({'status': status, 'MiB': peak() - before, 'seconds': seconds}))
 """
 
 
