@@ -72,7 +72,7 @@ class FairQueue(Generic[T]):
             self._time = max(self._time, taken[0].start)
             # A flow that is not ahead of the virtual time begins like one that was never seen.
             self._finish = {flow: finish for flow, finish in self._finish.items() if finish > self._time}
-        return taken and [entry.item for entry in taken]
+        return [entry.item for entry in taken]
 
     def rest(self) -> None:
         """The server has nothing to do: whatever was done before counts for nobody any more."""

@@ -8,11 +8,11 @@ import threading
 
 __all__ = ['lower_priority']
 
-_NICENESS = 10
+_NICENESS = 5  # no more: while it holds the interpreter, all others wait for it
 
 
 def lower_priority() -> None:
-    """Give this thread, and those that it starts (torch's), the processor only when no other thread wants it.
+    """Give this thread, and those that it starts (torch's), the processor less often than the other threads.
 
     Linux has a niceness per thread; elsewhere nothing happens, since it would be the whole process's.
     """
