@@ -52,6 +52,7 @@ def run_queries(
     in_doubt: InDoubt = 'abandon',
     stop_wait: float = STOP_WAIT,
     verify: bool = False,
+    buy_again: bool = False,
     move_other_aside: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> QuerySet:
@@ -72,6 +73,7 @@ def run_queries(
             victim charges for sending them again.
         stop_wait: Seconds that a run which is asked to stop waits for answers that are on their way.
         verify: Hash images and answers again instead of trusting size, time and inode.
+        buy_again: Ask again for answers that were paid for and are damaged or gone; otherwise the run ends.
         move_other_aside: Rename set and ledger of another victim, instead of refusing them; nothing paid is lost.
         options: What the user asked for, to be noted in the manifest.
 
@@ -98,7 +100,7 @@ def run_queries(
         plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
         free = not isinstance(victim, RemoteVictim)
         if verify:
-            _say_what_is_lost(plan.verify(free=free))
+            _say_what_is_lost(plan.verify(free=free, buy_again=buy_again))
         _say_what_is_in_doubt(victim, plan, in_doubt)
 
         def send() -> None:
@@ -111,7 +113,7 @@ def run_queries(
         try:
             send()
             if not verify:  # after what is new: to look at every file takes a while
-                _say_what_is_lost(plan.lose_damaged(free=free))
+                _say_what_is_lost(plan.lose_damaged(free=free, buy_again=buy_again))
                 send()
         except BudgetError as error:
             short = error  # what is answered can be used all the same

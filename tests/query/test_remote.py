@@ -350,7 +350,7 @@ def test_a_damaged_ledger_is_refused(server, tmp_path, images):
 
 
 @pytest.mark.parametrize('damage', ['removed', 'cut', 'changed'])
-def test_a_damaged_answer_is_asked_for_again(server, tmp_path, images, damage, capsys):
+def test_a_damaged_answer_is_asked_for_again_only_when_that_is_asked_for(server, tmp_path, images, damage, capsys):
     billing = Billing()
     server.reset(billing)
     run(server, images, tmp_path, victim=HONOURS)
@@ -365,7 +365,10 @@ def test_a_damaged_answer_is_asked_for_again(server, tmp_path, images, damage, c
         whole = response.parent / 'x.png'
         save(whole, data)
         whole.rename(response)
-    run(server, images, tmp_path, victim=HONOURS, verify=damage == 'changed')
+    with refused(response.name, '1', do='--buy-again'):
+        run(server, images, tmp_path, victim=HONOURS, verify=damage == 'changed')
+    assert len(server.requests) == 12
+    run(server, images, tmp_path, victim=HONOURS, verify=damage == 'changed', buy_again=True)
     assert '1 answers were damaged or gone, and are asked for again' in capsys.readouterr().out
     account = Account(tmp_path)
     assert (account.settled, account.spent, len(server.requests)) == (12, 13, 13)
@@ -485,6 +488,34 @@ def test_a_budget_holds_against_a_service_that_bills_before_it_fails(server, tmp
             run(server, images, tmp_path, in_doubt='resend', budget=7)
     assert len(billed) == 7 == Account(tmp_path).spent
     assert 'unbilled' in capsys.readouterr().out
+
+
+def test_a_recorded_answer_that_is_another_image_is_not_given(server, tmp_path):
+    server.reset(double)
+    image = photograph((8, 8))
+    recorded = RecordedVictim(build_victim(http_options(server)), tmp_path / 'ledger')
+    recorded.query([image])
+    with Ledger(tmp_path / 'ledger') as ledger:
+        file = ledger.pair(1)[1]
+        save(file, photograph((16, 16), 5))
+        with ledger.transaction() as db:
+            db.execute('UPDATE queries SET response_bytes = ?', (file.stat().st_size,))
+    with refused(file.name):
+        recorded.query([image])
+    assert len(server.requests) == 1
+
+
+def test_a_ledger_whose_sum_is_wrong_is_refused_unchanged(server, tmp_path, images):
+    server.reset(double)
+    run(server, images, tmp_path)
+    with Ledger(tmp_path / 'ledger') as ledger, ledger.transaction() as db:
+        db.execute('UPDATE account SET spent = 5')
+    file = tmp_path / 'ledger' / 'ledger.sqlite'
+    before = file.read_bytes()
+    with refused(file, '5', '12'):
+        run(server, images, tmp_path)
+    assert file.read_bytes() == before
+    assert len(server.requests) == 12
 
 
 # The key
