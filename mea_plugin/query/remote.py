@@ -122,12 +122,13 @@ class RemoteSender:
 
     async def _await_flying(self, stopping: asyncio.Task[None]) -> None:
         """Wait for the attempts that are on their way; when a signal has come, no longer than it allows."""
+        flying = set(self._flying)  # they leave the other set when they end
         while self._flying and not stopping.done():
             await asyncio.wait({*self._flying, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if self._flying:
             await asyncio.wait(set(self._flying), timeout=self._stop.time_left())
             _cancel(set(self._flying))
-        await asyncio.gather(*self._flying, return_exceptions=True)
+        await asyncio.gather(*flying, return_exceptions=True)
 
     async def _work(self, session: Session, remaining: Iterable[int]) -> None:
         for position in remaining:
