@@ -24,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     action.add_argument('--dry-run', action='store_true', help='show what would be sent and cost, and send nothing')
     parser.add_argument('--verify', action='store_true', help='hash images and answers again before anything is sent')
+    parser.add_argument(
+        '--buy-again', action='store_true', help='ask again for answers that were paid for and are damaged or gone'
+    )
     args = parser.parse_args(argv)
     if args.verify and (args.status or args.dry_run):
         parser.error('--verify is for a run, not for --status or --dry-run')
@@ -50,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     noted = options.noted()
     noted['queries']['images'] = sources
     folder = options.output / 'queries'
-    queries = run_queries(victim, images, folder, **options.queries.settings(), verify=args.verify, options=noted)
+    checks = {'verify': args.verify, 'buy_again': args.buy_again}
+    queries = run_queries(victim, images, folder, **options.queries.settings(), **checks, options=noted)
     if is_first_process():
         print(f'query set: {queries.folder}')
 

@@ -17,6 +17,7 @@ from mea_plugin.core.files import hash_json
 from mea_plugin.core.launch import is_first_process, process_share
 from mea_plugin.core.locks import locked
 from mea_plugin.data.references import FileRef, ImageRef
+from mea_plugin.query.interrupts import STOP_WAIT, StopRequest
 from mea_plugin.query.ledger import InDoubt, Ledger
 from mea_plugin.query.local import Answered, LocalSender
 from mea_plugin.query.plan import Counts, PairRow, Plan, check_headers
@@ -49,7 +50,9 @@ def run_queries(
     shrink: int = 1,
     batch_size: int = 8,
     in_doubt: InDoubt = 'abandon',
+    stop_wait: float = STOP_WAIT,
     verify: bool = False,
+    buy_again: bool = False,
     move_other_aside: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> QuerySet:
@@ -68,7 +71,9 @@ def run_queries(
         batch_size: How many images of equal size go into one call of a victim that is a network here.
         in_doubt: ``resend`` or ``abandon``, for queries of which nobody knows whether they were answered, where the
             victim charges for sending them again.
+        stop_wait: Seconds that a run which is asked to stop waits for answers that are on their way.
         verify: Hash images and answers again instead of trusting size, time and inode.
+        buy_again: Ask again for answers that were paid for and are damaged or gone; otherwise the run ends.
         move_other_aside: Rename set and ledger of another victim, instead of refusing them; nothing paid is lost.
         options: What the user asked for, to be noted in the manifest.
 
@@ -95,20 +100,20 @@ def run_queries(
         plan = Plan(ledger, chosen, shrink=shrink, sizes=sizes)
         free = not isinstance(victim, RemoteVictim)
         if verify:
-            _say_what_is_lost(plan.verify(free=free))
+            _say_what_is_lost(plan.verify(free=free, buy_again=buy_again))
         _say_what_is_in_doubt(victim, plan, in_doubt)
 
         def send() -> None:
             if plan.unfinished():
                 with locked(place / 'set.lock'):
                     queries.open(description)
-                _send_all(victim, plan, budget, batch_size, in_doubt)
+                _send_all(victim, plan, budget, batch_size, in_doubt, stop_wait)
 
         short: BudgetError | None = None
         try:
             send()
             if not verify:  # after what is new: to look at every file takes a while
-                _say_what_is_lost(plan.lose_damaged(free=free))
+                _say_what_is_lost(plan.lose_damaged(free=free, buy_again=buy_again))
                 send()
         except BudgetError as error:
             short = error  # what is answered can be used all the same
@@ -186,27 +191,57 @@ def claim(ledger: Ledger, victim: Victim) -> None:
         )
 
 
-def _send_all(victim: Victim, plan: Plan, budget: int | None, batch_size: int, in_doubt: InDoubt) -> None:
-    """Send until every image is settled or given up, by this process or another."""
+def _send_all(
+    victim: Victim,
+    plan: Plan,
+    budget: int | None,
+    batch_size: int,
+    in_doubt: InDoubt,
+    stop_wait: float = STOP_WAIT,
+) -> None:
+    """Send until every image is settled or given up, by this process or another.
+
+    Raises:
+        Stopped: A signal came; what was on its way is settled, as far as it came in.
+    """
     counts = plan.counts()
-    with tqdm(
-        total=len(plan),
-        initial=counts.settled,
-        desc=f'query {victim.name}',
-        unit='query',
-        disable=not (is_first_process() and sys.stderr.isatty()),
-    ) as bar:
+    with (
+        StopRequest(stop_wait) as stop,
+        tqdm(
+            total=len(plan),
+            initial=counts.settled,
+            desc=f'query {victim.name}',
+            unit='query',
+            disable=not (is_first_process() and sys.stderr.isatty()),
+        ) as bar,
+    ):
         sender: LocalSender | RemoteSender
         if isinstance(victim, RemoteVictim):
             bar.write(f'Asking {victim.name}: only if you own this service or are authorised to test it.', sys.stderr)
             report = functools.partial(tqdm.write, file=sys.stderr)
-            sender = RemoteSender(victim, plan, budget=budget, in_doubt=in_doubt, progress=bar.update, report=report)
+            sender = RemoteSender(
+                victim, plan, budget=budget, in_doubt=in_doubt, progress=bar.update, report=report, stop=stop
+            )
         else:
-            sender = LocalSender(victim, plan, budget=budget, batch_size=batch_size, progress=bar.update)
-        while positions := _own_share(plan.unfinished()):
-            answered = sender.send(positions)
-            if not answered.count:
-                _stop_or_wait(plan, answered, budget)
+            sender = LocalSender(victim, plan, budget=budget, batch_size=batch_size, progress=bar.update, stop=stop)
+        try:
+            while positions := _own_share(plan.unfinished()):
+                answered = sender.send(positions)
+                if not answered.count:
+                    _stop_or_wait(plan, answered, budget)
+                    stop.check()
+        finally:
+            if isinstance(sender, RemoteSender):
+                _say_what_is_charged(sender.statuses)
+
+
+def _say_what_is_charged(statuses: Mapping[int, int]) -> None:
+    """About attempts that stay charged because of their status alone."""
+    if statuses:
+        found = ', '.join(f'{count} with status {status}' for status, count in sorted(statuses.items()))
+        codes = [status for status in sorted(statuses) if 400 <= status < 600]
+        advice = f' If the service does not bill these, set victim.unbilled: {codes}.' if codes else ''
+        print(f'{sum(statuses.values())} attempts may have been billed without an answer ({found}).{advice}')
 
 
 def _say_what_is_lost(count: int) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from mea_plugin.core.errors import InputError
 
-__all__ = ['LedgerFile']
+__all__ = ['LedgerFile', 'check_intact', 'find_damage']
 
 _FORMAT = 1
 _BUSY_SECONDS = 60
@@ -53,6 +53,52 @@ CREATE TABLE images (
 """
 
 
+def find_damage(path: Path) -> str | None:
+    """What is wrong with a ledger's file, or None; nothing is written.
+
+    Its pages and indices must agree (SQLite's ``integrity_check``, which holds ``quick_check`` and what looking up a
+    query relies on), and what is spent must be the sum of its attempts' charges.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return None  # one that is being set up
+    mode = 'rw' if path.with_name(f'{path.name}-wal').exists() else 'ro'
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f'{path.absolute().as_uri()}?mode={mode}', timeout=_BUSY_SECONDS, uri=True)
+        ) as db:
+            if mode == 'rw':
+                db.execute('PRAGMA query_only = 1')
+            if db.execute('PRAGMA user_version').fetchone() != (_FORMAT,):
+                return None
+            db.execute('BEGIN')  # one moment of it, whatever others write
+            ((found,),) = db.execute('PRAGMA integrity_check(1)').fetchall()
+            if found != 'ok':
+                return ' '.join(str(found).split())[:100]
+            accounts = db.execute('SELECT spent FROM account').fetchall()
+            (charged,) = db.execute('SELECT COALESCE(SUM(charged), 0) FROM attempts').fetchone()
+            if accounts != [(charged,)]:
+                return f'{accounts[0][0] if accounts else None} are spent, and its attempts are charged {charged}'[:100]
+    except sqlite3.OperationalError:
+        return None  # locked, or not to be read: opening it says so
+    except (sqlite3.DatabaseError, ValueError, UnicodeError) as error:
+        return str(error)[:100]
+    return None
+
+
+def check_intact(path: Path) -> None:
+    """Refuse a damaged ledger before anything is written.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    if damage := find_damage(path):
+        raise InputError(
+            f'the ledger is damaged ({damage})',
+            where=path,
+            do='Restore it from a copy, or move its folder away: then all queries are asked, and charged, again',
+        )
+
+
 class LedgerFile:
     """The SQLite database of a ledger, and what is noted about the whole.
 
@@ -73,6 +119,7 @@ class LedgerFile:
         self.path = self.folder / 'ledger.sqlite'
         if not create and not self.path.is_file():
             raise InputError('no ledger', where=self.folder, do='Check the output folder, or run without --status')
+        check_intact(self.path)
         with self._readable():
             if create:
                 self.folder.mkdir(parents=True, exist_ok=True)

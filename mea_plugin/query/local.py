@@ -11,6 +11,7 @@ import numpy as np
 
 from mea_plugin.core.files import hash_array, sync_folder, write_bytes
 from mea_plugin.core.images import encode_png
+from mea_plugin.query.interrupts import StopRequest
 from mea_plugin.query.ledger import Attempt, Ledger, Settled
 from mea_plugin.query.plan import Plan, Wanted, read_query
 from mea_plugin.victims import Victim
@@ -50,11 +51,20 @@ class LocalSender:
         budget: See :meth:`~mea_plugin.query.ledger.Ledger.reserve`.
         batch_size: How many images of equal size go into one call of the victim.
         progress: Called with the number of images that were settled.
+        stop: When to stop asking, after the batch that is being answered.
     """
 
     def __init__(
-        self, victim: Victim, plan: Plan, *, budget: int | None, batch_size: int, progress: Callable[[int], object]
+        self,
+        victim: Victim,
+        plan: Plan,
+        *,
+        budget: int | None,
+        batch_size: int,
+        progress: Callable[[int], object],
+        stop: StopRequest,
     ) -> None:
+        self._stop = stop
         self._victim, self._plan, self._ledger = victim, plan, plan.ledger
         self._budget, self._batch_size, self._progress = budget, batch_size, progress
         self._writing: deque[list[Future[Settled]]] = deque()
@@ -72,8 +82,11 @@ class LocalSender:
                 for batch in self._batches(pool, positions):
                     exhausted |= self._ask(batch, pool)
                     self._settle(keep=_AHEAD)
+                    if self._stop.signal is not None:
+                        break
             finally:
                 self._settle(keep=0)
+        self._stop.check()
         return Answered(self._count, exhausted)
 
     def _batches(self, pool: ThreadPoolExecutor, positions: Iterable[int]) -> Iterator[list[_Image]]:

@@ -12,6 +12,7 @@ from typing_extensions import Self
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.options import check_section, require
 from mea_plugin.core.schema import FolderName, Images, Number, Options, Registered, Section, Whole
+from mea_plugin.query.interrupts import STOP_WAIT
 
 __all__ = ['Queries', 'QueryFile', 'check_name', 'section']
 
@@ -31,6 +32,8 @@ class Queries(Options):
     """Images of equal size in one call of a victim that is a network on this machine."""
     in_doubt: Literal['abandon', 'resend'] = 'abandon'
     """Queries that may or may not have been answered, where sending them again is charged: give up, or send again."""
+    stop_wait: Annotated[float, Number(0, 86400)] = STOP_WAIT
+    """Seconds that a run waits for answers on their way after Ctrl-C, SIGTERM or SIGHUP; a second signal ends it."""
     cost_per_query: Annotated[float, Number()] = 0.0
     """Price of one query, in any currency."""
 

@@ -212,7 +212,7 @@ class Plan:
         states = {state: found.get(state, (0, 0))[1] for state in ('settled', 'given up', 'doubt', 'sent', 'open')}
         return Counts(len(self), *states.values())
 
-    def lose_damaged(self, *, verify: bool = False, free: bool = False) -> int:
+    def lose_damaged(self, *, verify: bool = False, free: bool = False, buy_again: bool = False) -> int:
         """Open those answers again whose files are gone or not as they were written; returns how many.
 
         A query's file that is gone or damaged is written again, from the image.
@@ -220,6 +220,10 @@ class Plan:
         Args:
             verify: Compare the pixels' hashes of both, not only the size of the answer's file.
             free: See :meth:`~mea_plugin.query.ledger.Ledger.forget_answers`.
+            buy_again: Open also those that were paid for.
+
+        Raises:
+            InputError: Answers that were paid for are damaged or gone; nothing has been changed.
         """
         sizes = _file_sizes(self.ledger.folder / 'pairs')
         lost, broken = [], []
@@ -231,6 +235,12 @@ class Plan:
                 lost.append(query)
             elif f'{query:09d}_query.png' not in sizes or (verify and not _holds(self.ledger.pair(query)[0], content)):
                 broken.append(query)
+        if lost and not (free or buy_again):
+            raise InputError(
+                f'{len(lost)} answers that were paid for are damaged or gone',
+                where=self.ledger.pair(lost[0])[1],
+                do='Restore them from a copy; to pay for them again, run tools/query.py with --buy-again',
+            )
         for query in broken:
             self._write_query(query)
         self.repaired = bool(broken)
@@ -238,11 +248,12 @@ class Plan:
             self.ledger.forget_answers(lost, f'{len(lost)} answers were damaged or gone', free=free)
         return len(lost)
 
-    def verify(self, *, free: bool = False) -> int:
+    def verify(self, *, free: bool = False, buy_again: bool = False) -> int:
         """Read and hash everything again: images whose file's size, time and inode were known, and the answers' files.
 
         Args:
             free: See :meth:`lose_damaged`.
+            buy_again: Likewise.
 
         Returns:
             How many answers were damaged or gone.
@@ -253,7 +264,7 @@ class Plan:
                 pixels, content = read_query(self.images[wanted.position], self.shrink)
                 contents.append((wanted, content, (pixels.shape[0], pixels.shape[1])))
             self.identify(contents)
-        return self.lose_damaged(verify=True, free=free)
+        return self.lose_damaged(verify=True, free=free, buy_again=buy_again)
 
     def _write_query(self, query: int) -> None:
         find = 'SELECT w.position FROM wanted w JOIN queries q ON q.hash = w.hash WHERE q.id = ? LIMIT 1'

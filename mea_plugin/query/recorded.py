@@ -68,7 +68,7 @@ class RecordedVictim:
         references = {content: ArrayRef(image, content) for content, image in zip(contents, images, strict=True)}
         with Ledger(self._folder) as ledger:
             plan = answer_all(self._victim, references, ledger, in_doubt=self._in_doubt)
-            found = {pair.content: ledger.pair(pair.query)[1] for pair in plan.pairs()}
+            found = {pair.content: (ledger.pair(pair.query)[1], pair.response) for pair in plan.pairs()}
         missing = [content for content in contents if content not in found]
         if missing:
             raise InputError(
@@ -76,4 +76,15 @@ class RecordedVictim:
                 where=self._folder,
                 do='Remove them, or ask again with in_doubt: resend in another output folder',
             )
-        return [read_rgb(found[content]) for content in contents]
+        return [_read_answer(*found[content]) for content in contents]
+
+
+def _read_answer(file: Path, response: str) -> np.ndarray:
+    image = read_rgb(file)
+    if hash_array(image) != response:
+        raise InputError(
+            'the answer is not the one that was paid for',
+            where=file,
+            do="Restore it from a copy, or move its ledger's folder away: then all its answers are paid for again",
+        )
+    return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import hash_array
-from mea_plugin.query.interrupts import run_interruptibly
+from mea_plugin.query.interrupts import StopRequest
 from mea_plugin.query.ledger import Attempt, InDoubt, Ledger, Settled
 from mea_plugin.query.local import Answered, sync_pairs, write_pair
 from mea_plugin.query.plan import Plan, Wanted, read_query
@@ -44,6 +45,9 @@ T = TypeVar('T')
 class RemoteSender:
     """Sends images to a victim behind a network.
 
+    Attributes:
+        statuses: How many attempts ended with which HTTP status that leaves open whether they were billed.
+
     Args:
         victim: Who is asked.
         plan: The images.
@@ -51,6 +55,7 @@ class RemoteSender:
         in_doubt: Likewise, where the service does not honour keys.
         progress: Called with the number of images that were settled.
         report: Called with a line about each attempt that is in doubt.
+        stop: When to stop asking.
     """
 
     def __init__(
@@ -62,11 +67,13 @@ class RemoteSender:
         in_doubt: InDoubt,
         progress: Callable[[int], object],
         report: Callable[[str], object],
+        stop: StopRequest,
     ) -> None:
         self._victim, self._plan, self._ledger = victim, plan, plan.ledger
         self._budget = budget
         self._in_doubt: InDoubt = 'free' if victim.idempotent else in_doubt
-        self._progress, self._report = progress, report
+        self._progress, self._report, self._stop = progress, report, stop
+        self.statuses: Counter[int] = Counter()
         self._count, self._failures, self._exhausted = 0, 0, False
         self._last: InputError | None = None
         self._flying: set[asyncio.Task[None]] = set()  # attempts
@@ -80,7 +87,8 @@ class RemoteSender:
                 was answered before is settled.
         """
         self._count, self._failures, self._exhausted, self._last = 0, 0, False, None
-        run_interruptibly(self._send(list(positions)))
+        asyncio.run(self._send(list(positions)))
+        self._stop.check()
         if self._last is not None and not self._count:
             raise self._last
         return Answered(self._count, self._exhausted)
@@ -88,26 +96,39 @@ class RemoteSender:
     async def _send(self, positions: list[int]) -> None:
         """As many workers as queries may be on their way, each taking the next image when it is free.
 
-        When one fails for good, the attempts that are on their way are waited for: they may have been paid for. Ctrl-C
-        stops them, too.
+        When one fails for good, the attempts that are on their way are waited for: they may have been paid for. After a
+        signal likewise, but for a bounded time.
         """
         remaining = iter(positions)
         # The ledger's transactions run one after another, off the loop: they wait for the disk.
         with ThreadPoolExecutor(1, 'ledger') as self._clerk, ThreadPoolExecutor(2, 'images') as self._pool:
             async with self._victim.session() as session:
+                stopping = asyncio.create_task(self._stop.requested())
                 workers = [asyncio.create_task(self._work(session, remaining)) for _ in range(self._victim.concurrency)]
+                working = asyncio.gather(*workers)
                 try:
-                    await asyncio.gather(*workers)
-                except asyncio.CancelledError:
-                    _cancel(self._flying)
-                    raise
+                    first: set[asyncio.Future[Any]] = {working, stopping}
+                    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+                    if working.done():
+                        await working
                 finally:
                     _cancel(workers)
-                    await asyncio.gather(*workers, return_exceptions=True)
+                    await asyncio.gather(working, *workers, return_exceptions=True)
                     try:
-                        await asyncio.gather(*self._flying, return_exceptions=True)
+                        await self._await_flying(stopping)
                     finally:
+                        stopping.cancel()
                         await asyncio.gather(*self._finishing, return_exceptions=True)
+
+    async def _await_flying(self, stopping: asyncio.Task[None]) -> None:
+        """Wait for the attempts that are on their way; when a signal has come, no longer than it allows."""
+        flying = set(self._flying)  # they leave the other set when they end
+        while self._flying and not stopping.done():
+            await asyncio.wait({*self._flying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if self._flying:
+            await asyncio.wait(set(self._flying), timeout=self._stop.time_left())
+            _cancel(set(self._flying))
+        await asyncio.gather(*flying, return_exceptions=True)
 
     async def _work(self, session: Session, remaining: Iterable[int]) -> None:
         for position in remaining:
@@ -138,6 +159,9 @@ class RemoteSender:
             raise
         if attempt is None:
             return  # the budget is spent, another process has it, or it was given up
+        if self._stop.signal is not None:
+            await self._finish(self._in_ledger(self._ledger.refuse, [attempt], 'not sent'))
+            return
         try:
             reply = await session.ask(pixels, attempt.key)
         except (RefusedError, RejectedError) as error:
@@ -145,6 +169,8 @@ class RemoteSender:
             await self._finish(self._in_ledger(self._ledger.refuse, [attempt], str(error)[:200], new_key=new_key))
             raise
         except InDoubtError as error:
+            if error.status is not None:
+                self.statuses[error.status] += 1
             await self._finish(self._doubt(wanted, attempt, str(error)))
             # What came whole and is no answer would only be paid for again.
             if self._in_doubt == 'abandon' or (self._in_doubt == 'resend' and isinstance(error, UnusableError)):

@@ -71,7 +71,17 @@ class RefusedError(NotAnsweredError):
 
 
 class InDoubtError(NotAnsweredError):
-    """The service may have answered, and charged for it."""
+    """The service may have answered, and charged for it.
+
+    Args:
+        reason: See :class:`NotAnsweredError`.
+        wait: Likewise.
+        status: The HTTP status that leaves it open, where it was one: ``unbilled`` of an HTTP victim can settle it.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, status: int | None = None) -> None:
+        super().__init__(reason, wait)
+        self.status = status
 
 
 class UnusableError(InDoubtError):

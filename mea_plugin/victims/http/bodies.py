@@ -7,11 +7,12 @@ import binascii
 import copy
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import decode_rgb, decode_size, encode_png, without_warnings
@@ -19,6 +20,13 @@ from mea_plugin.victims.http.options import RequestOptions, ResponseOptions
 from mea_plugin.victims.remote import InDoubtError, Reply, UnusableError
 
 __all__ = ['build_request', 'look_up', 'read_image', 'read_json']
+
+_MOST_VALUES = 100_000
+_SIZES = 64  # times the expected pixels, which an answer that is resized may have
+_MOST_PIXELS = 1 << 22  # that it may have in any case
+# What Pillow may open; gif, so that an error can name it.
+_OPENED = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+_TILE_TAGS = (322, 323)  # of TIFF: width and height of a tile
 
 Hide = Callable[[bytes], bytes]
 
@@ -55,10 +63,18 @@ def read_json(body: bytes, hide: Hide = bytes) -> Any:
     Raises:
         InDoubtError: It is none.
     """
+    # Each value takes many times the bytes that stand for it; an image is one value.
+    if sum(map(body.count, (b'[', b'{', b','))) > _MOST_VALUES:
+        raise UnusableError(f'the reply is JSON of more than {_MOST_VALUES} values')
     try:
-        return json.loads(body)
+        return json.loads(body, parse_int=_parse_whole)
     except (ValueError, RecursionError):
         raise InDoubtError(f'the reply is no JSON but {_glimpse(hide(body))}') from None
+
+
+def _parse_whole(digits: str) -> float:
+    """A whole number; one of millions of digits would take minutes."""
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 def look_up(content: Any, field: str) -> Any:
@@ -95,10 +111,15 @@ def read_image(
     data = body
     if options.body == 'json':
         data = _from_base64(look_up(read_json(body, hide), options.field))
-    found, plain = _sniff(data)
+    found, plain, pixels = _sniff(data)
     if found not in options.formats:
         what = f'a {found} image' if found else _glimpse(hide(data))
         raise UnusableError(f'the reply is {what}, not {options.formats[0]}')
+    most = size[0] * size[1]
+    if options.size == 'resize' or pixels <= most:
+        most = max(_SIZES * most, _MOST_PIXELS)
+    if pixels > most:  # before a pixel is decoded
+        raise UnusableError(f'the reply has {pixels} pixels or more, not {size[1]}x{size[0]}')
     try:
         if options.size == 'exact' and (own := decode_size(data, where='reply')) != size:
             raise UnusableError(f'the reply has {own[1]}x{own[0]} pixels, not {size[1]}x{size[0]}')
@@ -121,18 +142,22 @@ def _from_base64(text: Any) -> bytes:
         raise UnusableError('the image in the reply is no base64 text')
     try:
         # A data: address has a head, and some encoders break lines.
-        return base64.b64decode(''.join(text.rpartition('base64,')[2].split()), validate=True)
+        content = text.rpartition('base64,')[2].encode('ascii')
+        return base64.b64decode(content.translate(None, b' \t\r\n'), validate=True)
     except (binascii.Error, ValueError):
         raise UnusableError('the image in the reply is no base64 text') from None
 
 
-def _sniff(data: bytes) -> tuple[str | None, bool]:
-    """The image format, and whether its pixels are stored just as they are read: RGB, not turned."""
+def _sniff(data: bytes) -> tuple[str | None, bool, int]:
+    """The image format; whether its pixels are stored just as they are read: RGB, not turned; how many are decoded."""
     try:
-        with without_warnings(), Image.open(io.BytesIO(data)) as image:
-            return str(image.format).lower(), image.mode == 'RGB' and 'exif' not in image.info
+        with without_warnings(), Image.open(io.BytesIO(data), formats=_OPENED) as image:
+            pixels = image.width * image.height
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded whole
+                pixels = max(pixels, math.prod(int(image.tag_v2.get(tag, 0)) for tag in _TILE_TAGS))
+            return str(image.format).lower(), image.mode == 'RGB' and 'exif' not in image.info, pixels
     except Exception:  # Pillow raises almost anything on what is no image
-        return None, False
+        return None, False, 0
 
 
 def _glimpse(data: bytes) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import email.utils
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import httpx
@@ -16,19 +16,20 @@ from aiolimiter import AsyncLimiter
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.victims.http.bodies import build_request, look_up, read_image, read_json
-from mea_plugin.victims.http.hosts import Hosts, is_loopback
+from mea_plugin.victims.http.hosts import Hosts, is_loopback, origin
 from mea_plugin.victims.http.options import JobOptions, RequestOptions, ResponseOptions, ServiceKey
-from mea_plugin.victims.remote import InDoubtError, NotAnsweredError, RefusedError, RejectedError, Reply
+from mea_plugin.victims.http.reading import ACCEPT_ENCODING, read_body
+from mea_plugin.victims.http.statuses import Meaning, meaning
+from mea_plugin.victims.remote import InDoubtError, NotAnsweredError, RefusedError, RejectedError, Reply, UnusableError
 
 __all__ = ['HTTPSession', 'retry_after']
 
 # Before the request is sent: the service knows nothing of it.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-# What says that there was no answer; a gateway's 502 and 504 do not: behind it there may have been one.
-_REFUSALS = (429, *(status for status in range(500, 600) if status not in (502, 504)))
 _MAX_REDIRECTS = 5
 # Seconds that an idle connection is used again: fewer than services keep one, or a query might meet its end.
 _KEEP_ALIVE = 1.0
+_DETAIL = 1 << 16  # bytes of an error's reply that are looked at
 
 
 class HTTPSession:
@@ -45,6 +46,7 @@ class HTTPSession:
         idempotency_header: Its name, or None for none.
         concurrency: Connections at once.
         timeout: Seconds without a byte, after which an attempt is given up.
+        unbilled: Statuses by which the service says that it did not charge.
         limiter: Of queries per second.
     """
 
@@ -61,12 +63,13 @@ class HTTPSession:
         idempotency_header: str | None,
         concurrency: int,
         timeout: float,
+        unbilled: Collection[int],
         limiter: AsyncLimiter | None,
     ) -> None:
         self._url, self._scale = httpx.URL(url), scale
         self._request, self._response, self._jobs = request, response, jobs
         self._key, self._hosts, self._header = key, hosts, idempotency_header
-        self._limiter = limiter
+        self._limiter, self._unbilled = limiter, unbilled
         self._client = httpx.AsyncClient(
             timeout=timeout,
             limits=httpx.Limits(
@@ -76,7 +79,7 @@ class HTTPSession:
             ),
             follow_redirects=False,
             trust_env=not is_loopback(self._url.host),  # a proxy stands between nobody and this machine
-            headers={'User-Agent': 'mea_plugin'},
+            headers={'User-Agent': 'mea_plugin', 'Accept-Encoding': ACCEPT_ENCODING},
         )
 
     async def __aenter__(self) -> HTTPSession:
@@ -142,6 +145,7 @@ class HTTPSession:
         """
         while True:
             request = self._client.build_request('GET', address)
+            await request.aread()
             try:
                 return await self._body(request)
             except NotAnsweredError as error:
@@ -179,31 +183,43 @@ class HTTPSession:
 
     def _redirected(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:
         url = request.url.join(response.headers['Location'])
-        if url.host != request.url.host or (request.url.scheme, url.scheme) == ('https', 'http'):
+        where = str(request.url.copy_with(query=None))
+        if url.userinfo or url.host != request.url.host or (request.url.scheme, url.scheme) == ('https', 'http'):
             raise RejectedError(
-                f'the service sends on to another host or out of encryption, {url.scheme}://{url.host}',
-                where=str(request.url.copy_with(query=None)),
+                f'the service sends on to another host or out of encryption, {url.scheme}://{url.host[:80]}',
+                where=where,
                 do='If that is the service you are authorised to test, give its address as url',
             )
         if response.status_code not in (307, 308) and request.method != 'GET':
-            raise RejectedError(
-                f'the service answers a query with a redirect ({response.status_code}) to {url.copy_with(query=None)}',
-                where=str(request.url.copy_with(query=None)),
+            # After 302 and 303 the query may have been answered (RFC 9110): the charge stays.
+            kind = RejectedError if response.status_code == 301 else InputError
+            raise kind(
+                f'the service answers a query with a redirect ({response.status_code}) to '
+                f'{str(url.copy_with(query=None))[:200]}',
+                where=where,
                 do='Give the final address as url',
             )
         return self._client.build_request(
             request.method, url, headers=_without_host(request.headers), content=request.content
         )
 
+    def _with_credentials(self, request: httpx.Request) -> httpx.Request:
+        """The request as it is sent: with key, headers and cookies to the service's own origin, and to no other."""
+        headers = request.headers.copy()
+        if origin(request.url) == origin(self._url):
+            headers.update(self._request.headers)
+            if self._key is not None:
+                headers[self._key.header] = self._key.value
+        else:
+            headers.pop('Cookie', None)  # httpx keeps them by host, whatever the port
+        return httpx.Request(
+            request.method, request.url, headers=headers, content=request.content, extensions=request.extensions
+        )
+
     @contextlib.asynccontextmanager
     async def _sent(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        # The key goes to the service's own host, not to wherever it keeps its answers, and not unencrypted by accident.
-        if request.url.host == self._url.host and request.url.scheme in (self._url.scheme, 'https'):
-            request.headers.update(self._request.headers)
-            if self._key is not None:
-                request.headers[self._key.header] = self._key.value
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._client.send(self._with_credentials(request), stream=True)
         except _UNSENT as error:
             raise RefusedError(f'no connection ({self._reason(error)})') from None
         except httpx.TimeoutException:
@@ -217,36 +233,33 @@ class HTTPSession:
 
     async def _read(self, response: httpx.Response) -> bytes:
         """The body of a success; of anything else, the exception that tells what it means."""
-        if response.is_success:
-            return await self._whole(response)
         status = response.status_code
+        if meaning(status) is Meaning.ANSWER:
+            return await self._whole(response, self._response.max_bytes)
         try:
-            detail = self._detail(await self._whole(response))
+            body = await self._whole(response, _DETAIL)
         except InDoubtError:  # the status says enough
-            detail = ''
-        if status in _REFUSALS or (status == 409 and self._header is not None):  # the same key is at work
-            raise RefusedError(f'status {status}{detail}', retry_after(response.headers))
-        if response.is_server_error:
-            raise InDoubtError(f'status {status} of a gateway{detail}')
+            body = b''
+        what = f'status {status}{self._detail(body)}'
+        found = meaning(status, body, unbilled=self._unbilled)
+        if found is Meaning.NO_ANSWER:
+            raise UnusableError(f'the reply has {what} and no whole answer', status=status)
+        # 409: an earlier attempt under the same key is at work.
+        if found is Meaning.REFUSED or (status == 409 and self._header is not None):
+            raise RefusedError(what, retry_after(response.headers))
+        if found is Meaning.INDETERMINATE:
+            raise InDoubtError(what, retry_after(response.headers), status=status)
         raise RejectedError(
-            f'the service answers with status {status}{detail}',
+            f'the service answers with {what}',
             where=str(response.request.url.copy_with(query=None)),
             do=_ADVICE.get(status, 'Check the options of the request'),
         )
 
-    async def _whole(self, response: httpx.Response) -> bytes:
-        parts, length = [], 0
+    async def _whole(self, response: httpx.Response, most: int) -> bytes:
         try:
-            async for part in response.aiter_bytes():
-                parts.append(part)
-                length += len(part)
-                if length > self._response.max_bytes:
-                    raise InDoubtError(f'the reply has more than {self._response.max_bytes} bytes')
-        except httpx.TimeoutException:
-            raise InDoubtError('the answer stopped coming') from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
+            return await read_body(response, most)
+        except httpx.TransportError as error:
             raise InDoubtError(f'the answer broke off ({self._reason(error)})') from None
-        return b''.join(parts)
 
     def _detail(self, body: bytes) -> str:
         """What the service says, in one short line that does not give the key away."""
@@ -258,7 +271,7 @@ class HTTPSession:
         return data if self._key is None else self._key.hide(data)
 
     def _reason(self, error: Exception) -> str:
-        return self._hide((' '.join(str(error).split()) or type(error).__name__).encode()).decode()
+        return self._hide((' '.join(str(error).split()) or type(error).__name__).encode()).decode()[:200]
 
 
 _ADVICE = {

@@ -52,6 +52,8 @@ class HTTPVictim:
         concurrency: How many queries are on their way at once.
         rate_limit: Queries per second, evenly spaced; None for no limit.
         timeout: Seconds without a byte, after which an attempt is in doubt.
+        unbilled: Statuses from 400 to 599 by which the service says that it did not charge, such as 500. Without
+            them, a query that ends with a status of unknown meaning for the bill stays charged.
         retry: How often a query is sent again; :class:`~mea_plugin.victims.remote.Retrying`.
         allowed_hosts: Hosts other than this machine that queries, and links in replies, may go to.
         authorized: Your word that you own those services or are authorised to test them.
@@ -75,6 +77,7 @@ class HTTPVictim:
         concurrency: Annotated[int, Whole(1, 1024)] = 4,
         rate_limit: Annotated[float, Number(1e-3)] | None = None,
         timeout: Annotated[float, Number(1e-3)] = 60.0,
+        unbilled: Sequence[Annotated[int, Whole(400, 599)]] = (),
         retry: Retrying | None = None,
         allowed_hosts: Sequence[str] = (),
         authorized: bool = False,
@@ -88,6 +91,7 @@ class HTTPVictim:
         self._key = None if key is None else ServiceKey(key)
         self._header = idempotency if isinstance(idempotency, str) else 'Idempotency-Key' if idempotency else None
         self._timeout, self._rate_limit = timeout, rate_limit
+        self.unbilled = frozenset(unbilled)
         self.retrying = retry or Retrying()
         self.idempotent = bool(idempotency)
         self.concurrency = concurrency
@@ -112,6 +116,7 @@ class HTTPVictim:
             idempotency_header=self._header,
             concurrency=self.concurrency,
             timeout=self._timeout,
+            unbilled=self.unbilled,
             limiter=AsyncLimiter(1, 1 / self._rate_limit) if self._rate_limit else None,
         )
 

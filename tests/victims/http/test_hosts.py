@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from mea_plugin.victims.http import HTTPVictim
+from mea_plugin.victims.http.hosts import origin
 from tests.helpers import refused
 
 
@@ -56,3 +57,12 @@ def test_a_password_in_the_address_is_refused_and_not_shown():
     with refused('victim.url', do='victim.key') as caught:
         HTTPVictim('http://me:sesame@127.0.0.1/')
     assert 'sesame' not in str(caught.value)
+
+
+def test_an_origin_is_scheme_host_and_port():
+    own = origin(httpx.URL('http://Example.com/a'))
+    assert own == origin(httpx.URL('http://EXAMPLE.COM:80/b?c'))
+    assert origin(httpx.URL('http://bücher.example')) == origin(httpx.URL('http://xn--bcher-kva.example:80'))
+    others = 'https://example.com', 'http://example.com:81', 'http://example.com.', 'http://a.example.com'
+    assert own not in {origin(httpx.URL(other)) for other in others}
+    assert len({origin(httpx.URL(other)) for other in others}) == 4
