@@ -232,7 +232,13 @@ async def _shielded(what: Coroutine[Any, Any, T], tasks: set[asyncio.Task[T]]) -
     """Wait for something that goes on when whoever waits is cancelled; it is among ``tasks`` until it has ended."""
     task = asyncio.create_task(what)
     tasks.add(task)
-    task.add_done_callback(tasks.discard)
+
+    def note_end(ended: asyncio.Task[T]) -> None:
+        tasks.discard(ended)
+        if not ended.cancelled():
+            ended.exception()  # read, or asyncio prints it where nobody waits any more
+
+    task.add_done_callback(note_end)
     return await asyncio.shield(task)
 
 

@@ -151,6 +151,7 @@ BEFORE: dict[str, Act] = {
     'redirect that changes the method': _status(302, 'Location: /translate'),
     'endless redirect': _status(307, 'Location: /translate'),
     'redirect to nowhere': _status(307),
+    'two replies': _twice,
 }
 """What happens before anything is billed."""
 
@@ -165,7 +166,6 @@ AFTER: dict[str, Act] = {
     'chunks that end early': lambda exchange: _chunked(exchange, b''),
     'chunk of a wrong length': lambda exchange: _chunked(exchange, b'zz\r\n'),
     'endless header': _endless_header,
-    'two replies': _twice,
     **{f'{status} after billing': _status(status) for status in (500, 502, 504, 520, 522, 524, 598, 599)},
     'no status line': lambda exchange: exchange.send(b'sorry\r\n\r\n'),
     'wrong status line': lambda exchange: exchange.reply('2OO OK', exchange.answer),
