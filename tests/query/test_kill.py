@@ -110,26 +110,43 @@ def test_kill_9_with_a_victim_here(tmp_path, images):
     assert 'in doubt' not in said
 
 
-@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_without_a_traceback(server, tmp_path, images, number, code):
-    billing = Billing(delay=DELAY)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize('honours_keys', [True, False])
+def test_a_signal_loses_nothing_that_was_paid_for(server, tmp_path, images, number, honours_keys):
+    billing = Billing(delay=DELAY, idempotent=honours_keys)
     server.reset(billing)
-    victim = http_options(server, idempotency=True, concurrency=4)
+    victim = http_options(server, idempotency=honours_keys, concurrency=8)
     options = {'victim': victim, 'images': tmp_path / 'images', 'output': tmp_path}
     process = start(**options)
     assert wait_until(lambda: len(server.requests) >= 10, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    assert process.returncode == 128 + number, err
     assert 'Traceback' not in err
+    assert f'{number.name}: nothing more is asked' in err
     assert 'interrupted; run the same command again to go on' in err
     account = Account(tmp_path)
-    assert set(account.states.values()) <= {'settled', 'open'}
-    assert account.settled < COUNT
+    assert account.settled == account.spent == billing.billed.total() == len(server.requests) < COUNT
     process = start(**options)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     check_all_answered_once(tmp_path, images, billing)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_a_local_run_keeps_what_was_computed(tmp_path, images, number):
+    log = tmp_path / 'log'
+    log.touch()
+    options = {'victim': {'local': str(log)}, 'images': tmp_path / 'images', 'output': tmp_path, 'batch_size': 4}
+    process = start(**options)
+    assert wait_until(lambda: len(log.read_text().split()) >= 15, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert f'{number.name}: nothing more is asked' in err
+    assert Account(tmp_path).settled == len(log.read_text().split()) < COUNT
+    assert start(**options).wait(60) == 0
+    assert Counter(Counter(log.read_text().split()).values()) == {1: COUNT}
 
 
 def test_a_killed_local_run_asks_for_each_image_at_most_once_more(tmp_path, images):

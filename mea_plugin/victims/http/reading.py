@@ -16,7 +16,8 @@ ACCEPT_ENCODING = 'gzip, deflate'
 """Codings that can be decoded piece by piece with the standard library alone."""
 
 _PIECE = 1 << 16  # bytes that one step of decoding gives at most
-_CODINGS = {'gzip': 31, 'x-gzip': 31, 'deflate': zlib.MAX_WBITS}
+_CODINGS = ('gzip', 'x-gzip', 'deflate')
+_GZIP = zlib.MAX_WBITS | 16
 
 
 async def read_body(response: httpx.Response, most: int) -> bytes:
@@ -49,7 +50,7 @@ async def _decoded(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
     longest = most + most // 64 + 1024 if codings else most
     if length.isascii() and length.isdecimal() and (len(length) > 18 or int(length) > longest):
         raise _too_long(most)
-    decoder = _Decoder(_CODINGS[codings[0]]) if codings else None
+    decoder = _Decoder(codings[0]) if codings else None
     count = 0
     try:
         async for chunk in response.aiter_raw():
@@ -74,44 +75,45 @@ def _too_long(most: int) -> UnusableError:
 
 
 class _Decoder:
-    """Decodes gzip or deflate, a bounded piece at a time.
+    """Decodes gzip (of one member or several) or deflate (with zlib's head or without), a bounded piece at a time.
 
     Args:
-        window: zlib's ``wbits``.
+        coding: ``gzip`` or ``deflate``.
     """
 
-    def __init__(self, window: int) -> None:
-        self._window = window
-        self._decoder = zlib.decompressobj(window)
-        self._begun = False
+    def __init__(self, coding: str) -> None:
+        self._is_gzip = coding != 'deflate'
+        self._decoder = zlib.decompressobj(_GZIP) if self._is_gzip else None
+        self._head = b''
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What can be decoded with these bytes."""
+        if self._decoder is None:
+            self._head += data
+            if len(self._head) < 2:
+                return
+            data = self._head
+            # Some services leave zlib's head away (RFC 1950, 2.2): its first two bytes tell.
+            has_head = data[0] & 15 == zlib.DEFLATED and int.from_bytes(data[:2], 'big') % 31 == 0
+            self._decoder = zlib.decompressobj(zlib.MAX_WBITS if has_head else -zlib.MAX_WBITS)
         while data:
-            if self._decoder.eof:  # gzip: a further member
-                if self._window != 31:
+            if self._decoder.eof:
+                if not self._is_gzip:
                     raise zlib.error('bytes follow the end')
-                self._decoder = zlib.decompressobj(self._window)
-            try:
-                piece = self._decoder.decompress(data, _PIECE)
-            except zlib.error:
-                if self._begun or self._window != zlib.MAX_WBITS:
-                    raise
-                self._window = -zlib.MAX_WBITS  # some services leave zlib's head away
-                self._decoder = zlib.decompressobj(self._window)
-                continue
-            self._begun = True
+                self._decoder = zlib.decompressobj(_GZIP)  # a further member
+            piece = self._decoder.decompress(data, _PIECE)
             if piece:
                 yield piece
             data = self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
             if not data and len(piece) == _PIECE and not self._decoder.eof:
-                yield from self._rest()
+                yield from self._rest(self._decoder)
 
-    def _rest(self) -> Iterator[bytes]:
+    @staticmethod
+    def _rest(decoder: zlib._Decompress) -> Iterator[bytes]:
         """What zlib has taken in, and did not give because the piece was full."""
-        while not self._decoder.eof and (piece := self._decoder.decompress(b'', _PIECE)):
+        while not decoder.eof and (piece := decoder.decompress(b'', _PIECE)):
             yield piece
 
     def is_complete(self, count: int) -> bool:
         """Whether the coding has come to its end, after ``count`` bytes."""
-        return count == 0 or self._decoder.eof
+        return count == 0 or (self._decoder is not None and self._decoder.eof)
