@@ -23,7 +23,7 @@ except ImportError:  # not on every processor
     isal_zlib = None  # type: ignore[assignment]
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_bytes
+from mea_plugin.core.files import expanded, write_bytes
 from mea_plugin.core.png import damaged_chunk
 
 __all__ = [
@@ -78,7 +78,7 @@ def list_images(folder: str | Path, *, where: str = '') -> list[Path]:
     Raises:
         InputError: The folder does not exist, is a file, or holds no image.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         what = f'{folder} is not a folder' if folder.exists() else f'folder {folder} does not exist'
         raise InputError(what, where=where, do='Give a folder of images')

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mea_plugin.core.errors import InputError, line_of, shortened, suggestion
-from mea_plugin.core.files import read_bytes
+from mea_plugin.core.files import expanded, read_bytes
 from mea_plugin.core.folders import inside
 from mea_plugin.core.yaml_values import dump_yaml, parse_yaml
 
@@ -96,7 +96,7 @@ class _Reader:
     def _base(self, path: Path, name: str) -> Path:
         if self._within is None:
             try:
-                return path.parent / Path(name).expanduser()
+                return path.parent / expanded(name)
             except RuntimeError:  # there is no such user
                 return path.parent / name
         return inside(self._within, path.parent / name, where=f'{path}: {_BASE}', do='Keep both in one folder')

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 
 __all__ = ['ENVIRONMENT', 'import_from_environment', 'import_plugin']
 
@@ -33,7 +34,7 @@ def import_plugin(module: str) -> None:
     """
     name, noted = module, module
     if module.endswith('.py'):
-        path = Path(module).expanduser().resolve()
+        path = expanded(module).resolve()
         name, noted = _find_file(path), str(path)
     try:
         importlib.import_module(name)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.packages import import_optional
 from mea_plugin.core.schema import shortened
 from mea_plugin.core.torch_files import TorchScriptError, any_stub, read_torch_file
@@ -42,7 +43,7 @@ def load_weights(
     Raises:
         InputError: The file is missing or damaged, would execute code, lacks the names, or does not fit the network.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     return fit(network, select(read_checkpoint(path, trusted=trusted), param_keys, path), path, strict=strict)
 
 
@@ -60,7 +61,7 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     Raises:
         InputError: The file is missing or damaged, or holds no dict, or is not trusted.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise InputError('no such weight file', where=path, do='Check the path of the weights')
     if path.suffix == '.safetensors':

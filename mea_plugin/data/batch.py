@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_file, hash_json
+from mea_plugin.core.files import expanded, hash_file, hash_json
 from mea_plugin.core.folders import held_folder
 from mea_plugin.core.images import EXTENSIONS, read_rgb, write_png
 from mea_plugin.data.batch_state import BatchState, Made
@@ -69,7 +69,7 @@ def run_batch(
     Raises:
         InputError: An image cannot be used, the output folder holds images of another origin, or no image gives a file.
     """
-    output = Path(output).expanduser()
+    output = expanded(output)
     state = BatchState.load(output, recipe_name=type(recipe).__name__)
     _refuse_foreign(output, recipe.folders, state.ours)
     items = [_Item(name, tuple(paths), state.made.get(name)) for name, paths in images.items()]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.images import list_images
 from mea_plugin.data.batch import BatchResult, run_batch
 from mea_plugin.data.recipes import BenchmarkRecipe, BicubicRecipe, SubImageRecipe
@@ -109,7 +110,7 @@ def make_sub_images(
     if thresh < 0:
         raise InputError(f'{thresh} is below 0', where='--thresh', do='Give 0 or more')
     recipe = SubImageRecipe(scale, crop, step, thresh, skip_small)
-    return run_batch(recipe, _pairs(Path(source).expanduser(), scale, where), output, jobs=jobs, where=where)
+    return run_batch(recipe, _pairs(expanded(source), scale, where), output, jobs=jobs, where=where)
 
 
 def _pairs(folder: Path, scale: int, where: str) -> dict[str, tuple[Path, Path]]:

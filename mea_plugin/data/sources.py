@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.images import EXTENSIONS, list_images
 from mea_plugin.data.embedded import photographs
 from mea_plugin.data.lmdb_images import is_lmdb
@@ -116,7 +117,7 @@ def _sorted(images: dict[str, ImageRef]) -> dict[str, ImageRef]:
 def _references(spec: str | Path, where: str) -> dict[str, ImageRef]:
     if str(spec).startswith(_EMBEDDED):
         return {name: FileRef.of(path) for name, path in image_source(spec, where=where).items()}
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if is_lmdb(path):
         return lmdb_references(path, where=where)
     if path.is_dir():

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.schema import refusal
 
 __all__ = ['AnswerDefence', 'Key', 'Linear', 'Secret', 'Undoable', 'rounded']
@@ -92,7 +93,7 @@ class Key:
             raise InputError('a key is needed, once', where=where, do='Give either key or key_file')
         if key_file is not None:
             try:
-                key = Path(key_file).expanduser().read_text(encoding='utf-8').strip()
+                key = expanded(key_file).read_text(encoding='utf-8').strip()
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, 'strerror', None) or 'not text'
                 do = f'Make it: openssl rand -hex 32 > {key_file}'

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_text
+from mea_plugin.core.files import expanded, write_text
 from mea_plugin.core.images import write_png
 from mea_plugin.core.provenance import provenance
 from mea_plugin.core.records import write_record
@@ -74,7 +74,7 @@ def evaluate_from_options(
     import torch
 
     prefix = f'{where}: ' if where else ''
-    output = Path(output).expanduser()
+    output = expanded(output)
     plain = _plain(options)
     if _text(found := json.dumps(plain, ensure_ascii=False)) != found:
         raise InputError('half a surrogate pair is no text', where=where or 'options', do=r'Replace \uD800 to \uDFFF')

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from mea_plugin.core.errors import suggestion
+from mea_plugin.core.files import expanded
 from mea_plugin.core.schema import Flag, Options, Registered, Text, Whole, refusal, shortened
 from mea_plugin.evaluation.models import check_seeds
 from mea_plugin.evaluation.pairs import EvaluationSet
@@ -77,7 +78,7 @@ class MetricOptions(Options):
             InputError: A metric is unknown or named twice, or weights cannot be used.
         """
         names = metric_names() if self.metrics == 'all' else list(self.metrics)
-        folder = None if self.weights.folder is None else Path(self.weights.folder).expanduser()
+        folder = None if self.weights.folder is None else expanded(self.weights.folder)
         return find_metrics(names, sources=WeightSource(folder, self.weights.urls), where=f'{prefix}metrics')
 
 

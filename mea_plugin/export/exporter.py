@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.files import write_bytes
+from mea_plugin.core.files import expanded, write_bytes
 from mea_plugin.export.check import Difference, measure, smallest_size
 from mea_plugin.export.onnx import check_onnx, to_onnx
 from mea_plugin.export.program import program_metadata
@@ -97,7 +97,7 @@ def export_surrogate(
             to; or, file by file, a network that this torch cannot export, or answers that differ: then nothing is
             written under that name.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if Path(surrogate.name).name != surrogate.name:
         raise InputError(f"the name is '{surrogate.name}'", where='--name', do='Give a name without folders')
     paths = {kind: folder / f'{surrogate.name}{_suffix(kind)}' for kind in dict.fromkeys(formats)}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mea_plugin import __version__
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_file
+from mea_plugin.core.files import expanded, hash_file
 from mea_plugin.core.options import load_options, require
 from mea_plugin.core.weights import read_checkpoint, select
 from mea_plugin.victims.network import NetworkVictim
@@ -179,7 +179,7 @@ def load_mmagic(
 
 
 def _existing(weights: str | Path) -> Path:
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if not path.is_file():
         raise InputError('no such weight file', where=path, do='Train the surrogate, or name the file with --weights')
     return path

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import mea_plugin
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_bytes
+from mea_plugin.core.files import expanded, write_bytes
 from mea_plugin.core.provenance import provenance
 from mea_plugin.core.records import write_record
 from mea_plugin.flatness.criterion import Criterion
@@ -69,7 +69,7 @@ def flatness_from_options(
     Raises:
         InputError: An option, a checkpoint or the query set cannot be used; no result is written then.
     """
-    output = Path(output).expanduser()
+    output = expanded(output)
     if output.exists() and not output.is_dir():
         raise InputError(f'{output} is a file', where='output', do='Give another folder with --output')
     checked = FlatnessOptions.parse_document(options, where)
@@ -119,7 +119,7 @@ class _Measurement:
         prefix = f'{where}: ' if where else ''
         self.criterion = Criterion.from_options(options.loss, f'{prefix}loss')
         self._runs = read_runs(options.runs, options.device, f'{prefix}runs')
-        self._source = FinishedSet.load(options.queries.expanduser(), where=f'{prefix}queries')
+        self._source = FinishedSet.load(expanded(options.queries), where=f'{prefix}queries')
         check_crop(self._source, options.crop, f'{prefix}crop')
         if options.crop * self._source.scale < self.criterion.smallest:
             least = -(-self.criterion.smallest // self._source.scale)

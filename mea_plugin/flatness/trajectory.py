@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 
 __all__ = ['Checkpoint', 'find_checkpoints']
 
@@ -44,7 +45,7 @@ def find_checkpoints(spec: Any, where: str) -> list[Checkpoint]:
         raise InputError(f'expected files of weights, got {spec!r}', where=where, do='Give a file, a glob or a list')
     found: dict[Path, None] = {}
     for pattern in patterns:
-        path = Path(pattern).expanduser()
+        path = expanded(pattern)
         matches = [path] if path.is_file() else [Path(one) for one in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - of any place
         files = [one for one in matches if one.is_file()]
         if not files:

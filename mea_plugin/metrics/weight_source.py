@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mea_plugin.core.errors import InputError, suggestion
+from mea_plugin.core.files import expanded
 from mea_plugin.metrics.download import download
 from mea_plugin.metrics.published_weights import KNOWN, WeightFile, candidates, fault, hub_folder, is_file, named_folder
 
@@ -83,7 +84,7 @@ class WeightSource:
         return f'weights: put {file.name} into {folder} or give weights.urls, from {file.url}'
 
     def _folder(self) -> Path | None:
-        return Path(self.folder).expanduser().absolute() if self.folder else named_folder(os.environ)
+        return expanded(self.folder).absolute() if self.folder else named_folder(os.environ)
 
 
 def _scheme(url: str) -> str:

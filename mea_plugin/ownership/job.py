@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.provenance import provenance
 from mea_plugin.core.records import write_record
 from mea_plugin.data.sources import image_references, read_shrunk
@@ -48,7 +49,7 @@ def ownership_from_options(
     Raises:
         InputError: An option, an image or a network cannot be used; no result is written then.
     """
-    output, prefix = Path(output).expanduser(), f'{where}: ' if where else ''
+    output, prefix = expanded(output), f'{where}: ' if where else ''
     if output.exists() and not output.is_dir():
         raise InputError(f'{output} is a file', where='output', do='Give another folder with --output')
     checked = OwnershipOptions.parse_document(options, where)

@@ -23,13 +23,14 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mea_plugin.core.errors import InputError
 from mea_plugin.query.ledger_file import LedgerFile
-from mea_plugin.query.owners import Owner, is_alive
+from mea_plugin.query.owners import Owner, alone, is_alive
 
 __all__ = ['Attempt', 'InDoubt', 'Ledger', 'Reservation', 'Settled']
 
@@ -281,6 +282,10 @@ class Ledger(LedgerFile):
         """Where a query and its response lie."""
         folder = self.folder / 'pairs' / f'{query // 1000:06d}'
         return folder / f'{query:09d}_query.png', folder / f'{query:09d}_response.png'
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """While the body runs no other process sends anything with this ledger, if none does now; gives whether."""
+        return alone(self.folder / 'owners', self._owner)
 
     def _own(self) -> str:
         if self._owner is None:

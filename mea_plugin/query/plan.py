@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ FROM wanted w LEFT JOIN queries q ON q.hash = w.hash GROUP BY 1
 """
 
 _CHUNK = 64
-_LEFT_BEHIND = 3600  # seconds after which a half-written file is one that a killed process left
 
 Sizes = Mapping[str, tuple[int, int]]
 """Height and width of images by name, as they are sent."""
@@ -225,7 +223,8 @@ class Plan:
         Raises:
             InputError: Answers that were paid for are damaged or gone; nothing has been changed.
         """
-        sizes = _file_sizes(self.ledger.folder / 'pairs')
+        with self.ledger.alone() as alone:
+            sizes = _file_sizes(self.ledger.folder / 'pairs', remove_temporary=alone)
         lost, broken = [], []
         for query, size, content, response in self.ledger.rows(_ANSWERS):
             found = sizes.get(f'{query:09d}_response.png')
@@ -291,14 +290,19 @@ def _sent_size(image: ImageRef, shrink: int) -> tuple[int, int]:
     return height // shrink, width // shrink
 
 
-def _file_sizes(folder: Path) -> dict[str, int]:
-    """Names of all files of pairs; with their sizes where they are answers, -1 where they are queries."""
+def _file_sizes(folder: Path, *, remove_temporary: bool) -> dict[str, int]:
+    """Names of all files of pairs; with their sizes where they are answers, -1 where they are queries.
+
+    Args:
+        folder: Of all pairs.
+        remove_temporary: Remove what killed processes left half-written; for when no other process writes.
+    """
     sizes: dict[str, int] = {}
     for part in os.scandir(folder) if folder.is_dir() else ():
         for entry in os.scandir(part.path) if part.is_dir() else ():
             name = entry.name
             with contextlib.suppress(FileNotFoundError):  # what another process is writing gets its name later
-                if is_temporary(Path(name)) and entry.stat().st_mtime < time.time() - _LEFT_BEHIND:
+                if remove_temporary and is_temporary(Path(name)):
                     os.unlink(entry.path)  # noqa: PTH108 - one of 100,000
                     continue
                 sizes[name] = entry.stat().st_size if name.endswith('_response.png') else -1

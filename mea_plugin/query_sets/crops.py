@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_array
+from mea_plugin.core.files import expanded, hash_array
 from mea_plugin.core.folders import is_made, written_aside
 from mea_plugin.core.images import write_png
 from mea_plugin.data.batch import BatchResult
@@ -61,7 +61,7 @@ def crop_query_set(
         InputError: The query set is incomplete or damaged, a query is smaller than the crop, a number cannot be used,
             or the output folder holds something else.
     """
-    output, step = Path(output).expanduser(), crop if step is None else step
+    output, step = expanded(output), crop if step is None else step
     for option, value, least in (('--crop', crop, 1), ('--step', step, 1), ('--thresh', thresh, 0)):
         if value < least:
             raise InputError(f'{value} is below {least}', where=option, do=f'Give {least} or more')

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.images import check_pair, image_size, list_images
 from mea_plugin.core.pairs import by_name, check_paired
 from mea_plugin.query_sets.layout import MANIFEST, QuerySet, check_complete
@@ -66,7 +67,7 @@ def list_fidelity_pairs(
 
 
 def _named(folder: Path, where: str) -> dict[str, Path]:
-    folder = folder.expanduser()
+    folder = expanded(folder)
     names: dict[str, str] = {}
     if folder.name in ('query', 'response') and (folder.parent / MANIFEST).is_file():
         check_complete(folder.parent)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_array, hash_json, read_json, write_json, write_text
+from mea_plugin.core.files import expanded, hash_array, hash_json, read_json, write_json, write_text
 from mea_plugin.core.folders import count_files
 from mea_plugin.core.images import check_pair, read_rgb
 from mea_plugin.data.parallel import mapper
@@ -51,7 +51,7 @@ class FinishedSet:
         Raises:
             InputError: The folder holds no query set, or an incomplete or damaged one.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         if not (folder / MANIFEST).is_file():
             raise InputError(f'{folder} is no query set, it has no {MANIFEST}', where=where, do='Give a query set')
         manifest = read_json(folder / MANIFEST)

@@ -13,17 +13,19 @@ paid for; a set is a selection from it.
 from __future__ import annotations
 
 import errno
+import filecmp
 import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import is_temporary, read_json, write_text
-from mea_plugin.core.images import check_pair, image_size, list_images
+from mea_plugin.core.files import hash_array, is_temporary, read_json, write_text
+from mea_plugin.core.images import check_pair, image_size, list_images, read_rgb
 from mea_plugin.core.pairs import check_paired
 
 __all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'list_pairs']
@@ -162,8 +164,7 @@ def _place(source: Path, target: Path, inode: int | None) -> None:
     if inode == stat.st_ino:
         return
     if inode is not None:
-        other = target.stat()
-        if (other.st_size, other.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):  # a copy of ours
+        if filecmp.cmp(source, target, shallow=False):  # a copy of ours
             return
         target.unlink()
     try:
@@ -175,7 +176,9 @@ def _place(source: Path, target: Path, inode: int | None) -> None:
 
 
 def check_complete(folder: str | Path) -> None:
-    """Refuse a folder whose manifest says that queries are still missing, or whose files are gone.
+    """Refuse a folder whose manifest says that queries are still missing, or whose images are gone or damaged.
+
+    Every image is read and compared with its hash, once in a process.
 
     A folder without a manifest is not a query set of this package, and passes.
 
@@ -193,10 +196,37 @@ def check_complete(folder: str | Path) -> None:
         return
     if not manifest.get('complete'):
         raise InputError('the query set is incomplete', where=folder, do=again)
-    for pair in manifest['pairs']:
-        for path in queries.paths(pair['id']):
-            if not path.exists():
-                raise InputError('an image of the query set is gone', where=path, do=again)
+    try:
+        wanted = {
+            path: pair[key]
+            for pair in manifest['pairs']
+            for path, key in zip(queries.paths(pair['id']), ('query', 'response'), strict=True)
+        }
+    except (KeyError, TypeError):
+        raise InputError('the manifest is damaged', where=Path(folder) / MANIFEST, do=again) from None
+    for path in wanted:
+        if not path.exists():
+            raise InputError('an image of the query set is gone', where=path, do=again)
+    state = tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, wanted))
+    if _whole.get(str(queries.folder.resolve())) == state:  # both toolboxes ask more than once as a training starts
+        return
+    with ThreadPoolExecutor() as pool:
+        for path, found in zip(wanted, pool.map(_content, wanted), strict=True):
+            if found != wanted[path]:
+                raise InputError(
+                    'is another image than the manifest says',
+                    where=path,
+                    do='Run tools/query.py --verify with the option file that made it',
+                )
+    _whole[str(queries.folder.resolve())] = state
+
+
+_whole: dict[str, tuple[tuple[int, int, int], ...]] = {}
+"""Query sets that this process has hashed, and what their files looked like then."""
+
+
+def _content(path: Path) -> str:
+    return hash_array(read_rgb(path))
 
 
 def list_pairs(

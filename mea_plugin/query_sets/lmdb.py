@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mea_plugin.core.files import write_json, write_text
+from mea_plugin.core.files import expanded, write_json, write_text
 from mea_plugin.core.folders import count_files, is_made, written_aside
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.lmdb_images import META, lmdb_library
@@ -38,7 +38,7 @@ def export_lmdb(source: str | Path, output: str | Path, *, jobs: int = 1) -> Bat
         InputError: The query set is incomplete or damaged, lmdb is not installed, or the output folder holds something
             else.
     """
-    output = Path(output).expanduser()
+    output = expanded(output)
     lmdb_library()
     parent = FinishedSet.load(source)
     made_by: dict[str, Any] = {'command': 'lmdb', 'parent': parent.content}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_json
+from mea_plugin.core.files import expanded, write_json
 from mea_plugin.core.folders import count_files, is_made, written_aside
 from mea_plugin.core.images import write_png
 from mea_plugin.data.batch import BatchResult
@@ -47,7 +47,7 @@ def export_mmagic(
         InputError: A query set is incomplete or damaged, responses are larger than queries, or the output folder holds
             something else.
     """
-    output = Path(output).expanduser()
+    output = expanded(output)
     parents = {phase: FinishedSet.load(source, where=f'--{phase}') for phase, source in sources.items()}
     for phase, parent in parents.items():
         if parent.scale != 1:

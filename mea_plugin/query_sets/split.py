@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_json
+from mea_plugin.core.files import expanded, write_json
 from mea_plugin.core.folders import count_files, is_made, written_aside
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.query_sets.finished import SIDES, FinishedSet, write_manifests
@@ -66,7 +66,7 @@ def split_query_set(
         InputError: The query set is incomplete or damaged, the parts do not fit it, or the output folder holds
             something else.
     """
-    output = Path(output).expanduser()
+    output = expanded(output)
     parent = FinishedSet.load(source)
     made_by: dict[str, Any] = {'command': 'split', 'parts': dict(parts), 'seed': seed, 'parent': parent.content}
     dealt = _deal(parent.pairs, _counts(parts, len(parent.pairs)), seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import write_bytes, write_text
+from mea_plugin.core.files import expanded, write_bytes, write_text
 from mea_plugin.evaluation.tables import all_tables, to_csv, to_latex, to_markdown
 from mea_plugin.report.defaults import IMAGES, PRICE
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name
@@ -75,8 +75,8 @@ def make_report(
             nothing is written then.
     """
     check_libraries()
-    output = _check_output(Path(output).expanduser(), '--output')
-    folder = None if figures is None else _check_folder(Path(figures).expanduser(), '--figures')
+    output = _check_output(expanded(output), '--output')
+    folder = None if figures is None else _check_folder(expanded(figures), '--figures')
     results = read_results(paths)
     listed = [list_pictures(source, images, index) for index, source in enumerate(results.sources)]
     every = [picture for pictures in listed for picture in pictures]

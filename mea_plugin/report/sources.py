@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import read_bytes, read_json
+from mea_plugin.core.files import expanded, read_bytes, read_json
 from mea_plugin.core.folders import OutsideError, inside
 from mea_plugin.core.options import load_options
 from mea_plugin.core.records import read_record, tell_once
@@ -81,7 +81,7 @@ def read_results(paths: Sequence[str | Path]) -> Results:
     results = Results()
     seen: set[Path] = set()
     for given in paths:
-        given = Path(given).expanduser()
+        given = expanded(given)
         for path in _find(given):
             inside(given if given.is_dir() else given.parent, path, where=path, do='Give the folder that it leads to')
             if path.resolve() in seen:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mea_plugin.core.files import expanded
 from mea_plugin.serving.options import WatchOptions
 from mea_plugin.serving.refusal import Refusal
 from mea_plugin.serving.watch import Action, Calibration, Response, StreamDetector
@@ -87,5 +88,5 @@ def read_watch(options: WatchOptions, where: str) -> tuple[Calibration, Response
         InputError: The calibration cannot be read, or a defence cannot be made.
     """
     path = options.calibration
-    calibration = Calibration() if path is None else Calibration.load(path.expanduser())
+    calibration = Calibration() if path is None else Calibration.load(expanded(path))
     return calibration, Response.from_options(options.response, f'{where}.response')

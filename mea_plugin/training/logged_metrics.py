@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.metric import Metric
 from mea_plugin.metrics.planes import Planes
@@ -94,7 +94,7 @@ def logged_metric(name: str, weights: str | None = None) -> LoggedMetric:
 
 def _weight_source(weights: str | None) -> WeightSource:
     """Where weight files are looked for, by an option ``weights: FOLDER``."""
-    return WeightSource(folder=Path(weights).expanduser() if weights else None)
+    return WeightSource(folder=expanded(weights) if weights else None)
 
 
 def check_weights(names: Sequence[str], weights: Any, *, where: str) -> None:
@@ -108,7 +108,7 @@ def check_weights(names: Sequence[str], weights: Any, *, where: str) -> None:
     Raises:
         InputError: There is no such folder, or a weight file in it has the wrong content.
     """
-    if weights is not None and not (isinstance(weights, str) and Path(weights).expanduser().is_dir()):
+    if weights is not None and not (isinstance(weights, str) and expanded(weights).is_dir()):
         raise InputError(
             f'weights is {weights!r}, which is no folder', where=where, do='Give the folder that holds them'
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 
 __all__ = ['check_shape', 'find_file']
 
@@ -17,7 +18,7 @@ def find_file(file: str | Path) -> Path:
     Raises:
         InputError: It is not.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     if not path.is_file():
         raise InputError('no such file', where=path, do='Correct victim.file')
     return path

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import fit, read_checkpoint, select
 from mea_plugin.optim import frozen_buffers
@@ -58,7 +59,7 @@ class MMagicVictim(NetworkVictim):
     ) -> None:
         found = find_generator(_model_of(config, model, trusted), target_domain)
         network = build_generator(found, where='victim.model')
-        path = Path(checkpoint).expanduser()
+        path = expanded(checkpoint)
         state = select(read_checkpoint(path, trusted=trusted), ('state_dict', 'params_ema', 'params'), path)
         fit(network, generator_weights(state, found), path)
         self._train_mode = test_mode == 'train'

@@ -14,7 +14,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_file
+from mea_plugin.core.files import expanded, hash_file
 from mea_plugin.core.networks import check_call
 from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import load_weights
@@ -79,7 +79,7 @@ def _importing_from(path: str | Path | None) -> Iterator[Path | None]:
     if path is None:
         yield None
         return
-    folder = Path(path).expanduser().resolve()
+    folder = expanded(path).resolve()
     if not folder.is_dir():
         raise InputError('no such folder', where=folder, do='Correct victim.path')
     sys.path.insert(0, str(folder))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.images import check_pair, image_size, list_images
 from mea_plugin.core.options import require
 from mea_plugin.core.pairs import check_paired
@@ -32,7 +33,7 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
         InputError: A folder is missing or empty, the two do not pair, or an image cannot be used.
     """
     scale = int(require(opt, 'scale', where.partition(':')[0]))
-    folders = {key: Path(require(dataset, key, where)).expanduser() for key in ('dataroot_lq', 'dataroot_gt')}
+    folders = {key: expanded(require(dataset, key, where)) for key in ('dataroot_lq', 'dataroot_gt')}
     crop = int(require(dataset, 'gt_size', where)) if phase == 'train' else 0
     for key in ('use_hflip', 'use_rot') if phase == 'train' else ():
         if key not in dataset:

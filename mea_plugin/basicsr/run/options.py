@@ -14,6 +14,7 @@ from basicsr.utils import dist_util, set_random_seed
 from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.metrics import better_value
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.launch import join_process_group
 from mea_plugin.core.options import apply_overrides, dump_options, load_options
 from mea_plugin.toolboxes.command_lines import basicsr_parser
@@ -83,7 +84,7 @@ def _complete_datasets(opt: dict[str, Any]) -> None:
             dataset['scale'] = opt['scale']
         for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_victim'):
             if dataset.get(key) is not None:
-                dataset[key] = str(Path(dataset[key]).expanduser())
+                dataset[key] = str(expanded(dataset[key]))
 
 
 def _complete_metrics(opt: dict[str, Any]) -> None:
@@ -98,7 +99,7 @@ def _complete_paths(opt: dict[str, Any], root: Path, is_train: bool) -> None:
     path.setdefault('resume_state', None)
     for key, value in path.items():
         if value is not None and ('resume_state' in key or 'pretrain_network' in key):
-            path[key] = str(Path(value).expanduser())
+            path[key] = str(expanded(value))
     if not is_train:
         results = root / 'results' / opt['name']
         path.update(results_root=str(results), log=str(results), visualization=str(results / 'visualization'))

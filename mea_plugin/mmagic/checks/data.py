@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmagic.registry import DATASETS
 
 from mea_plugin.core.errors import InputError
+from mea_plugin.core.files import expanded
 from mea_plugin.core.options import require
 from mea_plugin.mmagic.checks.config_types import check_count, check_dict, check_type, is_kind
 from mea_plugin.mmagic.checks.terms import check_terms
@@ -150,7 +150,7 @@ def _check_folders(cfg: Any, kind: Any, dataset: Mapping[str, Any], smallest: in
     """Look at the files of a query set, or of two folders that are read as pairs."""
     from mmagic.datasets import BasicImageDataset
 
-    root = Path(dataset.get('data_root') or '').expanduser()
+    root = expanded(dataset.get('data_root') or '')
     if kind is QuerySetDataset:
         names, scale = (dataset.get('query_dir', 'query'), dataset.get('response_dir', 'response')), 1
     elif kind is BasicImageDataset and set(dataset.get('data_prefix') or ()) == {'img', 'gt'}:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from mea_plugin.core.files import expanded
 from mea_plugin.query_sets.layout import list_pairs
 
 __all__ = ['QuerySetDataset']
@@ -45,7 +45,7 @@ class QuerySetDataset(BaseDataset):
         test_mode: bool = False,
     ) -> None:
         self.unpaired = unpaired
-        self._folders = tuple(Path(data_root).expanduser() / name for name in (query_dir, response_dir))
+        self._folders = tuple(expanded(data_root) / name for name in (query_dir, response_dir))
         super().__init__(data_root=str(data_root), pipeline=pipeline, test_mode=test_mode, serialize_data=False)
 
     def load_data_list(self) -> list[dict[str, str]]:

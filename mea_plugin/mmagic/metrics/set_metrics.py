@@ -15,7 +15,7 @@ from mmengine.dist import collect_results, get_dist_info
 from mmengine.logging import print_log
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import hash_array
+from mea_plugin.core.files import expanded, hash_array
 from mea_plugin.core.images import list_images, read_rgb
 from mea_plugin.metrics.families import Family, families
 from mea_plugin.metrics.feature_cache import FeatureCache
@@ -196,7 +196,7 @@ def _row(extractor: Any, image: np.ndarray | None, cache: FeatureCache | None = 
 @functools.lru_cache(maxsize=2)
 def _features_of_files(extractor: Any, paths: tuple[Path, ...], cache: str | None) -> list[Row]:
     """The features of files; kept, since FID and KID ask for the same ones."""
-    kept = None if cache is None else FeatureCache(Path(cache).expanduser())
+    kept = None if cache is None else FeatureCache(expanded(cache))
     try:
         rows = [_row(extractor, read_rgb(path), kept) for path in paths]
     finally:
