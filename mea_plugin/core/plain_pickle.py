@@ -90,7 +90,9 @@ def read_pickle(data: bytes | memoryview, builder: Builder, start: int = 0) -> t
     machine = _Machine(memoryview(data), builder, start)
     try:
         value = machine.run()
-    except (IndexError, KeyError, struct.error, UnicodeDecodeError, TypeError, OverflowError, AttributeError) as error:
+    except PickleError:
+        raise
+    except (ValueError, LookupError, struct.error, TypeError, OverflowError, AttributeError, RuntimeError) as error:
         raise PickleError(f'is damaged ({type(error).__name__} in its pickle)') from error
     value = machine.value_of(value)
     _check_tree(value, builder)
@@ -244,7 +246,7 @@ def _reduce(machine: _Machine) -> None:
 
 def _new_with_keywords(machine: _Machine) -> None:
     keywords = machine.pop()
-    if keywords != {}:
+    if type(keywords) is not dict or keywords:
         raise PickleError('makes an object from keywords in its pickle')
     _reduce(machine)
 

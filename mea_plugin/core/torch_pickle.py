@@ -290,6 +290,7 @@ _CALLS: dict[tuple[str, ...], Callable[..., Any]] = {
     ('numpy', 'dtype'): lambda self, *items: self.array_dtype(*items),
     **{(module, '_reconstruct'): TensorBuilder.new_array for module in _MULTIARRAY},
     **{(module, 'scalar'): (lambda self, *items: self.scalar(*items)) for module in _MULTIARRAY},
+    **{(module, 'bytes'): (lambda self: b'') for module in ('builtins', '__builtin__')},  # empty ones in protocol 2
     **{(module, 'set'): (lambda self, *items: self.plain_set(*items)) for module in ('builtins', '__builtin__')},
 }
 
