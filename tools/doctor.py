@@ -2,6 +2,7 @@
 """Show what is installed, what of it clashes, and what to type; exit code 1 when something does not work.
 
 With --schema: print the JSON schema of an option file instead, with which editors complete and check it.
+With --verify: check everything that lies in a folder of results instead; exit code 1 when something is damaged.
 """
 
 from __future__ import annotations
@@ -32,7 +33,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the report, or a schema."""
     parser = ToolParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--schema', metavar='KIND', help='extract, query, study, ..., victim:onnx, defence:jpeg')
+    parser.add_argument('--verify', metavar='FOLDER', help='check ledgers, answers, checkpoints and results there')
     args = parser.parse_args(argv)
+    if args.verify is not None:
+        from mea_plugin.doctor.verify import verify  # needs numpy and torch
+
+        found = verify(args.verify)
+        print(found)
+        if found.damage:
+            sys.exit(1)
+        return
     if args.schema is not None:
         from mea_plugin.doctor.option_files import editor_schema  # imports the models of every tool
 

@@ -43,7 +43,7 @@ class Owner:
 
 @contextlib.contextmanager
 def alone(folder: Path, own: Owner | None) -> Iterator[bool]:
-    """Keep other processes from becoming owners in the body, if none but one's own is one; yields whether that is so."""
+    """Keep other processes from becoming owners in the body, if none is one now; yields whether that is so."""
     shared = own.shared if own is not None else _open_shared(folder)
     try:
         fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -199,10 +199,10 @@ def check_complete(folder: str | Path) -> None:
     try:
         wanted = {
             path: pair[key]
-            for pair in manifest['pairs']
+            for pair in map(_check_id, manifest['pairs'])
             for path, key in zip(queries.paths(pair['id']), ('query', 'response'), strict=True)
         }
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise InputError('the manifest is damaged', where=Path(folder) / MANIFEST, do=again) from None
     for path in wanted:
         if not path.exists():
@@ -213,16 +213,20 @@ def check_complete(folder: str | Path) -> None:
     with ThreadPoolExecutor() as pool:
         for path, found in zip(wanted, pool.map(_content, wanted), strict=True):
             if found != wanted[path]:
-                raise InputError(
-                    'is another image than the manifest says',
-                    where=path,
-                    do='Run tools/query.py --verify with the option file that made it',
-                )
+                what, do = f'is another image than {MANIFEST} says', 'Run tools/query.py --verify on it'
+                raise InputError(what, where=path, do=do)
     _whole[str(queries.folder.resolve())] = state
 
 
 _whole: dict[str, tuple[tuple[int, int, int], ...]] = {}
 """Query sets that this process has hashed, and what their files looked like then."""
+
+
+def _check_id(pair: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A pair of a manifest whose id is a number: it becomes a file's name."""
+    if not str(pair['id']).isdecimal():
+        raise ValueError
+    return pair
 
 
 def _content(path: Path) -> str:

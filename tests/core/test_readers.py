@@ -28,7 +28,6 @@ RISKY = {
         'torch.hub.download_url_to_file': 'does not read what it downloads',
         'torch.hub.HASH_REGEX.search': 'of a name',
     },
-    'mea_plugin/core/options.py': {'yaml.load': 'with a loader that has no tags'},
 }
 _MODULES = ('pickle', 'torch.hub', 'marshal', 'shelve', 'dill', 'joblib', 'cloudpickle', 'tarfile', 'zipfile')
 _CALLS = (

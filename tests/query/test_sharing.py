@@ -91,7 +91,7 @@ def test_what_another_process_answers_between_two_looks_is_not_taken_for_damage(
     images = make_images(tmp_path / 'images', 6)
     server.reset(Billing())
     run(server, images, tmp_path)
-    monkeypatch.setattr(plan_module, '_file_sizes', lambda folder: {})  # the first look came before the answers
+    monkeypatch.setattr(plan_module, '_file_sizes', lambda folder, **_: {})  # the first look came before the answers
     run(server, images, tmp_path)
     assert len(server.requests) == 6
 
@@ -109,7 +109,7 @@ def test_a_file_that_another_process_is_writing_may_go(tmp_path, monkeypatch):
         return entries
 
     monkeypatch.setattr(plan_module.os, 'scandir', vanishing)
-    assert plan_module._file_sizes(tmp_path) == {'x_response.png': 3}
+    assert plan_module._file_sizes(tmp_path, remove_temporary=True) == {'x_response.png': 3}
 
 
 def test_of_two_victims_that_claim_a_ledger_one_gets_it(tmp_path):
