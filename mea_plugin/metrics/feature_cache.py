@@ -94,13 +94,13 @@ class FeatureCache:
         try:
             try:
                 return work(self._opened())
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeError) as error:
                 # Of its subclasses, this one tells of disks, rights and locks.
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 self._set_aside(error)
                 return work(self._opened())
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             if self._writes:
                 warnings.warn(f'{self.path}: features are not kept ({error})', stacklevel=4)
             self._writes = False
@@ -120,7 +120,7 @@ class FeatureCache:
             self._database = database
         return self._database
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, error: sqlite3.DatabaseError | UnicodeError) -> None:
         self.close()
         there = _state(self.path)
         # Another process was quicker: what lies there now is its new file, not the damaged one.

@@ -219,7 +219,7 @@ class LedgerFile:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:  # the last: text that is none
             reason = getattr(error, 'strerror', None) or str(error)
             raise InputError(
                 f'the ledger cannot be used ({reason})',

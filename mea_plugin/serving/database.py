@@ -101,7 +101,7 @@ def open_store(path: str | Path, *, check: bool = False) -> sqlite3.Connection:
         raise InputError(f'the store cannot be opened ({reason})', where=path, do='Name another store') from None
     try:
         _prepare(connection, path, check)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeError) as error:  # the latter: text that is none, also in SQLite's own words
         connection.close()
         raise _unusable(error, path) from None
     except InputError:
@@ -132,7 +132,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> Any:
     return connection.execute(f'PRAGMA {name}').fetchone()[0]
 
 
-def _unusable(error: sqlite3.DatabaseError, path: Path) -> InputError:
+def _unusable(error: sqlite3.DatabaseError | UnicodeError, path: Path) -> InputError:
     if isinstance(error, sqlite3.OperationalError):  # read-only, locked, disk full
         return InputError(f'the store cannot be used ({error})', where=path, do='Check its folder, or name another')
     return InputError(
@@ -240,7 +240,7 @@ def _lock(path: Path) -> sqlite3.Connection:
         beside.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(beside, timeout=0, isolation_level=None, check_same_thread=False)
         connection.execute('BEGIN EXCLUSIVE')
-    except (OSError, sqlite3.DatabaseError) as error:
+    except (OSError, sqlite3.DatabaseError, UnicodeError) as error:
         if 'locked' in str(error):
             raise InputError('another service is using the store', where=path, do='Stop it, or name another') from None
         reason = getattr(error, 'strerror', None) or str(error)
