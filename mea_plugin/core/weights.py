@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from mea_plugin.core.errors import InputError
 from mea_plugin.core.packages import import_optional
 from mea_plugin.core.schema import shortened
-from mea_plugin.core.torch_files import TorchScriptError, any_stub, read_torch_file
+from mea_plugin.core.torch_files import TorchScriptError, any_stub, fault, read_torch_file
 
 __all__ = ['fit', 'load_weights', 'read_checkpoint', 'select']
 
@@ -71,7 +72,7 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     except TorchScriptError:
         raise
     except InputError:
-        if trusted is not True:
+        if trusted is not True or (zipfile.is_zipfile(path) and fault(path)):  # damage is no matter of trust
             raise
     return _read_freely(path)
 
