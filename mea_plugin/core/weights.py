@@ -72,7 +72,10 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     except TorchScriptError:
         raise
     except InputError:
-        if trusted is not True or (zipfile.is_zipfile(path) and fault(path)):  # damage is no matter of trust
+        wrong = fault(path) if zipfile.is_zipfile(path) else None
+        if wrong:  # damage is no matter of trust
+            raise InputError(wrong, where=path, do='Get the file again') from None
+        if trusted is not True:
             raise
     return _read_freely(path)
 

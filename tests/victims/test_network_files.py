@@ -442,7 +442,7 @@ class TestWeights:
         content[len(content) // 2] ^= 1
         (tmp_path / 'w.pth').write_bytes(content)
         for trusted in (False, True):
-            with refused('w.pth', 'damaged'):
+            with refused('w.pth', do='Get the file again'):
                 self.basicsr(tmp_path / 'w.pth', trusted=trusted)
 
     @pytest.mark.parametrize('kind', ['basicsr', 'spandrel'])
