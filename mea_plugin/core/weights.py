@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mea_plugin.core.errors import InputError
 from mea_plugin.core.files import expanded
 from mea_plugin.core.packages import import_optional
 from mea_plugin.core.schema import shortened
-from mea_plugin.core.torch_files import TorchScriptError, any_stub, read_torch_file
+from mea_plugin.core.torch_files import TorchScriptError, any_stub, fault, read_torch_file
 
 __all__ = ['fit', 'load_weights', 'read_checkpoint', 'select']
 
@@ -72,6 +73,9 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     except TorchScriptError:
         raise
     except InputError:
+        wrong = fault(path) if zipfile.is_zipfile(path) else None
+        if wrong:  # damage is no matter of trust
+            raise InputError(wrong, where=path, do='Get the file again') from None
         if trusted is not True:
             raise
     return _read_freely(path)

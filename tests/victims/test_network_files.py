@@ -434,6 +434,17 @@ class TestWeights:
             self.basicsr(tmp_path / 'w.pth', trusted=trusted)
         assert marker.exists() == trusted
 
+    def test_a_damaged_file_is_not_read_however_it_is_trusted(self, tmp_path):
+        from mea_plugin.core.torch_files import write_torch_file
+
+        write_torch_file(tmp_path / 'w.pth', compact().state_dict())
+        content = bytearray((tmp_path / 'w.pth').read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / 'w.pth').write_bytes(content)
+        for trusted in (False, True):
+            with refused('w.pth', do='Get the file again'):
+                self.basicsr(tmp_path / 'w.pth', trusted=trusted)
+
     @pytest.mark.parametrize('kind', ['basicsr', 'spandrel'])
     def test_torchscript_in_disguise_is_refused(self, kind, tmp_path):
         """torch before 2.6 hands it to torch.jit.load, whatever it was told about weights only."""
