@@ -9,18 +9,14 @@ import math
 import os
 import secrets
 import stat
-from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from mea_plugin.core.errors import InputError
-
 __all__ = [
     'DEEPEST',
     'LARGEST',
-    'expanded',
     'hash_array',
     'hash_file',
     'hash_json',
@@ -44,18 +40,6 @@ DEEPEST = 100
 _DIGITS = 300  # of a whole number: a float can hold it
 
 _TEMPORARY = '.tmp-'
-
-
-def expanded(path: str | PathLike[str]) -> Path:
-    """A path with its leading ``~`` replaced by the home folder that it stands for.
-
-    Raises:
-        InputError: There is no such user.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise InputError('there is no such user', where=path, do='Write the folder in full') from None
 
 
 def is_temporary(path: Path) -> bool:

@@ -23,7 +23,8 @@ except ImportError:  # not on every processor
     isal_zlib = None  # type: ignore[assignment]
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, write_bytes
+from mea_plugin.core.files import write_bytes
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.png import damaged_chunk
 
 __all__ = [

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from mea_plugin.core.errors import InputError, line_of, shortened, suggestion
-from mea_plugin.core.files import expanded, read_bytes
+from mea_plugin.core.files import read_bytes
 from mea_plugin.core.folders import inside
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.yaml_values import dump_yaml, parse_yaml
 
 __all__ = [

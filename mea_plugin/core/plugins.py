@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 
 __all__ = ['ENVIRONMENT', 'import_from_environment', 'import_plugin']
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.packages import import_optional
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.schema import shortened
 from mea_plugin.core.torch_files import TorchScriptError, any_stub, fault, read_torch_file
 

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, hash_file, hash_json
+from mea_plugin.core.files import hash_file, hash_json
 from mea_plugin.core.folders import held_folder
 from mea_plugin.core.images import EXTENSIONS, read_rgb, write_png
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.batch_state import BatchState, Made
 from mea_plugin.data.parallel import mapper
 from mea_plugin.data.recipes import Recipe

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.images import list_images
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.batch import BatchResult, run_batch
 from mea_plugin.data.recipes import BenchmarkRecipe, BicubicRecipe, SubImageRecipe
 from mea_plugin.data.resize import Like, check_scale

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.images import EXTENSIONS, list_images
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.embedded import photographs
 from mea_plugin.data.lmdb_images import is_lmdb
 from mea_plugin.data.references import FileRef, ImageRef, lmdb_references, state_of

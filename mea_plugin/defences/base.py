@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.schema import refusal
 
 __all__ = ['AnswerDefence', 'Key', 'Linear', 'Secret', 'Undoable', 'rounded']

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, write_text
+from mea_plugin.core.files import write_text
 from mea_plugin.core.images import write_png
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.provenance import provenance
 from mea_plugin.core.records import write_record
 from mea_plugin.evaluation.crops import PanelRow

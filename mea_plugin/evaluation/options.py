@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from mea_plugin.core.errors import suggestion
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.schema import Flag, Options, Registered, Text, Whole, refusal, shortened
 from mea_plugin.evaluation.models import check_seeds
 from mea_plugin.evaluation.pairs import EvaluationSet

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.files import expanded, write_bytes
+from mea_plugin.core.files import write_bytes
+from mea_plugin.core.paths import expanded
 from mea_plugin.export.check import Difference, measure, smallest_size
 from mea_plugin.export.onnx import check_onnx, to_onnx
 from mea_plugin.export.program import program_metadata

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mea_plugin import __version__
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, hash_file
+from mea_plugin.core.files import hash_file
 from mea_plugin.core.options import load_options, require
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.weights import read_checkpoint, select
 from mea_plugin.victims.network import NetworkVictim
 

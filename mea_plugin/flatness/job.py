@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 import mea_plugin
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, write_bytes
+from mea_plugin.core.files import write_bytes
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.provenance import provenance
 from mea_plugin.core.records import write_record
 from mea_plugin.flatness.criterion import Criterion

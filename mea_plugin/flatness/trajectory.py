@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 
 __all__ = ['Checkpoint', 'find_checkpoints']
 

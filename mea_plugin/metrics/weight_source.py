@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mea_plugin.core.errors import InputError, suggestion
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.metrics.download import download
 from mea_plugin.metrics.published_weights import KNOWN, WeightFile, candidates, fault, hub_folder, is_file, named_folder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.provenance import provenance
 from mea_plugin.core.records import write_record
 from mea_plugin.data.sources import image_references, read_shrunk

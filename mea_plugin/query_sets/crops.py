@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, hash_array
+from mea_plugin.core.files import hash_array
 from mea_plugin.core.folders import is_made, written_aside
 from mea_plugin.core.images import write_png
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.parallel import mapper
 from mea_plugin.data.recipes import crop_starts

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.images import check_pair, image_size, list_images
 from mea_plugin.core.pairs import by_name, check_paired
+from mea_plugin.core.paths import expanded
 from mea_plugin.query_sets.layout import MANIFEST, QuerySet, check_complete
 
 __all__ = ['FidelityPair', 'list_fidelity_pairs']

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, hash_array, hash_json, read_json, write_json, write_text
+from mea_plugin.core.files import hash_array, hash_json, read_json, write_json, write_text
 from mea_plugin.core.folders import count_files
 from mea_plugin.core.images import check_pair, read_rgb
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.parallel import mapper
 from mea_plugin.query_sets.layout import MANIFEST, Pair, check_complete
 

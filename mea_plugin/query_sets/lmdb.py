@@ -8,8 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mea_plugin.core.files import expanded, write_json, write_text
+from mea_plugin.core.files import write_json, write_text
 from mea_plugin.core.folders import count_files, is_made, written_aside
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.lmdb_images import META, lmdb_library
 from mea_plugin.query_sets.finished import SIDES, FinishedSet

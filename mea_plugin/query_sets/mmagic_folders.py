@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, write_json
+from mea_plugin.core.files import write_json
 from mea_plugin.core.folders import count_files, is_made, written_aside
 from mea_plugin.core.images import write_png
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.data.parallel import mapper
 from mea_plugin.query_sets.finished import SIDES, FinishedSet, read_pair

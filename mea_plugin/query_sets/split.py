@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, write_json
+from mea_plugin.core.files import write_json
 from mea_plugin.core.folders import count_files, is_made, written_aside
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.batch import BatchResult
 from mea_plugin.query_sets.finished import SIDES, FinishedSet, write_manifests
 from mea_plugin.query_sets.layout import MANIFEST, Pair

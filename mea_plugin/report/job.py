@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, write_bytes, write_text
+from mea_plugin.core.files import write_bytes, write_text
+from mea_plugin.core.paths import expanded
 from mea_plugin.evaluation.tables import all_tables, to_csv, to_latex, to_markdown
 from mea_plugin.report.defaults import IMAGES, PRICE
 from mea_plugin.report.drawings import Drawing, draw, draw_sets, file_name

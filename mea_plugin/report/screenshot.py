@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if executable is None:
         raise InputError('Chromium is not installed', do='Type: make chromium')
     args.output.mkdir(parents=True, exist_ok=True)
+    address = args.report.absolute().as_uri()
     sandbox = ['--no-sandbox'] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=sandbox)
@@ -60,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ('phone', 'images', {'viewport': _PHONE, 'device_scale_factor': 2, 'has_touch': True, 'is_mobile': True}),
         ):
             page = browser.new_page(**options)
-            address = args.report.absolute().as_uri()
-            page.route('**/*', lambda route, own=address: _only(route, own))
+            page.route('**/*', lambda route: _only(route, address))
             page.goto(address)
             if view:
                 _show(page, {'view': view, **wanted}, args.report)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, read_bytes, read_json
+from mea_plugin.core.files import read_bytes, read_json
 from mea_plugin.core.folders import OutsideError, inside
 from mea_plugin.core.options import load_options
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.records import read_record, tell_once
 from mea_plugin.report.content import AGAIN, EVALUATION, FLATNESS, FORMATS, UNSEALED, check_content, printable
 

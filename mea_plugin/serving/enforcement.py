@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.serving.options import WatchOptions
 from mea_plugin.serving.refusal import Refusal
 from mea_plugin.serving.watch import Action, Calibration, Response, StreamDetector

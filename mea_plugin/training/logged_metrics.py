@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.metrics.catalogue import find_metrics
 from mea_plugin.metrics.metric import Metric
 from mea_plugin.metrics.planes import Planes

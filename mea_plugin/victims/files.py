@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 
 __all__ = ['check_shape', 'find_file']
 

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 import mea_plugin.mmagic  # noqa: F401 - registers
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import fit, read_checkpoint, select
 from mea_plugin.optim import frozen_buffers

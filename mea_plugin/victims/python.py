@@ -14,8 +14,9 @@ from torch import nn
 from typing_extensions import Unpack
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, hash_file
+from mea_plugin.core.files import hash_file
 from mea_plugin.core.networks import check_call
+from mea_plugin.core.paths import expanded
 from mea_plugin.core.signatures import checked
 from mea_plugin.core.weights import load_weights
 from mea_plugin.victims.checks import check_trusted, one_line

@@ -226,14 +226,6 @@ def test_a_training_checkpoint_is_read(tmp_path):
     assert tiny.same(tiny.state(victim._network), tiny.state(model.generator))
 
 
-def test_the_second_way_reads_the_same(tmp_path):
-    """That of torch before 2.6, on any torch."""
-    from mea_plugin.core import weights
-
-    model, path = training_checkpoint(tmp_path)
-    assert tiny.same(weights._read_inert(path)['state_dict'], tiny.state(model))
-
-
 @pytest.mark.parametrize(
     'target', [(os.system, ('touch {}',)), (eval, ("open('{}', 'w')",)), (getattr, (os, 'system'))]
 )

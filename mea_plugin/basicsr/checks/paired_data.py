@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.images import check_pair, image_size, list_images
 from mea_plugin.core.options import require
 from mea_plugin.core.pairs import check_paired
+from mea_plugin.core.paths import expanded
 from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.query_sets.fidelity_pairs import list_fidelity_pairs
 from mea_plugin.query_sets.layout import check_complete

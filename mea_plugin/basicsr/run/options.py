@@ -14,9 +14,9 @@ from basicsr.utils import dist_util, set_random_seed
 from mea_plugin.basicsr.checks.check import check_options
 from mea_plugin.basicsr.metrics import better_value
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.launch import join_process_group
 from mea_plugin.core.options import apply_overrides, dump_options, load_options
+from mea_plugin.core.paths import expanded
 from mea_plugin.toolboxes.command_lines import basicsr_parser
 
 __all__ = ['parse_options']

@@ -8,8 +8,8 @@ from typing import Any
 from mmagic.registry import DATASETS
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded
 from mea_plugin.core.options import require
+from mea_plugin.core.paths import expanded
 from mea_plugin.mmagic.checks.config_types import check_count, check_dict, check_type, is_kind
 from mea_plugin.mmagic.checks.terms import check_terms
 from mea_plugin.mmagic.data.query_set_dataset import QuerySetDataset

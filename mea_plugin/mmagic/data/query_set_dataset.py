@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mea_plugin.core.files import expanded
+from mea_plugin.core.paths import expanded
 from mea_plugin.query_sets.layout import list_pairs
 
 __all__ = ['QuerySetDataset']

@@ -15,8 +15,9 @@ from mmengine.dist import collect_results, get_dist_info
 from mmengine.logging import print_log
 
 from mea_plugin.core.errors import InputError
-from mea_plugin.core.files import expanded, hash_array
+from mea_plugin.core.files import hash_array
 from mea_plugin.core.images import list_images, read_rgb
+from mea_plugin.core.paths import expanded
 from mea_plugin.metrics.families import Family, families
 from mea_plugin.metrics.feature_cache import FeatureCache
 from mea_plugin.metrics.fid_kid import remark
