@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,12 +72,18 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
     except TorchScriptError:
         raise
     except InputError:
-        wrong = fault(path) if zipfile.is_zipfile(path) else None
+        wrong = fault(path) if _is_archive(path) else None
         if wrong:  # damage is no matter of trust
             raise InputError(wrong, where=path, do='Get the file again') from None
         if trusted is not True:
             raise
     return _read_freely(path)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file begins as a zip archive does; :mod:`zipfile` itself raises errors on some that are damaged."""
+    with path.open('rb') as file:
+        return file.read(4) == b'PK\x03\x04'
 
 
 def _read_plain(path: Path, do: str) -> dict[str, Any]:
