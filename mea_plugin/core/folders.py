@@ -93,7 +93,7 @@ def inside(folder: Path, given: str | Path, *, where: str | Path, do: str = 'Put
 
 
 def is_inside(folder: Path, given: str | Path) -> bool:
-    """Whether :func:`inside` would give a path."""
+    """Test whether a path lies inside a folder once links are followed; see :func:`inside`."""
     try:
         inside(folder, given, where=folder)
     except OutsideError:

@@ -136,7 +136,7 @@ def _release(key: str) -> None:
 
 
 def _describe(file: IO[bytes]) -> str:
-    """Who holds a lock, as the file says."""
+    """Name the process that holds a lock, as its file does."""
     end = time.monotonic() + _WAIT_S
     while time.monotonic() < end:
         file.seek(0)

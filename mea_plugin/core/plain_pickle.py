@@ -61,7 +61,7 @@ class Builder(Protocol):
         """A fresh object, as the callable of that name would make it."""
 
     def resolve(self, name: Name) -> Any:
-        """What a name stands for that is a value in itself; the name where it is none."""
+        """Give the value that a name stands for, such as a dtype; the name itself where it stands for none."""
 
     def check_left(self, name: Name) -> None:
         """Refuse a name that is left in the data, unless it may be there."""
@@ -70,7 +70,7 @@ class Builder(Protocol):
         """Complete an object that :meth:`call` has made, and that is not complete yet."""
 
     def load_persistent(self, key: Any) -> Any:
-        """What lies outside of the pickle under a key."""
+        """Give an object that the pickle refers to by a key, such as a tensor's storage."""
 
 
 def read_pickle(data: bytes | memoryview, builder: Builder, start: int = 0) -> tuple[Any, int]:
@@ -150,7 +150,7 @@ class _Machine:
         return value
 
     def pop_marked(self) -> list[Any]:
-        """What was put on the stack since the last mark."""
+        """Take the objects from the stack that were put there since the last mark."""
         stack = self.stack
         place = len(stack) - 1
         while stack[place] is not _MARK:

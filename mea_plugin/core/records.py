@@ -20,7 +20,7 @@ from mea_plugin.core.errors import InputError, line_of, shortened
 from mea_plugin.core.files import hash_json, parse_json, read_bytes, write_json
 
 __all__ = [
-    *('CHECKSUM', 'RecordError', 'check_record', 'find_record', 'read_record', 'sealed', 'tell_once'),
+    *('CHECKSUM', 'RecordError', 'find_record', 'is_whole', 'read_record', 'sealed', 'tell_once'),
     'write_record',
 ]
 
@@ -98,43 +98,34 @@ def read_record(
         raise RecordError(f'cannot be read ({error.strerror})', where=path, do='Check the rights to it') from None
     except ValueError:
         raise RecordError('is no valid JSON', where=path, do=do) from None
-    return check_record(content, path, format=format, unsealed=unsealed, check=check, tell=tell, do=do)
-
-
-def check_record(
-    content: Any,
-    where: str | PathLike[str],
-    *,
-    format: int | None = None,
-    unsealed: int | None = None,
-    check: Check | None = None,
-    tell: Tell | None = None,
-    do: str = 'Remove it, and run the command again',
-) -> dict[str, Any]:
-    """The content of a record without its checksum, once it is known to be whole; as :func:`read_record`."""
     if not isinstance(content, dict):
-        raise RecordError('holds no record', where=where, do=do)
+        raise RecordError('holds no record', where=path, do=do)
     found = content.get('format', None if format is None else 1)
     is_number = isinstance(found, int) and not isinstance(found, bool)
     if found != format and not (unsealed is not None and is_number and found == unsealed):
-        raise RecordError(f'is of format {shortened(found)}, not {format}', where=where, do=do)
+        raise RecordError(f'is of format {shortened(found)}, not {format}', where=path, do=do)
     rest = {key: one for key, one in content.items() if key != CHECKSUM}
     has_none = CHECKSUM not in content
     if has_none and (format is None or found == format):
-        raise RecordError('has lost its checksum', where=where, do=do)
-    if not has_none and content[CHECKSUM] != hash_json(rest):
-        raise RecordError('is damaged: its content is not what its checksum says', where=where, do=do)
+        raise RecordError('has lost its checksum', where=path, do=do)
+    if not has_none and not is_whole(content):
+        raise RecordError('is damaged: its content is not what its checksum says', where=path, do=do)
     if check is not None:
         try:
             check(rest)
         except InputError as error:
-            place = error.where or str(where)
-            place = place if place.startswith(str(where)) else f'{where}: {place}'
+            place = error.where or str(path)
+            place = place if place.startswith(str(path)) else f'{path}: {place}'
             raise RecordError(error.what, where=place, do=error.do or do) from None
     if has_none and tell is not None:
-        folder = line_of(str(Path(where).parent))
+        folder = line_of(str(Path(path).parent))
         tell(f'{folder}: results of an earlier version have no checksum: damage to them would not be seen.')
     return rest
+
+
+def is_whole(content: Mapping[str, Any]) -> bool:
+    """Compare a record's content with the checksum that it carries."""
+    return content[CHECKSUM] == hash_json({key: one for key, one in content.items() if key != CHECKSUM})
 
 
 def find_record(

@@ -208,7 +208,7 @@ class StoredZip:
             raise ZipError('has a damaged directory')
 
     def _check_local(self, offset: int, name: bytes, flags: int, crc: int, size: int, limit: int) -> tuple[int, int]:
-        """Where the content of a record begins, and where the record ends; its own header must agree."""
+        """Find where a record's content begins and ends; its own header must agree with the directory."""
         if offset + _LOCAL.size > limit:
             raise ZipError('has a damaged directory')
         sign, _, local_flags, method, _, _, local_crc, packed, local_size, name_length, extra_length = _LOCAL.unpack(

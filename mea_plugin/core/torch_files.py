@@ -95,7 +95,7 @@ def write_torch_file(path: str | Path, content: Any) -> str:
 
 
 def fault(path: str | Path) -> str | None:
-    """What is wrong with a file that ``torch.save`` wrote, or None.
+    """Check a file that ``torch.save`` wrote for damage; returns what is wrong, or None.
 
     Of a file that this package wrote every bit counts. Of others all checksums are compared, and the directory with
     what it lists.
@@ -113,7 +113,7 @@ def fault(path: str | Path) -> str | None:
 
 
 def read_torch_file(path: str | os.PathLike[str], *, has_stub: Callable[[Name], bool], do: str) -> Any:
-    """What a file holds: tensors on the CPU, plain values, numpy arrays.
+    """Read a file of ``torch.save``: tensors on the CPU, plain values, numpy arrays.
 
     Args:
         path: The file: a zip archive, or in the format before torch 1.6.

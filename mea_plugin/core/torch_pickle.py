@@ -182,7 +182,7 @@ class TensorBuilder:
         dtype: Any,
         metadata: Any = None,
     ) -> Tensor:
-        """As :meth:`tensor`, of a type that has no storage of its own."""
+        """Make a tensor of a type without a storage class, such as ``uint16``; otherwise as :meth:`tensor`."""
         if type(dtype) is not torch.dtype or str(dtype).partition('.')[2] in _QUANTISED:
             raise PickleError('has a tensor of a type that is not read')
         return self.tensor(storage, offset, shape, strides, requires_grad, hooks, metadata, dtype=dtype)

@@ -81,7 +81,7 @@ def read_checkpoint(path: str | Path, *, trusted: bool | None = None) -> dict[st
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether a file begins as a zip archive does; :mod:`zipfile` itself raises errors on some that are damaged."""
+    """Test for the first bytes of a zip archive; :mod:`zipfile` raises errors on some that are damaged."""
     with path.open('rb') as file:
         return file.read(4) == b'PK\x03\x04'
 

@@ -16,7 +16,7 @@ from mea_plugin.core.files import DEEPEST
 __all__ = ['MOST_VALUES', 'dump_yaml', 'parse_yaml']
 
 MOST_VALUES = 200_000
-"""That a text may hold, keys among them, with each alias written out."""
+"""The most values that an option file may hold: keys count, and an alias as often as it is used."""
 
 _LONGEST_NUMBER = 1000  # characters: longer ones take time that grows with their square
 _TOO_MANY = f'more than {MOST_VALUES} values'

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from mea_plugin.core.errors import InputError, line_of
 from mea_plugin.core.files import read_json
-from mea_plugin.core.records import CHECKSUM, RecordError, check_record
+from mea_plugin.core.records import CHECKSUM, is_whole
 from mea_plugin.core.torch_files import fault
 from mea_plugin.query.verify import verify_ledger
-from mea_plugin.query_sets.layout import MANIFEST, check_complete
+from mea_plugin.query_sets.layout import MANIFEST, check_whole
 
 __all__ = ['Damage', 'Verification', 'verify']
 
 _RECORDS = frozenset(
-    {'evaluation.json', 'study.json', 'flatness.json', 'ownership.json', 'references.json', 'record.json', 'train.json'}
+    f'{name}.json' for name in ('evaluation', 'study', 'flatness', 'ownership', 'references', 'record', 'run', 'train')
 )
 _RECORD_FOLDERS = frozenset({'cells', 'surrogates'})
 _TORCH_FILES = frozenset({'.pth', '.pt', '.state', '.ckpt'})
@@ -160,7 +160,7 @@ def _check_database(path: Path, found: Verification) -> None:
 def _check_query_set(path: Path, found: Verification) -> None:
     found.checked['query sets'] += 1
     try:
-        check_complete(path.parent)
+        check_whole(path.parent)
     except InputError as error:
         found.damage.append(Damage(Path(error.where or path), error.what))
 
@@ -177,7 +177,5 @@ def _check_json(path: Path, found: Verification) -> None:
         found.unhashed['results'] += 1
         return
     found.checked['results'] += 1
-    try:
-        check_record(content, path, format=content.get('format') if isinstance(content, dict) else None)
-    except RecordError as error:
-        found.damage.append(Damage(path, error.what))
+    if not isinstance(content, dict) or not is_whole(content):
+        found.damage.append(Damage(path, 'is damaged'))

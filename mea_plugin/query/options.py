@@ -9,14 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import Self
 
-from mea_plugin.core.errors import InputError
-from mea_plugin.core.options import check_section, require
 from mea_plugin.core.schema import FolderName, Images, Number, Options, Registered, Section, Whole
 from mea_plugin.query.interrupts import STOP_WAIT
 
-__all__ = ['Queries', 'QueryFile', 'check_name', 'section']
-
-_NAME_CHARACTERS = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-')
+__all__ = ['Queries', 'QueryFile']
 
 
 class Queries(Options):
@@ -77,18 +73,3 @@ class QueryFile(Options):
         queries = self.queries
         asked = {'images': queries.images, **queries.settings(), 'cost_per_query': queries.cost_per_query}
         return {'victim': self.victim, 'queries': asked}
-
-
-def section(options: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    """A section that must be there and hold something."""
-    value = check_section(require(options, key, where), f'{where}: {key}')
-    if not value:
-        raise InputError('the section is empty', where=f'{where}: {key}', do=f'Fill in {key}')
-    return value
-
-
-def check_name(name: Any, where: str) -> str:
-    """A name that can be a folder's."""
-    if isinstance(name, bool) or not str(name).strip('.') or not set(str(name)) <= _NAME_CHARACTERS:
-        raise InputError(f"'{name}' is no folder name", where=where, do='Use letters, digits, . _ -')
-    return str(name)

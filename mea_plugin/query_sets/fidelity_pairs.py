@@ -10,7 +10,7 @@ from mea_plugin.core.errors import InputError
 from mea_plugin.core.images import check_pair, image_size, list_images
 from mea_plugin.core.pairs import by_name, check_paired
 from mea_plugin.core.paths import expanded
-from mea_plugin.query_sets.layout import MANIFEST, QuerySet, check_complete
+from mea_plugin.query_sets.layout import MANIFEST, QuerySet, check_whole
 
 __all__ = ['FidelityPair', 'list_fidelity_pairs']
 
@@ -70,7 +70,7 @@ def _named(folder: Path, where: str) -> dict[str, Path]:
     folder = expanded(folder)
     names: dict[str, str] = {}
     if folder.name in ('query', 'response') and (folder.parent / MANIFEST).is_file():
-        check_complete(folder.parent)
+        check_whole(folder.parent)
         manifest = QuerySet(folder.parent).manifest() or {}
         names = {pair['id']: Path(pair['name']).name for pair in manifest.get('pairs', ())}
     return by_name(list_images(folder, where=where), lambda path: names.get(path.stem, path.stem))

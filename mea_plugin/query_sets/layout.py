@@ -28,7 +28,7 @@ from mea_plugin.core.files import hash_array, is_temporary, read_json, write_tex
 from mea_plugin.core.images import check_pair, image_size, list_images, read_rgb
 from mea_plugin.core.pairs import check_paired
 
-__all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'list_pairs']
+__all__ = ['MANIFEST', 'Pair', 'PairFiles', 'QuerySet', 'check_complete', 'check_whole', 'list_pairs']
 
 MANIFEST = 'manifest.json'
 _FORMAT = 2
@@ -176,24 +176,48 @@ def _place(source: Path, target: Path, inode: int | None) -> None:
 
 
 def check_complete(folder: str | Path) -> None:
-    """Refuse a folder whose manifest says that queries are still missing, or whose images are gone or damaged.
-
-    Every image is read and compared with its hash, once in a process.
+    """Refuse a folder whose manifest says that queries are still missing, or whose images are gone.
 
     A folder without a manifest is not a query set of this package, and passes.
 
     Raises:
         InputError: The set is incomplete.
     """
-    if not (Path(folder) / MANIFEST).exists():
+    _hashes(folder)
+
+
+def check_whole(folder: str | Path) -> None:
+    """Refuse what :func:`check_complete` does, and a set with an image that is not the one its manifest notes.
+
+    Every image is read and compared with its hash, once in a process while the files stay as they are.
+
+    Raises:
+        InputError: The set is incomplete or damaged.
+    """
+    wanted = _hashes(folder)
+    state = tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, wanted))
+    key = str(Path(folder).resolve())
+    if _whole.get(key) == state:  # both toolboxes ask more than once as a training starts
         return
+    with ThreadPoolExecutor() as pool:
+        for path, found in zip(wanted, pool.map(_content, wanted), strict=True):
+            if found != wanted[path]:
+                what, do = f'is another image than {MANIFEST} says', 'Run tools/query.py --verify on it'
+                raise InputError(what, where=path, do=do)
+    _whole[key] = state
+
+
+def _hashes(folder: str | Path) -> dict[Path, str]:
+    """Find the images that a manifest names, each of which is there, and their hashes; none without a manifest."""
+    if not (Path(folder) / MANIFEST).exists():
+        return {}
     queries = QuerySet(folder)
     manifest = queries.manifest()
     again = 'Run tools/query.py on it again'
     if manifest is None:
         raise InputError('the manifest is damaged', where=Path(folder) / MANIFEST, do=again)
     if 'description' not in manifest:
-        return
+        return {}
     if not manifest.get('complete'):
         raise InputError('the query set is incomplete', where=folder, do=again)
     try:
@@ -207,15 +231,7 @@ def check_complete(folder: str | Path) -> None:
     for path in wanted:
         if not path.exists():
             raise InputError('an image of the query set is gone', where=path, do=again)
-    state = tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, wanted))
-    if _whole.get(str(queries.folder.resolve())) == state:  # both toolboxes ask more than once as a training starts
-        return
-    with ThreadPoolExecutor() as pool:
-        for path, found in zip(wanted, pool.map(_content, wanted), strict=True):
-            if found != wanted[path]:
-                what, do = f'is another image than {MANIFEST} says', 'Run tools/query.py --verify on it'
-                raise InputError(what, where=path, do=do)
-    _whole[str(queries.folder.resolve())] = state
+    return wanted
 
 
 _whole: dict[str, tuple[tuple[int, int, int], ...]] = {}
@@ -246,13 +262,13 @@ def list_pairs(
         where: The option that names the folders, for errors.
 
     Returns:
-        The pairs in the order of their names. Only headers were read, so that ten thousand cost seconds.
+        The pairs in the order of their names. Of folders that are no query set of ours only headers were read.
 
     Raises:
         InputError: A folder is missing or empty, the query set is incomplete, names do not pair, or a size is wrong.
     """
     lqs, gts = (list_images(folder, where=where) for folder in (queries, responses))
-    check_complete(queries.parent)
+    check_whole(queries.parent)
     named = {label: {path.name: path for path in paths} for label, paths in (('queries', lqs), ('responses', gts))}
     check_paired(named, where=queries.parent, do='Give each query a response of the same name')
     pairs = [(path, responses / path.name) for path in lqs]

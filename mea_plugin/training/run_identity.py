@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mea_plugin.core.files import hash_json, read_json, write_json
+from mea_plugin.core.records import find_record, write_record
 
 __all__ = ['FILE', 'RUN', 'OtherRunError', 'check_run', 'new_run', 'note_run', 'noted_run']
 
@@ -16,8 +16,6 @@ FILE = 'run.json'
 
 RUN = 'run'
 """Of what this package adds to a toolbox's checkpoints."""
-
-_FORMAT = 'mea_plugin.run.1'
 
 
 def new_run() -> str:
@@ -32,21 +30,14 @@ def noted_run(folder: Path, warn: Callable[[str], None]) -> str | None:
         folder: Of the run, perhaps not there.
         warn: Called with a line if what it says is damaged.
     """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if isinstance(content, dict) and content.get('sha256') == _hash(content) and isinstance(content.get(RUN), str):
-        return str(content[RUN])
-    warn(f'{path} is damaged: the newest checkpoint says which run this is')
-    return None
+    run = (find_record(folder / FILE, warn) or {}).get(RUN)
+    return run if isinstance(run, str) else None
 
 
 def note_run(folder: Path, run: str) -> None:
     """Write down which run a folder is of, unless it says so already."""
-    content = {'format': _FORMAT, RUN: run}
-    if read_json(folder / FILE) != {**content, 'sha256': _hash(content)}:
-        write_json(folder / FILE, {**content, 'sha256': _hash(content)})
+    if noted_run(folder, lambda line: None) != run:
+        write_record(folder / FILE, {RUN: run})
 
 
 def check_run(state: Mapping[str, Any] | None, run: str | None) -> None:
@@ -69,7 +60,3 @@ class OtherRunError(Exception):
 
     def __str__(self) -> str:
         return f'is of another run than {FILE} says'
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hash_json({key: value for key, value in content.items() if key != 'sha256'})

@@ -13,7 +13,7 @@ from mea_plugin.core.pairs import check_paired
 from mea_plugin.core.paths import expanded
 from mea_plugin.data.lmdb_images import lmdb_entries
 from mea_plugin.query_sets.fidelity_pairs import list_fidelity_pairs
-from mea_plugin.query_sets.layout import check_complete
+from mea_plugin.query_sets.layout import check_whole
 
 __all__ = ['check_fidelity_data', 'check_paired_data']
 
@@ -50,7 +50,7 @@ def check_paired_data(dataset: Mapping[str, Any], phase: str, opt: Mapping[str, 
                 raise InputError(f'{folder} does not exist', where=f'{where}.{key}', do='Check the path')
         return
     lqs, gts = (list_images(folder, where=f'{where}.{key}') for key, folder in folders.items())
-    check_complete(folders['dataroot_lq'].parent)
+    check_whole(folders['dataroot_lq'].parent)
     if dataset.get('meta_info_file') is not None or dataset.get('filename_tmpl', '{}') != '{}':
         return
     named = {label: {path.name: path for path in paths} for label, paths in (('lq', lqs), ('gt images', gts))}

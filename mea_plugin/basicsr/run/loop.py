@@ -270,7 +270,7 @@ def _lock(folder: Path) -> OwnedLock:
 
 
 def _advice(opt: dict[str, Any]) -> str:
-    """What to do when another process of the run has gone."""
+    """Say how to go on when another process of the run has gone."""
     if has_intact(saved_states(opt['path']['training_states'])):
         return f'The last checkpoint is intact. {_AGAIN}.'
     return 'There is no checkpoint yet: run the same command again to start anew.'

@@ -173,7 +173,7 @@ class ExtractionRunner(Runner):
             Stopped: The run was asked to stop, and its state is saved.
             RunError: Another process of the run has gone.
         """
-        held = by_all(self.ranks, self._lock_checkpoints)  # noqa: F841 - for as long as this runs
+        self._checkpoint_lock = by_all(self.ranks, self._lock_checkpoints)
         with among(self.ranks, self._advice):
             return super().train()
 
@@ -192,7 +192,7 @@ class ExtractionRunner(Runner):
             return None
 
     def _advice(self) -> str:
-        """What to do when another process of the run has gone."""
+        """Say how to go on when another process of the run has gone."""
         hook = self.checkpoint_hook
         if has_intact(checkpoints_in(hook.folder(self), hook.filename_tmpl)):
             return f'The last checkpoint in {self.work_dir} is intact. Run the same command with --resume to go on.'
